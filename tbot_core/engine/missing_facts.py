@@ -1,4 +1,7 @@
-"""Facts that a run over stored sessions compares before the bell and lacks, said before its first session."""
+"""Facts that filters and strategies compare before the bell, and that are unknown: of stored sessions, or of the next.
+
+A run over stored sessions says it before the first one, a session of the market with READY.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from tbot_core.marketdata.store.store import BarStore
     from tbot_core.model.calendar import Session
     from tbot_core.model.day_facts import DayFacts
+    from tbot_core.trading.proposals import ActiveStrategy, TradingRules
+    from tbot_core.trading.universe import Universe
+    from tbot_core.trading.verdicts import Verdicts
 
 _FUNDAMENTALS: Final = "fundamentals"
 _BARS: Final = frozenset({"earlier sessions", "raw bars"})
@@ -42,6 +48,39 @@ class _Comparison:
     required: bool
     unknown: Flags
     strategies: dict[str, None] = attrs.field(factory=dict)
+
+    @property
+    def strategy_names(self) -> str:
+        return ", ".join(f"[{name.upper()}]" for name in self.strategies)
+
+    def effect(self, *, rejects: bool) -> str:
+        return "is denied" if rejects or self.required else "passes without this comparison"
+
+
+@attrs.define(kw_only=True, eq=False)
+class _Found:
+    # The comparisons with an unknown value, by plugin and name, over so many sessions; `traded` flags the symbols.
+    sessions: int
+    traded: Flags
+    comparisons: dict[tuple[str, str], _Comparison] = attrs.field(factory=dict)
+
+    def add(self, strategy: str, verdicts: Verdicts, rows: slice) -> None:
+        count = rows.stop - rows.start
+        for plugin, check in verdicts.checks:
+            unknown = np.broadcast_to(unknown_flags(check), (count, len(self.traded)))[:, self.traded]
+            if unknown.any():
+                one = self.comparisons.setdefault((plugin, check.name), self._new(plugin, check))
+                one.unknown[rows] |= unknown
+                one.strategies[strategy] = None
+
+    def _new(self, plugin: str, check: Check) -> _Comparison:
+        return _Comparison(
+            name=check.name,
+            plugin=plugin,
+            reason=check.unknown,
+            required=check.required,
+            unknown=np.zeros((self.sessions, int(self.traded.sum())), dtype=np.bool_),
+        )
 
 
 def missing_fact_notes(
@@ -59,42 +98,50 @@ def missing_fact_notes(
     rejects = assembly.settings.trading.filter_missing_data == "reject"
     alike: dict[str, list[_Comparison]] = {}
     for one in found:
-        effect = "is denied" if rejects or one.required else "passes without this comparison"
-        running = ", ".join(f"[{name.upper()}]" for name in one.strategies)
-        words = f"Unknown {_places(one.unknown, sessions)}, where each entry of {running} {effect}"
+        effect = f"each entry of {one.strategy_names} {one.effect(rejects=rejects)}"
+        words = f"Unknown {_places(one.unknown, sessions)}, where {effect}"
         alike.setdefault(words, []).append(one)
     notes = [f"{words}: {', '.join(f'{it.name} ({it.plugin})' for it in several)}." for words, several in alike.items()]
     return (*notes, *_ways_on(assembly, found, rejects=rejects))
 
 
+def session_lacks(
+    entrants: Sequence[ActiveStrategy], rules: TradingRules, universe: Universe, session: Session
+) -> tuple[str, ...]:
+    """A sentence on each fact that is unknown of some symbol of a session's universe.
+
+    The VIX and the facts of filters that were asked are left out: the universe has them in fields of their own.
+    """
+    found = _Found(sessions=1, traded=_traded(rules.watching(universe.watch_only), universe.symbols))
+    for active in entrants:
+        verdicts = screen(active, rules, universe.day, universe.symbols, session.minutes)
+        found.add(active.name, verdicts, slice(0, 1))
+    asked = {one.filter for one in universe.facts}
+    return tuple(
+        f"{one.name} ({one.plugin}): unknown of {np.count_nonzero(one.unknown):,} of {one.unknown.size:,} symbols, of "
+        f"which each entry of {one.strategy_names} {one.effect(rejects=rules.missing_rejects)}"
+        for one in found.comparisons.values()
+        if one.reason is not Reason.VIX_UNKNOWN and one.plugin not in asked
+    )
+
+
+def _traded(rules: TradingRules, symbols: Sequence[str]) -> Flags:
+    return np.array([name not in rules.blocklist | rules.watch_only for name in symbols], dtype=np.bool_)
+
+
 def _comparisons(
     assembly: Assembly, store: BarStore, sessions: Sequence[Session], symbols: tuple[str, ...]
 ) -> list[_Comparison]:
-    rules, found = assembly.rules(SIMULATOR_CAPABILITIES), dict[tuple[str, str], _Comparison]()
-    traded = np.array([name not in rules.blocklist | rules.watch_only for name in symbols])
-    first = 0
+    rules, first = assembly.rules(SIMULATOR_CAPABILITIES), 0
+    found = _Found(sessions=len(sessions), traded=_traded(rules, symbols))
     for part in _parts(assembly, sessions):
         day, dates = _facts(store, part, symbols, assembly.extra_facts), [one.date for one in part]
+        rows = slice(first, first + len(part))
         for active in assembly.entrants(part[0]):
             known = with_recorded_vix(day, dates, active.name, assembly.recorded_vix)
-            for plugin, check in screen(active, rules, known, symbols, part[0].minutes).checks:
-                unknown = np.broadcast_to(unknown_flags(check), (len(part), len(symbols)))[:, traded]
-                if unknown.any():
-                    one = found.setdefault((plugin, check.name), _comparison(plugin, check, len(sessions), traded))
-                    one.unknown[first : first + len(part)] |= unknown
-                    one.strategies[active.name] = None
-        first += len(part)
-    return list(found.values())
-
-
-def _comparison(plugin: str, check: Check, sessions: int, traded: Flags) -> _Comparison:
-    return _Comparison(
-        name=check.name,
-        plugin=plugin,
-        reason=check.unknown,
-        required=check.required,
-        unknown=np.zeros((sessions, int(traded.sum())), dtype=np.bool_),
-    )
+            found.add(active.name, screen(active, rules, known, symbols, part[0].minutes), rows)
+        first = rows.stop
+    return list(found.comparisons.values())
 
 
 def _parts(assembly: Assembly, sessions: Sequence[Session]) -> Iterator[tuple[Session, ...]]:

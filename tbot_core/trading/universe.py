@@ -77,6 +77,7 @@ class Universe:
     `left_out_day` holds the facts of both, in the order of `left_out_symbols`; None if there are none.
     `limited_by` names the limit. `watch_only` are subscribed, but not traded. `not_offered`: how many more symbols the
     source does not offer, by reason; None where it was not asked. `facts`: what is known of those that filters fetch.
+    `lacking`: sentences on the other facts that are compared before the bell, and are unknown of some symbols.
     `vix`: the close of the session before, None if unknown; `without_vix`: the strategies that will not enter then.
     `series`: what went wrong when daily series were refreshed, in sentences.
     """
@@ -92,6 +93,7 @@ class Universe:
     not_offered: Mapping[str, int] | None = None
     facts: tuple[FactCoverage, ...] = ()
     vix: VixClose | None = None
+    lacking: tuple[str, ...] = ()
     without_vix: tuple[str, ...] = ()
     series: tuple[str, ...] = ()
 

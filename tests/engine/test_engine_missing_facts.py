@@ -16,7 +16,7 @@ import pytest
 from tbot_core.contracts import Check, FeedRequest
 from tbot_core.engine.backtest.engine import BacktestRange, trade_range
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.missing_facts import missing_fact_notes
+from tbot_core.engine.missing_facts import missing_fact_notes, session_lacks
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.marketdata.store.store import BarStore
@@ -25,6 +25,8 @@ from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.reasons import Reason
 from tbot_core.model.window import Window
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
+from tbot_core.trading.universe import FactCoverage, Universe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -232,3 +234,19 @@ def test_a_strategy_that_reads_daily_bars_is_screened_month_by_month(home: Path)
     missing, _ = notes(attrs.evolve(assembly, placed={(active.window,): (reading,)}))
     assert missing.startswith("Unknown of 2 of 2 symbols in 2 of 3 sessions, the last 2018-07-02, where")
     assert missing.endswith("old close (open).")
+
+
+def test_a_session_of_the_market_says_what_its_universe_lacks(home: Path) -> None:
+    """For its READY: not the VIX nor what a filter was asked for, which it says already, and nobody who is watched."""
+    assembly = assembled(home, STRATEGY_SEQUENCE="open,close", FILTERS="", MIN_MARKET_CAP_OPEN="1")
+    session = exchange_sessions("2018-07-02", "2018-07-02")[0]
+    market = assembly.rules(SIMULATOR_CAPABILITIES)
+    caps = attrs.evolve(DayFacts.unknown(4), market_cap=np.array([1e9, np.nan, np.nan, np.nan]))
+    universe = Universe(symbols=("AAA", "BBB", "CCC", "XYZ"), day=caps, watch_only=frozenset({"XYZ"}))
+    entrants = assembly.entrants(session)
+    words = "market capitalisation (price_volume): unknown of 2 of 3 symbols, of which each entry of [OPEN]"
+    assert session_lacks(entrants, market, universe, session) == (f"{words} is denied",)
+    passing = attrs.evolve(market, missing_rejects=False)
+    assert session_lacks(entrants, passing, universe, session) == (f"{words} passes without this comparison",)
+    asked = attrs.evolve(universe, facts=(FactCoverage(filter="price_volume", known=1, of=3),))
+    assert session_lacks(entrants, market, asked, session) == ()

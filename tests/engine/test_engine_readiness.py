@@ -121,10 +121,10 @@ def test_ready_says_what_the_day_begins_with(scene: SimulatedInstance) -> None:
 def test_ready_says_which_signals_will_not_be_traded(
     scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch, short_type: str, found: dict[str, Any]
 ) -> None:
-    """Strategies without the VIX, short types that are not available, and symbols that cannot be sold short."""
+    """Strategies without the VIX, other unknown facts, unavailable short types, and what cannot be sold short."""
 
     async def universe(_self: SimulatedInstance, *_given: object) -> Universe:
-        return attrs.evolve(scene.world.universe(), without_vix=("drawn0",))
+        return attrs.evolve(scene.world.universe(), without_vix=("drawn0",), lacking=("P/E (mine): unknown",))
 
     reported = SimulatedBroker._instrument
 
@@ -148,9 +148,10 @@ def test_ready_says_which_signals_will_not_be_traded(
     life._factory = attrs.evolve(life._factory, entrants=lambda _session: (entrant,))
     scene.world.run(life.run)
     (ready,) = scene.events(records.READY)
-    names = {"vix_unknown", "shorts_denied", "not_shortable"}
+    names = {"vix_unknown", "facts", "shorts_denied", "not_shortable"}
     said = {name: value for name, value in ready.payload.items() if name in names}
-    assert said == {"vix_unknown": {"day": "2026-03-02", "strategies": ["drawn0"]}} | found
+    unknown = {"vix_unknown": {"day": "2026-03-02", "strategies": ["drawn0"]}, "facts": ["P/E (mine): unknown"]}
+    assert said == unknown | found
 
 
 @pytest.mark.slow

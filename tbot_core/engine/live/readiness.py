@@ -55,6 +55,7 @@ def ready_payload(
     armed = market.run.execution.recorder.journal.last_event(records.ARMED) if market.live else None
     worst, cap, counts = factory.worst_day, engine.limits.first_live_day, feed.universe.counts
     quality = feed.source.quality if isinstance(feed.source, LiveSession) else None
+    facts = [*(one.text for one in feed.universe.facts), *feed.universe.lacking]
     return {
         "session": market.run.session.date.isoformat(),
         "mode": factory.mode,
@@ -68,7 +69,7 @@ def ready_payload(
         **({"first_live_day_cap": str(dollars_of(cap))} if cap else {}),
         **_vix(market, feed.universe, config, factory),
         **({} if counts is None else {"universe": attrs.asdict(counts)}),
-        **({"facts": [one.text for one in feed.universe.facts]} if feed.universe.facts else {}),
+        **({"facts": facts} if facts else {}),
         **({"series": list(feed.universe.series)} if feed.universe.series else {}),
         "positions": market.run.positions,
         "stuck": sorted(market.stuck_symbols),

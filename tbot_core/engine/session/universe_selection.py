@@ -20,6 +20,7 @@ from tbot_core.contracts import FeedCoverage, LiveSession, ReportsLeftOut, Suppo
 from tbot_core.contracts.abilities import MARKET_CAPS
 from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
 from tbot_core.engine.daily_series import SeriesRefresher
+from tbot_core.engine.missing_facts import session_lacks
 from tbot_core.engine.session.fact_refresh import FactRefresher, RecordFacts, fact_sources
 from tbot_core.engine.session.vix import VixSources, strategies_without_vix
 from tbot_core.errors import AccessError, BrokerError, DataError, Unavailable
@@ -115,6 +116,8 @@ class UniverseSelector:
             day = await self.vix.add_vix(source.day.dated(source.session.date), source.session)
             universe = Universe(symbols=source.symbols, day=await self.vix.add_kinds(day, source.symbols))
         session = source.session
+        lacking = session_lacks(self.entrants(session), self.rules, universe, session)
+        universe = attrs.evolve(universe, lacking=lacking)
         silent = strategies_without_vix(self.entrants(session), self.rules, universe, session.minutes)
         known = self.vix.close_of(universe.day, session, self.source)
         return attrs.evolve(universe, vix=known, without_vix=silent)
