@@ -18,7 +18,7 @@ from tbot_core.instance.plugin_settings import filter_switches, known_plugins
 from tbot_core.instance.registry import EffectiveSetting
 from tbot_core.instance.worst_day import order_shares, symbol_limit
 from tbot_core.model.calendar import FULL_SESSION_MINUTES
-from tbot_core.model.window import Window, check_windows, named_window
+from tbot_core.model.window import named_window, standard_window
 from tbot_core.trading.positions.rebalance_rules import next_check
 
 if TYPE_CHECKING:
@@ -55,18 +55,6 @@ class SettingsDraft:
     def text(self, key: str) -> str:
         """`KEY=value` for a message."""
         return f"{key}={self.values[key].text}"
-
-
-def standard_window(strategy: str, frame: settings.StrategySettings) -> Window:
-    """The window on a standard-time day; raises SettingsError if it fits no session."""
-    named = named_window(strategy, frame)
-    check_windows([named], "exchange")
-    return Window(
-        start=named.standard_start,
-        analysis=frame.analysis_minutes,
-        breakout=frame.breakout_minutes,
-        monitoring=frame.monitoring_minutes,
-    )
 
 
 def cross_check_findings(draft: SettingsDraft) -> tuple[SettingsFinding, ...]:

@@ -10,10 +10,10 @@ import attrs
 from tbot_core.contracts import settings
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
-from tbot_core.instance.cross_checks import standard_window
 from tbot_core.instance.findings import Mode, SettingsFinding, printable_value
 from tbot_core.instance.folder import Instance
 from tbot_core.instance.registry import EffectiveSetting
+from tbot_core.model.window import standard_window
 
 if TYPE_CHECKING:
     from tbot_core.model.window import Window

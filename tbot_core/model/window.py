@@ -181,6 +181,18 @@ def check_windows(windows: Sequence[NamedWindow], anchor: Anchor) -> None:
         )
 
 
+def standard_window(name: str, times: WindowTimes) -> Window:
+    """The window relative to the open on a standard-time day; raises SettingsError if it fits no session."""
+    named = named_window(name, times)
+    check_windows([named], "exchange")
+    return Window(
+        start=named.standard_start,
+        analysis=times.analysis_minutes,
+        breakout=times.breakout_minutes,
+        monitoring=times.monitoring_minutes,
+    )
+
+
 def _faults(named: NamedWindow, anchor: Anchor) -> Iterator[str]:
     start = named.standard_start
     if named.start_time.second or named.start_time.microsecond:
