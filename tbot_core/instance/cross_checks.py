@@ -18,7 +18,7 @@ from tbot_core.instance.plugin_settings import filter_switches, known_plugins
 from tbot_core.instance.registry import EffectiveSetting
 from tbot_core.instance.worst_day import order_shares, symbol_limit
 from tbot_core.model.calendar import FULL_SESSION_MINUTES
-from tbot_core.model.window import named_window, standard_window
+from tbot_core.model.window import check_windows, named_window, standard_window
 from tbot_core.trading.positions.rebalance_rules import next_check
 
 if TYPE_CHECKING:
