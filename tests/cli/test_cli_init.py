@@ -91,7 +91,7 @@ def test_a_paper_instance_approves_what_it_uses(tmp_path: Path, capsys: pytest.C
     home = tmp_path / "x"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
     said = capsys.readouterr().out
-    assert "Approved the 7 plugins of its settings as they are installed now." in said
+    assert "Approved the 9 plugins of its settings as they are installed now." in said
     assert said.endswith(", 0 warnings.\n")
     (home / "plugins.lock").unlink()
     vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())

@@ -125,7 +125,7 @@ def test_a_rehearsal_offers_no_live_account(address: str, tmp_path: Path, monkey
 
 
 @pytest.mark.usefixtures("acme", "loopback")
-@pytest.mark.parametrize(("answer", "end"), [("yes", " 3 warnings."), ("no", "live trading imports no others.")])
+@pytest.mark.parametrize(("answer", "end"), [("yes", " 2 warnings."), ("no", "live trading imports no others.")])
 def test_the_set_up_of_a_live_account_offers_to_approve_the_plugins(tmp_path: Path, answer: str, end: str) -> None:
     """A person sees what each may do; without an approval it is the next step, and no failure: the exit code is 0."""
     lines = ["acme", "live", "", KEY, "", "keep", "yes", answer]

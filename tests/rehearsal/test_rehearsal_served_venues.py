@@ -142,7 +142,10 @@ def test_a_channel_without_a_venue_is_silent_and_named(home: Path) -> None:
     assert (named.critical_alert_channel, named.routine_alert_channel) == ((), ())
     assert [one for one in assembly.notes if "in this rehearsal" in one] == [
         "No alerts by apprise, email, pagerduty in this rehearsal: it has no server on this machine.",
-        "Not reached in this rehearsal: filter finnhub: it has no server on this machine.",
+        (
+            "Not reached in this rehearsal: extension cboe, extension fred, filter finnhub: it has no server on this "
+            "machine."
+        ),
     ]
     assert assembly.silent_channels == ("pagerduty", "apprise", "email")
     fetching: Any = assembly.filters["finnhub"]
