@@ -16,7 +16,6 @@ from tbot_core.errors import SettingsError
 from tbot_core.instance.findings import Mode, SettingsFinding
 from tbot_core.instance.plugin_settings import filter_switches, known_plugins
 from tbot_core.instance.registry import EffectiveSetting
-from tbot_core.instance.worst_day import order_shares, symbol_limit
 from tbot_core.model.calendar import FULL_SESSION_MINUTES
 from tbot_core.model.window import check_windows, named_window, standard_window
 from tbot_core.trading.positions.rebalance_rules import next_check
@@ -117,11 +116,11 @@ def _exposure(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     # Orders are sized to their budget, and denied where a limit is smaller: only the k-th order that is sent makes the
     # next one smaller, so that a first one which does not fit is denied for ever.
     risk = draft.groups["risk"]
-    shares = [one for one in order_shares(risk) if one]
+    shares = [one for one in risk.order_shares if one]
     if draft.groups["simulation"].fixed_quantity or not shares or not draft.strategies:
         return
     keys = ("TOTAL_ALLOCATION", "WEIGHTS", "MAX_RISK_PER_TRADE")
-    most = symbol_limit(risk)
+    most = risk.symbol_share
     if over := [one for one in shares if one > most]:
         sentence = (
             f"An order of {_percent(over[0])} of equity is above MAX_SYMBOL_EXPOSURE={plain_decimal(most)}: it is "
@@ -204,7 +203,7 @@ def _notifier(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     if not policy.enable_rebalance_notifier or draft.groups["simulation"].fixed_quantity or not draft.strategies:
         return
     windows = len(draft.strategies)
-    largest = sorted(order_shares(risk) * windows, reverse=True)[: risk.max_open_positions]
+    largest = sorted(risk.order_shares * windows, reverse=True)[: risk.max_open_positions]
     gross = min(sum(largest, Decimal(0)), risk.max_gross_exposure, risk.max_leverage)
     planned = risk.total_allocation * windows
     sold = gross if any(draft.frames[name].short_type == "ShortSell" for name in draft.strategies) else Decimal(0)

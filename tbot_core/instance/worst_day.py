@@ -10,7 +10,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.contracts.settings import RiskSettings
     from tbot_core.instance.settings import Settings
 
 _BEYOND: Final = "only gaps and slippage can reach it"
@@ -45,24 +44,10 @@ def planned_worst_day(settings: Settings) -> WorstDay:
 
 def _trades(settings: Settings) -> list[Decimal]:
     # The largest notional of each order of one window; for a fixed quantity only the cap is known.
-    risk, cap = settings.risk, symbol_limit(settings.risk)
+    risk, cap = settings.risk, settings.risk.symbol_share
     if settings.simulation.fixed_quantity:
         return [min(risk.max_risk_per_trade, cap)] * risk.max_trades
-    return [min(share, cap) for share in order_shares(risk)]
-
-
-def order_shares(risk: RiskSettings) -> list[Decimal]:
-    """The shares of equity that the orders of one window are sized to, in order: weights of the budget, capped.
-
-    A fixed quantity has none. What a limit of exposure denies is not capped to it.
-    """
-    cap = risk.max_risk_per_trade
-    return [min(risk.total_allocation * weight, cap) for weight in risk.weights[: risk.max_trades]]
-
-
-def symbol_limit(risk: RiskSettings) -> Decimal:
-    """The largest share of equity in one symbol."""
-    return risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
+    return [min(share, cap) for share in risk.order_shares]
 
 
 def _stop(settings: Settings) -> Decimal:

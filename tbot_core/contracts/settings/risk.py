@@ -198,3 +198,17 @@ class RiskSettings:
         doc="Budget of each strategy window in defense as a fraction of equity.",
         permits=Permits("larger"),
     )
+
+    @property
+    def order_shares(self) -> tuple[Decimal, ...]:
+        """The shares of equity that the orders of one window are sized to, in order: weights of the budget, capped.
+
+        FIXED_QUANTITY replaces them. What a limit of exposure denies is not cut to it.
+        """
+        cap = self.max_risk_per_trade
+        return tuple(min(self.total_allocation * weight, cap) for weight in self.weights[: self.max_trades])
+
+    @property
+    def symbol_share(self) -> Decimal:
+        """The largest exposure in one symbol, as a share of equity."""
+        return self.max_risk_per_trade if self.max_symbol_exposure is None else self.max_symbol_exposure

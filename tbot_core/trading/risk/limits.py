@@ -138,10 +138,9 @@ class LimitFractions:
         def count(limit: int) -> int:
             return int(limit * risk.defense_mode_trade_limit_pct // 100) if defense else limit
 
-        symbol = risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
         fractions = {
             "per_trade": risk.max_risk_per_trade,
-            "per_symbol": symbol,
+            "per_symbol": risk.symbol_share,
             "per_index": risk.max_index_exposure,
             "gross": risk.max_gross_exposure,
             "leverage": risk.max_leverage,
