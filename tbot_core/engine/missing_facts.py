@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.verdicts import Verdicts
 
 _FUNDAMENTALS: Final = "fundamentals"
+_VIX: Final = "the daily VIX"
 _BARS: Final = frozenset({"earlier sessions", "raw bars"})
 """What a remedy names that consists of bars."""
 
@@ -184,6 +185,8 @@ def _ways_on(assembly: Assembly, found: Sequence[_Comparison], *, rejects: bool)
     data = {one.reason.remedy.data for one in found} - {""}
     data |= {_FUNDAMENTALS for name in fetched if not fetching[name].keys().isdisjoint(IMPORTED)}
     ways = [f"`tbot data import PATH` stores {', '.join(sorted(data))} (docs/data-formats.md)"] if data else []
+    if _VIX in data:
+        ways.append(f"`tbot data download vix` stores {_VIX}")
     if data & _BARS:
         ways.append("`tbot data download --from DATE --to DATE` stores bars of earlier sessions")
     if fetched:

@@ -153,7 +153,10 @@ def test_a_replay_says_the_same_and_journals_it(home: Path) -> None:
         outcome = asyncio.run(run(RunPlan(assembly=assembly, request=request, wall=CLOCK), watcher))
         assert list(outcome.summary.notes)[: len(heard[-1])] == list(heard[-1])
     words = "symbols in 3 of 3 sessions, where each entry of [CLOSE] is denied: vix (close)."
-    ways = "What changes it: `tbot data import PATH` stores the daily VIX (docs/data-formats.md)."
+    ways = (
+        "What changes it: `tbot data import PATH` stores the daily VIX (docs/data-formats.md); "
+        "`tbot data download vix` stores the daily VIX."
+    )
     assert heard[0][1:] == (f"Unknown of 2 of 2 {words}", ways)
     assert f"Unknown of 1 of 1 {words}" in heard[1]
 
