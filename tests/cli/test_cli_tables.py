@@ -199,7 +199,10 @@ def test_a_backtest_without_a_trade_names_what_denied_most(denials: dict[str, in
 
 def test_only_a_run_without_a_trade_names_settings() -> None:
     """Where something was traded, or no session was, nothing is said of settings."""
-    for summary in (attrs.evolve(EMPTY, trades=(FIRST,)), attrs.evolve(EMPTY, sessions=0)):
+    for summary in (
+        attrs.evolve(EMPTY, trades=(FIRST,), strategies=(FIRST.strategy,)),
+        attrs.evolve(EMPTY, sessions=0),
+    ):
         text = "\n".join(backtest_lines(summary, None))
         assert "No trade" not in text
         assert summary.document()["notes"] == []
