@@ -17,7 +17,7 @@ from starlette.routing import compile_path
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.app import create_app
 from tbot_extension_web.headers import HEADERS, Origin
-from tbot_extension_web.pages import runs
+from tbot_extension_web.pages import runs, service
 from tbot_extension_web.routes import ROUTES
 from tbot_extension_web.site import FOLDER, Site
 from tbot_extension_web.testing.client import HOST, ask
@@ -136,7 +136,7 @@ def fuzzed(traded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ASGI
 
 
 def not_started(*_: object) -> str:
-    """In the place of a simulation's start: what is right in a form would start a process."""
+    """In the place of a start of a simulation or the bot: what is right in a form would start a process."""
     raise UsageError("Not started.", "It is a test.")
 
 
@@ -157,6 +157,7 @@ def test_no_route_fails_whatever_it_is_sent(fuzzed: tuple[ASGIApp, Site], caller
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "start_simulation", not_started)
+        patch.setattr(service, "start_service", not_started)
         answer = ask(app, given["route"].method, given["path"], headers, given["body"])
     assert answer.status < 500, answer.text[-2000:]
     assert "Traceback" not in answer.text
