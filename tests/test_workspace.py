@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 FUNCTION_LINES = 40
 METHODS = 12
 EXPLAINED = {
+    "assembly.py: Assembly": "it has a question for each part of a run that the settings make",
+    "plugin_context.py: plugin_context": "it gives a plugin each thing that it may use, a line each",
     "market_session.py: __init__": "it wires the parts of a session, a line each",
     "reconciler.py: _apply_findings": "the order of its steps is the rule",
     "broker_client.py: _send": "the faults of one request, in the order in which they strike",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / ".coverage"
-EXCLUDED: Final = (r"^ *\.\.\.$",)
-"""Lines that nothing can reach, beside those that only a type checker reads."""
+EXCLUDED: Final = (r"^ *\.\.\.$", "^if __name__ == .__main__.:")
+"""Lines that nothing in the process of a test can reach, beside those that only a type checker reads."""
 
 _MEASURED: Final = slipcover.FileMatcher(
     sources=[str(ROOT / "tbot_core"), str(ROOT / "plugins")], omit=["*/tests/*", "*/templates/*"]

@@ -206,7 +206,7 @@ def _ask_credentials(
     talk: Interview, broker: LoadedPlugin, mode: str, settings: Mapping[str, str]
 ) -> tuple[dict[str, Any], str]:
     # The sections with the broker's credentials, and the result of the login; entered again as often as wanted.
-    from tbot_core.actions.login_test import try_login
+    from tbot_core.actions.login_trial import try_login
 
     name = broker.entry.name
     if not any(broker.declared.secrets.values()):

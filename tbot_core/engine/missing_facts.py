@@ -13,6 +13,7 @@ import numpy as np
 
 from tbot_core.contracts import SupportsRefresh
 from tbot_core.contracts.feed import ExtraFacts
+from tbot_core.errors import PluginError
 from tbot_core.journal.projections.vix import with_recorded_vix
 from tbot_core.marketdata.store.recorded_facts import IMPORTED
 from tbot_core.model.bars import Flags
@@ -93,7 +94,10 @@ def missing_fact_notes(
     the bell counts, whichever plugin makes it; mean volumes of single minutes count as known.
     """
     sessions, names = store.sessions(*days, symbols), tuple(sorted(symbols))
-    found = [one for one in _comparisons(assembly, store, sessions, names) if _places(one.unknown, sessions)]
+    try:
+        found = [one for one in _comparisons(assembly, store, sessions, names) if _places(one.unknown, sessions)]
+    except PluginError:  # the run itself reports it
+        return ()
     if not found:
         return ()
     rejects = assembly.settings.trading.filter_missing_data == "reject"
@@ -114,9 +118,12 @@ def session_lacks(
     The VIX and the facts of filters that were asked are left out: the universe has them in fields of their own.
     """
     found = _Found(sessions=1, traded=_traded(rules.watching(universe.watch_only), universe.symbols))
-    for active in entrants:
-        verdicts = screen(active, rules, universe.day, universe.symbols, session.minutes)
-        found.add(active.name, verdicts, slice(0, 1))
+    try:
+        for active in entrants:
+            verdicts = screen(active, rules, universe.day, universe.symbols, session.minutes)
+            found.add(active.name, verdicts, slice(0, 1))
+    except PluginError:  # the session itself reports it
+        return ()
     asked = {one.filter for one in universe.facts}
     return tuple(
         f"{one.name} ({one.plugin}): unknown of {np.count_nonzero(one.unknown):,} of {one.unknown.size:,} symbols, of "

@@ -210,11 +210,6 @@ class GuardedBroker:
         self._calls = calls
 
     @property
-    def entry(self) -> EntryPointInfo:
-        """The plugin's entry point."""
-        return self._calls.entry
-
-    @property
     def capabilities(self) -> BrokerCapabilities:
         """The capabilities of the broker; the last known ones if the plugin fails."""
         try:

@@ -119,6 +119,7 @@ def test_f92_a_plugin_that_hangs_while_it_is_loaded_is_set_aside(
         (OFFER + "plugin(config=Loose)", "validate", "Its config is the class Loose"),
         (OFFER + "plugin(config=Plain)", "validate", "Its config is the class Plain"),
         (OFFER + "plugin(config=Config())", "validate", "Its config is an object of type Config"),
+        (OFFER + "plugin(series=('tides',))", "validate", "Its series are ('tides',)"),
         (OFFER + "plugin(tables='funds.csv')", "validate", "Its tables are 'funds.csv'"),
         (OFFER + "plugin(tables=('../other/funds.csv',))", "validate", "Its tables are ('../other/funds.csv',)"),
         (OFFER + "plugin(needs={'orders'})", "validate", "Its needs are an object of type set"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-import runpy
 import shutil
 import sys
 import types
@@ -127,14 +126,11 @@ def test_a_plugin_that_writes_the_answer_itself_gains_nothing_but_a_failure(
     assert failed(probe_plugin(plant("forger", body))).phase == "probe"
 
 
-def test_the_trial_reads_a_request_and_writes_an_answer(
-    plant: Callable[..., EntryPointInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_trial_reads_a_request_and_writes_an_answer(plant: Callable[..., EntryPointInfo], tmp_path: Path) -> None:
     """The child's program turns an entry in a file into an outcome in a file."""
     entry = plant("sound")
     (tmp_path / "request.json").write_text(json.dumps(attrs.asdict(entry)))
-    monkeypatch.setattr(sys, "argv", ["trial", str(tmp_path / "request.json"), str(tmp_path / "answer.json")])
-    runpy.run_path(trial.__file__, run_name="__main__")
+    trial.main([str(tmp_path / "request.json"), str(tmp_path / "answer.json")])
     assert json.loads((tmp_path / "answer.json").read_text())["summary"] == "A sample"
 
 

@@ -217,3 +217,13 @@ def test_each_step_of_an_awaited_call_is_marked_and_its_waits_are_not(limit_s: f
 
     asyncio.run(both())
     assert seen == ["in", "first", "out", "beside", "in", "second", "out"]
+
+
+def test_no_timer_runs_afterwards_where_none_ran() -> None:
+    """The call leaves no alarm behind."""
+    before = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        assert call_within(5, lambda: 3) == 3
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 
-from tbot_core.actions.login_test import try_stored_login
+from tbot_core.actions.login_trial import try_stored_login
 from tbot_core.actions.secret_forms import FORMED, SecretForm, secret_forms
 from tbot_core.actions.secrets import category_listings, put_values, retire_old_keys, rotate_keys
 from tbot_core.errors import TbotError
