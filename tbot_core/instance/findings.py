@@ -15,7 +15,7 @@ Mode: TypeAlias = Literal["replay", "demo", "backtest", "dry-run", "paper", "liv
 SIMULATED_MODES: Final = frozenset({"replay", "demo", "backtest"})
 Level: TypeAlias = Literal["ok", "note", "warn", "fail"]
 LEVELS: Final[tuple[Level, ...]] = ("fail", "warn", "note", "ok")
-"""The order in which findings are listed. A note is for whoever set the value: it never fails, not with `--strict`."""
+"""The order in which findings are listed. A note tells what a value does: it never fails, not with `--strict`."""
 
 
 @attrs.frozen(kw_only=True)

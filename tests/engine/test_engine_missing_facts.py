@@ -240,7 +240,7 @@ def test_a_strategy_that_reads_daily_bars_is_screened_month_by_month(home: Path)
 
 
 def test_a_session_of_the_market_says_what_its_universe_lacks(home: Path) -> None:
-    """For its READY: not the VIX nor what a filter was asked for, which it says already, and nobody who is watched."""
+    """For its READY: not the VIX nor what a filter was asked for, which it says already, nor watched symbols."""
     assembly = assembled(home, STRATEGY_SEQUENCE="open,close", FILTERS="", MIN_MARKET_CAP_OPEN="1")
     session = exchange_sessions("2018-07-02", "2018-07-02")[0]
     market = assembly.rules(SIMULATOR_CAPABILITIES)
