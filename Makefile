@@ -20,7 +20,7 @@ ifneq ($(strip $(shell cat $(READY) 2>/dev/null)),$(strip $(MEMBERS)))
 STALE := stale
 endif
 
-.PHONY: setup demo test cover check full lint size lock bench figures simulate simulate-full seeds clean stale
+.PHONY: setup demo test cover check full lint size lock bench figures simulate simulate-full seeds golden clean stale
 
 setup: $(READY)
 
@@ -87,6 +87,12 @@ simulate: $(READY)
 
 seeds: $(READY)
 	$(BIN)/tbot rehearse --workers 2 --seeds $(SEEDS) $(if $(MINUTES),--minutes $(MINUTES))
+
+# Whether the bot does what it did at the commits of tools/golden.tsv: equal, or the first event that differs.
+FAST ?=
+
+golden: $(READY)
+	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python tools/golden.py compare $(if $(FAST),--fast)
 
 simulate-full:
 	$(MAKE) simulate MINUTES=

@@ -24,6 +24,7 @@ from tbot_core.errors import PluginError
 from tbot_core.instance import Mode
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
+from tbot_core.system import filesystem
 from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.testing.venue import ReportingVenue, TradingVenue
 from tbot_core.trading.proposals import ActiveStrategy
@@ -188,6 +189,14 @@ def trading_venue(plugin: Plugin, runner: asyncio.Runner, clock: Clock, market: 
 def venue_summary(venue: TradingVenue) -> tuple[str, ...]:
     """What a venue reports that it has received; nothing from one that does not report."""
     return tuple(venue.summary()) if isinstance(venue, ReportingVenue) else ()
+
+
+def write_instance(home: Path, settings: Mapping[str, str]) -> None:
+    """Write an instance with these settings into an empty folder; its client order ids are the same on each day."""
+    lines = "".join(f"{name}={text}\n" for name, text in settings.items())
+    filesystem.write_atomic(home / ".env_bot", lines.encode())
+    filesystem.make_folder(home / "data")
+    filesystem.write_atomic(home / "data" / "install.id", b"simulated\n")
 
 
 def addresses(plugin: Plugin, venue: TradingVenue) -> dict[str, str]:

@@ -10,38 +10,38 @@ import traceback
 from collections import Counter
 from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import BrokerEventKind, OrderStatus
+import attrs
+
+from tbot_core.contracts import AccountSnapshot, BrokerEventKind, OrderStatus
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
 from tbot_core.journal import records
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.store import Event, read_journal
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
 from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader
 from tbot_core.rehearsal.bot import ScriptedStrategy
-from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day, venue_summary
+from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day, venue_summary, write_instance
 from tbot_core.rehearsal.parallel import SeedReport
 from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.rehearsal.world import DAY, QUIET_MINUTES, short_day
 from tbot_core.system import filesystem
-from tbot_core.testing.scripted_server import ServerFault, SocketFault
+from tbot_core.testing.scripted_server import ServerFault, ServerRequest, SocketFault
 from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
-    from tbot_core.contracts import AccountSnapshot, Plugin
+    from tbot_core.contracts import Plugin
     from tbot_core.engine.run_plan import RunOutcome
-    from tbot_core.journal.store import Event
     from tbot_core.plugins.discovery import PluginListing
     from tbot_core.rehearsal.random_streams import RandomStream
-    from tbot_core.testing.scripted_server import ServerRequest
 
 _SYMBOLS: Final = ("AAPL", "F", "KO")
 _MINUTES: Final = (40, 50)
@@ -70,7 +70,21 @@ def broker_plugin(name: str) -> Plugin:
     raise PluginError(f"The broker {name} is not installed.", "`tbot plugins list` shows the installed plugins.")
 
 
-def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
+@attrs.frozen(kw_only=True, eq=False)
+class RehearsedDay:
+    """A day of a plugin: its report, the journal, the requests that the venue received, and the account at its end.
+
+    `home` was the instance's folder, which is gone.
+    """
+
+    report: SeedReport
+    events: list[Event]
+    requests: list[ServerRequest]
+    account: AccountSnapshot
+    home: Path
+
+
+def rehearse_broker(plugin: Plugin, seed: int) -> RehearsedDay:
     """One day of the plugin; raises PluginError if its venue cannot trade a whole day."""
     chances = RandomStreams(seed)
     calendar, session = short_day(chances.stream("day").whole(*_MINUTES))
@@ -79,7 +93,7 @@ def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
     with filesystem.scratch_folder() as home, open_day(plugin, home, market, calendar, DAY) as (day, run):
         alerts = alert_settings(discovery.installed_plugins())
         texts = {**_SETTINGS, **alerts, "BROKER_NAME": plugin.name.upper(), **addresses(plugin, day.venue)}
-        filesystem.write_atomic(home / ".env_bot", "".join(f"{name}={text}\n" for name, text in texts.items()).encode())
+        write_instance(home, texts)
         day.entrants.append(_entrant(chances.stream("signals")))
         ended = run(lambda day: live_with_faults(day, chances.stream("faults"), faults))
         found = day.venue.wait(day.venue.broker.snapshot(session.open))
@@ -91,7 +105,7 @@ def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
         *_violations(events, found),
         *sent_twice(requests, events),
     ]
-    return SeedReport(
+    report = SeedReport(
         seed=seed,
         orders=sum(event.kind == records.SENDING for event in events),
         fills=sum(event.kind == BrokerEventKind.FILL for event in events),
@@ -102,6 +116,7 @@ def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
         violations=tuple(violations),
         venue=seen,
     )
+    return RehearsedDay(report=report, events=events, requests=requests, account=found, home=home)
 
 
 def alert_settings(installed: Iterable[PluginListing]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.errors import JournalError
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Event, open_journal
 from tbot_core.rehearsal.bot import BotProcess, bot_config
 from tbot_core.rehearsal.crashes import PlannedCrash, SimulatedCrash
 from tbot_core.rehearsal.exposure_monitor import ExposureMonitor
@@ -47,7 +47,7 @@ _MOST_FAILURES: Final = 2
 
 @attrs.frozen(kw_only=True)
 class RehearsalResult:
-    """The result of a seed: violated invariants and figures."""
+    """The result of a seed: violated invariants, figures, and the journal."""
 
     on: tuple[str, ...]
     violations: tuple[str, ...]
@@ -57,6 +57,7 @@ class RehearsalResult:
     fills: int
     faults: Counter[str]
     settled_s: tuple[float, ...] = ()
+    events: tuple[Event, ...] = attrs.field(default=(), repr=False)
 
 
 def rehearse(
@@ -141,6 +142,7 @@ class _Rehearsal:
             fills=kinds[BrokerEventKind.FILL],
             faults=Counter(self._world.faults.injected),
             settled_s=tuple(self._history.settled()),
+            events=tuple(self._history.events),
         )
 
     def _read(self) -> None:

@@ -30,7 +30,7 @@ from tbot_core.model.types import Side
 from tbot_core.model.window import Window
 from tbot_core.plugins import discovery
 from tbot_core.rehearsal.bot import ScriptedStrategy
-from tbot_core.rehearsal.broker_day import addresses, open_day
+from tbot_core.rehearsal.broker_day import addresses, open_day, write_instance
 from tbot_core.rehearsal.broker_rehearsal import alert_settings, broker_plugin
 from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.protection import claims
@@ -108,7 +108,7 @@ def run_scenario(plugin: Plugin, scenario: VenueScenario) -> ScenarioReport:
             "BROKER_NAME": plugin.name.upper(),
             **addresses(plugin, day.venue),
         }
-        filesystem.write_atomic(home / ".env_bot", "".join(f"{name}={text}\n" for name, text in texts.items()).encode())
+        write_instance(home, texts)
         day.entrants.append(_entrant(scenario))
         lives = _Lives(day, venue)
         scenario.plan(venue, lives.kill)

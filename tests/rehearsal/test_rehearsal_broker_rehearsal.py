@@ -85,7 +85,7 @@ def test_an_order_that_is_sent_again_is_found(plugins: Any, monkeypatch: pytest.
             await self._http.send("POST", "/orders", json={"client_id": order.client_order_id, "quantity": "1"})
 
     monkeypatch.setattr(broker, "submit", submit)
-    violations = rehearse_broker(plugins.tbot_broker(), 2).violations
+    violations = rehearse_broker(plugins.tbot_broker(), 2).report.violations
     assert any(words.startswith("TWICE: POST /orders with ") for words in violations)
 
 
@@ -107,5 +107,5 @@ def test_a_fill_that_is_not_reported_is_found(plugins: Any, monkeypatch: pytest.
     monkeypatch.setattr(broker, "poll", no_fills)
     monkeypatch.setattr(broker, "find", unknown)
     monkeypatch.setattr(broker, "snapshot", empty)
-    violations = rehearse_broker(plugins.tbot_broker(), 0).violations
+    violations = rehearse_broker(plugins.tbot_broker(), 0).report.violations
     assert any(words.startswith(("HELD: ", "BOOKS: ")) for words in violations)

@@ -233,7 +233,7 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
     for seed in range(given["first_seed"], given["first_seed"] + seeds):
         if given["minutes"] is not None and clock.monotonic() - began >= given["minutes"] * 60:
             break
-        report = rehearse_broker(plugin, seed)
+        report = rehearse_broker(plugin, seed).report
         tally.add(report)
         if report.violations:
             click.echo(f"{report.again}\n  " + "\n  ".join(report.violations), err=True)
