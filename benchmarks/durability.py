@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import Leg, OrderType
@@ -42,7 +43,7 @@ def barriers(journal: Journal, entries: int) -> list[float]:
         begun = time.perf_counter()
         journal.append(
             [
-                NewEvent(kind=records.INTENDED, payload=records.order_payload(one), time=now, cid=cid)
+                NewEvent(kind=records.INTENDED, payload=codec.write(OrderIntended.of(one)), time=now, cid=cid)
                 for cid, one in parts
             ]
         )

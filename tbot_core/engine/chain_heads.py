@@ -20,6 +20,7 @@ from tbot_core.execution.trading_state import TradingStateController, recall_sta
 from tbot_core.instance import Instance
 from tbot_core.instance.journal_head import note_head, older_journal
 from tbot_core.journal import integrity, records
+from tbot_core.journal.events.risk import Disarmed
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.store import Journal, read_journal
 from tbot_core.system import log
@@ -67,7 +68,7 @@ class JournalGuard:
             controller = TradingStateController(recorder, _ignore_state, states)
             controller.set_cause(StateCause.JOURNAL_OLDER, "" if older is None else older.words)
             if older is not None and armed is not None and (disarmed is None or disarmed.seq < armed.seq):
-                recorder.record(records.DISARMED, {"why": StateCause.JOURNAL_OLDER.value})
+                recorder.record(Disarmed(why=StateCause.JOURNAL_OLDER.value))
         self.note()
 
     def accept(self, trading_state: TradingStateController, request: ControlRequest) -> str:

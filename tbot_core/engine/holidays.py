@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
+from tbot_core.journal.events.sessions import HolidayReported
 from tbot_core.model import clock
 
 if TYPE_CHECKING:
@@ -35,5 +36,4 @@ class HolidayAnnouncer:
         name = self._calendar.holiday(day)
         if name is not None:
             following = self._calendar.next(day).date
-            payload = {"date": day.isoformat(), "name": name, "next": following.isoformat()}
-            self._recorder.record(records.HOLIDAY, payload)
+            self._recorder.record(HolidayReported(date=day, name=name, next=following))

@@ -10,6 +10,7 @@ import attrs
 
 from tbot_core.errors import JournalError
 from tbot_core.journal import integrity, records
+from tbot_core.journal.events.sessions import MinutesMissed
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, open_journal
 from tbot_core.model.calendar import Session
@@ -94,5 +95,4 @@ def interrupted_session(journal: Journal) -> InterruptedSession | None:
 def note_missed_minutes(recorder: JournalRecorder, session: Session, first: int, until: int) -> None:
     """Record the missed minutes from `first` to before `until`, if there are any."""
     if first < until:
-        payload = {"session": session.date.isoformat(), "from": first, "to": min(until, session.minutes)}
-        recorder.record(records.GAP, payload)
+        recorder.record(MinutesMissed(session=session.date, first=first, until=min(until, session.minutes)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tbot_core.contracts import FeedSession
 from tbot_core.engine import control
@@ -11,13 +11,14 @@ from tbot_core.engine.drift import session_drift
 from tbot_core.engine.live import run as live_run
 from tbot_core.engine.pacing import FullSpeedPace, Pace, RunStopped, ScaledPace
 from tbot_core.engine.run_plan import WATCHER_LIMIT_S
-from tbot_core.engine.run_setup import LIVE, PAPER, RunServices, run_started_payload, simulation_setup
+from tbot_core.engine.run_setup import LIVE, PAPER, RunServices, run_started, simulation_setup
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.session import TradingSession
 from tbot_core.errors import JournalError
 from tbot_core.instance.control_folder import record_control_folder
-from tbot_core.journal import records
+from tbot_core.journal import codec
+from tbot_core.journal.events.sessions import RunFinished
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import atoms_of, dollars_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
     from tbot_core.engine.run_setup import RunSetup
     from tbot_core.engine.session.session import SessionContext
+    from tbot_core.journal.events.base import EventFacts
     from tbot_core.model.types import Account
 
 _log = log.logger(__name__)
@@ -83,7 +85,7 @@ class _Run:
         except RunStopped:  # the events of the interrupted session are reported, and not committed
             self._write_gauges(at_once=True)
             return await self._services.announce_end(read_timeline(self._journal.events()), stopped=True)
-        self._journal.append([self._entry(records.RUN_FINISHED, {"equity": str(equity)})])
+        self._journal.append([self._entry(RunFinished(equity=equity))])
         story = read_timeline(self._journal.events())
         self._compare(story.book.equity, equity)
         return await self._services.announce_end(story, stopped=False)
@@ -98,9 +100,7 @@ class _Run:
                 self._clock = ManualClock(source.session.open)
                 trading = self._services.trading(account, SIMULATOR, self._clock, self._wait)
                 if not setup.book.run:
-                    self._journal.append(
-                        [self._entry(records.RUN_STARTED, run_started_payload(self._plan, setup, equity))]
-                    )
+                    self._journal.append([self._entry(run_started(self._plan, setup, equity))])
             entrants = assembly.entrants(source.session)
             for sentence in assembly.missed_bells(source.session):
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
@@ -142,5 +142,5 @@ class _Run:
                 "Keep the file and report it: one of them has lost a fill.",
             )
 
-    def _entry(self, kind: str, payload: dict[str, Any]) -> NewEvent:
-        return NewEvent(kind=kind, payload=payload, time=self._clock.now())
+    def _entry(self, facts: EventFacts) -> NewEvent:
+        return NewEvent(kind=facts.kind, payload=codec.write(facts), time=self._clock.now())

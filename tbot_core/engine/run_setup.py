@@ -30,6 +30,7 @@ from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.journal import gauges, records
+from tbot_core.journal.events.sessions import RunStarted
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, open_journal
 from tbot_core.marketdata import received_files
@@ -255,26 +256,25 @@ def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
     )
 
 
-def run_started_payload(plan: RunPlan, setup: RunSetup, equity: Decimal) -> dict[str, Any]:
-    """The payload of the event that starts a run."""
+def run_started(plan: RunPlan, setup: RunSetup, equity: Decimal) -> RunStarted:
+    """The event that starts a run."""
     settings, label = plan.assembly.settings, setup.feed.label
-    books = {simulated_books.KEY: setup.files.books.name} if setup.files and setup.broker.capabilities.simulated else {}
-    return {
-        "run_id": setup.identity,
-        "mode": plan.shown_mode,
-        "equity": str(equity),
-        "settings_hash": settings.fingerprint,
-        "settings": {name: one.text for name, one in settings.values.items()},
-        "tables": dict(settings.tables),
-        "data_hash": label.data_hash,
-        "source": label.name,
-        "simulated": label.simulated,
-        "identity": plan.assembly.identity,
-        "notes": [*label.notes, *plan.assembly.notes],
-        "request": request_document(plan.request),
-        **({"silent_channels": list(silent)} if (silent := plan.assembly.silent_channels) else {}),
-        **books,
-    }
+    return RunStarted(
+        run_id=setup.identity,
+        mode=plan.shown_mode,
+        equity=equity,
+        settings_hash=settings.fingerprint,
+        settings={name: one.text for name, one in settings.values.items()},
+        tables=dict(settings.tables),
+        data_hash=label.data_hash,
+        source=label.name,
+        simulated=label.simulated,
+        identity=plan.assembly.identity,
+        notes=(*label.notes, *plan.assembly.notes),
+        request=request_document(plan.request),
+        silent_channels=tuple(plan.assembly.silent_channels),
+        books=setup.files.books.name if setup.files and setup.broker.capabilities.simulated else None,
+    )
 
 
 async def run_outcome(

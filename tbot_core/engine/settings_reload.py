@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.engine import resume
-from tbot_core.journal import records
+from tbot_core.journal.events.sessions import SettingsEdited
 from tbot_core.journal.store import read_journal
 from tbot_core.system import filesystem
 
@@ -35,11 +35,6 @@ class SettingsDiff:
     differences: Mapping[str, tuple[str | None, str | None]]
     fault: str = ""
 
-    @property
-    def payload(self) -> records.Payload:
-        """The event payload."""
-        return {"changes": {name: list(texts) for name, texts in self.differences.items()}, "fault": self.fault}
-
 
 def _never() -> SettingsDiff | None:
     return None
@@ -61,7 +56,7 @@ class SettingsReloader:
         change = self._read_change()
         if change is not None:
             self.pending = not change.fault and bool(change.differences)
-            recorder.record(records.SETTINGS, change.payload)
+            recorder.record(SettingsEdited(changes=change.differences, fault=change.fault))
 
     def raise_if_pending(self) -> None:
         """Raise SettingsChanged if settings are pending; called while no session is open."""

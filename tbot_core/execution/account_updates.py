@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.journal import records
+from tbot_core.journal.events.accounts import CashSettled
 from tbot_core.model.types import atoms_of, dollars_of
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ def update_account(
     decision_engine.update_account(account, crossed=crossed)
     if not account.margin and funds.settled_atoms is not None and funds.settled_atoms != before:
         session = decision_engine.position_manager.session.date
-        recorder.record(
-            records.SETTLED, records.settled_payload(account.account_id, session, dollars_of(funds.settled_atoms))
-        )
+        settled = dollars_of(funds.settled_atoms)
+        recorder.record(CashSettled(account=account.account_id, session=session, settled=settled))
 
 
 def may_lag_broker(decision_engine: DecisionEngine, orders: Iterable[OrderRecord]) -> bool:

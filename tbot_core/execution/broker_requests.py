@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, TypeVar
 
 from tbot_core.errors import BrokerError, Rejected
-from tbot_core.journal import records
+from tbot_core.journal.events.orders import RequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,8 +54,7 @@ class BrokerRequests:
                 raise
             except BrokerError as fault:
                 if not self._unresponsive:
-                    payload = {"asked": what, "words": fault.message}
-                    self._recorder.write(self._recorder.entry(records.SILENCE, payload, cid))
+                    self._recorder.write(self._recorder.entry(RequestFailed(asked=what, words=fault.message), cid))
                 wait = next(waits, None)
                 self._unresponsive = wait is None
                 if wait is None or self._recorder.clock.monotonic() + wait >= until:

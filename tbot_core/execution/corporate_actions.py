@@ -14,7 +14,7 @@ import attrs
 from tbot_core.contracts import AccountActivity, AccountActivityKind
 from tbot_core.errors import AccessError, DataError
 from tbot_core.execution.operator_splits import NAME, OperatorSplit, read_splits
-from tbot_core.journal import records
+from tbot_core.journal.events.accounts import SplitBooked
 from tbot_core.system import log
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ class SplitMatcher:
 
     def _book(self, activity: AccountActivity, ratio: Fraction) -> None:
         symbol, recorder = activity.symbol, self._execution.recorder
-        payload = records.split_payload(activity, ratio)
-        entry = recorder.entry(records.CORPORATE_ACTION, payload)
+        entry = recorder.entry(SplitBooked.of(activity, ratio))
         recorder.write(attrs.evolve(entry, source=self._source(activity)))
         self._execution.frozen_instruments.freeze(symbol, f"{ratio.denominator} shares became {ratio.numerator}")
         apply_split(self._decision_engine, symbol, ratio)

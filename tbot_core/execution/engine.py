@@ -26,7 +26,8 @@ from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.rejections import UNPROCESSED, WAS_BOOKED, RejectionActions
 from tbot_core.execution.send_permit import SendPermit
 from tbot_core.execution.throttling import RateLimitedBroker, run_concurrently
-from tbot_core.journal import records
+from tbot_core.journal import codec
+from tbot_core.journal.events.orders import OrderAbsent, OrderLost, OrderReported, OrderSentAgain, OrderUnanswered
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.system import log
@@ -224,7 +225,7 @@ class ExecutionEngine:
             if source[2] in fresh or self._journal.contains(source):
                 repeated.append((event, source))
             elif not self._stale(event):
-                payload = records.broker_payload(event)
+                payload = codec.write(OrderReported.of(event))
                 entry = NewEvent(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
                 fresh[source[2]] = event, entry
         if fresh:
@@ -308,7 +309,7 @@ class ExecutionEngine:
 
     def mark_not_found(self, client_order_id: str) -> None:
         """Record that the broker's sources do not know an order: its outcome is unknown."""
-        self._record(self.recorder.entry(records.ABSENT, {}, client_order_id))
+        self._record(self.recorder.entry(OrderAbsent(), client_order_id))
         self._advance(client_order_id, OrderEvent.NOT_FOUND)
 
     def drop(self, words: str, *client_order_ids: str) -> None:
@@ -320,7 +321,7 @@ class ExecutionEngine:
 
     def mark_unknown(self, words: str, *client_order_ids: str) -> None:
         """Mark orders as unknown: they may have been sent, and nothing was reported since."""
-        self._record(*(self.recorder.entry(records.NO_ANSWER, {"words": words}, cid) for cid in client_order_ids))
+        self._record(*(self.recorder.entry(OrderUnanswered(words=words), cid) for cid in client_order_ids))
         for cid in client_order_ids:
             self._advance(cid, OrderEvent.NO_ANSWER)
 
@@ -329,7 +330,7 @@ class ExecutionEngine:
 
         `reading_after`: as of `PositionManager.on_lost`.
         """
-        self._record(self.recorder.entry(records.LOST, {}, client_order_id))
+        self._record(self.recorder.entry(OrderLost(), client_order_id))
         self._advance(client_order_id, OrderEvent.GIVE_UP)
         self._decision_engine.position_manager.on_lost(client_order_id, reading_after=reading_after)
         _log.error("order.lost", id=client_order_id)
@@ -436,7 +437,7 @@ class ExecutionEngine:
         one was booked is booked itself.
         """
         cid = order.client_order_id
-        self._record(self.recorder.entry(records.SENT_AGAIN, {}, cid))
+        self._record(self.recorder.entry(OrderSentAgain(), cid))
         try:
             await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
         except BrokerError as fault:

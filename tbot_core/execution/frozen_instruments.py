@@ -12,6 +12,8 @@ import attrs
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.execution.reconciliation import AGAIN, executed_together, same_execution
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import InstrumentRulesReported, SymbolFrozen
+from tbot_core.journal.events.orders import ExecutionReused
 from tbot_core.model.formatting import format_quantity
 from tbot_core.model.types import Leg, ticks_of
 from tbot_core.system import log
@@ -79,8 +81,7 @@ class FrozenInstruments:
             return  # the order was made before the current rules were known
         if symbol not in rules_unknown:
             rules_unknown[symbol] = True
-            payload = {"symbol": symbol, "known": False, "waiting": True, "words": words}
-            self._recorder.record(records.INSTRUMENT, payload)
+            self._recorder.record(InstrumentRulesReported.unknown(symbol, words, waiting=True))
         elif not rules_unknown[symbol] and order.leg is Leg.EXIT:
             self.freeze(symbol, f"the broker does not accept this quantity: {words}", lasting=True)
 
@@ -101,7 +102,7 @@ class FrozenInstruments:
         if event.kind == BrokerEventKind.FILL:
             reused_at = self._reused_at.setdefault(event.client_order_id, {})
             reused_at[event.fill] = self._recorder.clock.monotonic()
-        entry = self._recorder.entry(records.EXECUTION_REUSED, records.broker_payload(event), event.client_order_id)
+        entry = self._recorder.entry(ExecutionReused.of(event), event.client_order_id)
         return attrs.evolve(entry, source=source)
 
     def lacks_execution(self, record: OrderRecord, since: float) -> bool:
@@ -138,8 +139,7 @@ class FrozenInstruments:
 
     def _record(self, symbol: str, words: str, *, there: bool) -> None:
         lasting = symbol in self._exposure.frozen_for_session
-        payload = {"symbol": symbol, "there": there, "words": words, "lasting": lasting}
-        self._recorder.record(records.FROZEN, payload)
+        self._recorder.record(SymbolFrozen(symbol=symbol, there=there, words=words, lasting=lasting))
 
 
 def with_unique_execution_id(event: BrokerEvent, known: Event | None) -> BrokerEvent:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.contracts import Instrument
 from tbot_core.contracts.abilities import INSTRUMENTS
 from tbot_core.errors import BrokerError
-from tbot_core.execution.instrument_rules import apply_instrument_rules, rules_payload
-from tbot_core.journal import records
+from tbot_core.execution.instrument_rules import apply_instrument_rules
+from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.model.types import Leg, OrderState, units_of
 from tbot_core.system import log
 from tbot_core.trading.risk.exposure import grid_of, lot_of
@@ -98,9 +98,9 @@ class InstrumentRules:
 
     def _apply_rules(self, found: Instrument) -> None:
         self._until.pop(found.symbol, None)
-        payload = rules_payload(found)
-        self._execution.recorder.record(records.INSTRUMENT, payload)
-        apply_instrument_rules(self._decision_engine, payload)
+        rules = InstrumentRulesReported.of(found)
+        self._execution.recorder.record(rules)
+        apply_instrument_rules(self._decision_engine, rules)
         _log.warning("instrument.ruled", symbol=found.symbol, tick=found.tick, step=found.quantity_step)
         if found.tradable is False:
             words = "the broker no longer trades it"
@@ -125,7 +125,7 @@ class InstrumentRules:
 
     def _give_up(self, symbol: str, words: str) -> None:
         self._until.pop(symbol, None)
-        payload = {"symbol": symbol, "known": False, "waiting": False, "words": words}
-        self._execution.recorder.record(records.INSTRUMENT, payload)
-        apply_instrument_rules(self._decision_engine, payload)
+        rules = InstrumentRulesReported.unknown(symbol, words, waiting=False)
+        self._execution.recorder.record(rules)
+        apply_instrument_rules(self._decision_engine, rules)
         _log.error("instrument.rules_unknown", symbol=symbol, reason=words)

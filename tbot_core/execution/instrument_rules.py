@@ -10,7 +10,7 @@ import attrs
 from tbot_core.contracts import Instrument
 from tbot_core.contracts.abilities import INSTRUMENTS
 from tbot_core.errors import BrokerError
-from tbot_core.journal import records
+from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def mark_not_shortable(decision_engine: DecisionEngine, recorder: JournalRecorde
     """Record that an instrument cannot be sold short now; its other rules stay."""
     known = decision_engine.exposure.instruments.get(symbol, Instrument(symbol=symbol))
     found = attrs.evolve(known, shortable=False)
-    recorder.record(records.INSTRUMENT, rules_payload(found, words))
+    recorder.record(InstrumentRulesReported.of(found, words))
     decision_engine.exposure.instruments[symbol] = found
 
 
@@ -63,39 +63,15 @@ async def short_sale_objection(broker: Broker, exposure: ExposureBook, symbol: s
     return "" if may or broker.capabilities.shortable else f"{Reason.NOT_SHORTABLE.name}: {words}"
 
 
-def apply_instrument_rules(decision_engine: DecisionEngine, payload: Mapping[str, Any]) -> None:
+def apply_instrument_rules(decision_engine: DecisionEngine, rules: InstrumentRulesReported) -> None:
     """Apply the journaled rules of an instrument, or that they are unknown."""
-    symbol, exposure = payload["symbol"], decision_engine.exposure
-    if payload["known"]:
+    symbol, exposure = rules.symbol, decision_engine.exposure
+    if rules.known:
         exposure.rules_unknown.pop(symbol, None)
-        exposure.instruments[symbol] = Instrument(
-            symbol=symbol,
-            tick=_decimal(payload["tick"]),
-            quantity_step=_decimal(payload["quantity_step"]),
-            tradable=payload["tradable"],
-            shortable=payload["shortable"],
-            easy_to_borrow=payload.get("easy_to_borrow"),
-            fractionable=payload.get("fractionable"),
-            kind=payload.get("kind"),
-            minimum_quantity=_decimal(payload.get("minimum_quantity")),
-            minimum_notional=_decimal(payload.get("minimum_notional")),
-        )
+        exposure.instruments[symbol] = rules.instrument
         decision_engine.position_manager.protection.on_instrument_rules(symbol)
     else:
-        exposure.rules_unknown[symbol] = payload["waiting"]
-
-
-def rules_payload(found: Instrument, words: str = "") -> records.Payload:
-    """The journal's payload of known rules; facts that are not reported are left out, but for the oldest keys."""
-    steps = {name: getattr(found, name) for name in ("tick", "quantity_step")}
-    texts = {name: None if step is None else str(step) for name, step in steps.items()}
-    more = {name: getattr(found, name) for name in ("easy_to_borrow", "fractionable", *_MINIMA)}
-    known = {
-        name: str(value) if isinstance(value, Decimal) else value for name, value in more.items() if value is not None
-    }
-    kind = {} if found.kind is None else {"kind": found.kind.value}
-    head: records.Payload = {"symbol": found.symbol, "known": True, "waiting": False, "words": words}
-    return head | texts | {"tradable": found.tradable, "shortable": found.shortable} | known | kind
+        exposure.rules_unknown[symbol] = rules.waiting
 
 
 def _decimal(text: str | None) -> Decimal | None:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.journal import records
+from tbot_core.journal.events.orders import (
+    CancelRequested,
+    OrderDropped,
+    OrderIntended,
+    OrderSending,
+    ReplaceRequested,
+    SignalDecided,
+    TopUpDecided,
+)
+from tbot_core.journal.events.risk import RiskChanged
 from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.risk.exposure import RiskChange
 
@@ -39,20 +48,20 @@ class MinuteCommands:
 
 def intent_events(recorder: JournalRecorder, minute: MinuteCommands) -> list[NewEvent]:
     """The journal events: risk changes, then order commands, then decisions with their orders."""
-    found = [recorder.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
+    found = [recorder.entry(RiskChanged.of(change)) for change in minute.changes]
     for action in minute.actions:
         match action:
             case SubmitOrder(order=order):
                 found.append(_intent(recorder, order))
             case CancelOrder(client_order_id=cid):
-                found.append(recorder.entry(records.CANCEL_REQUESTED, {}, cid))
+                found.append(recorder.entry(CancelRequested(), cid))
             case ReplaceOrder(client_order_id=cid):
-                found.append(recorder.entry(records.REPLACE_REQUESTED, records.replace_payload(action), cid))
-    for kind, decisions in ((records.DECISION, minute.decisions), (records.TOP_UP, minute.top_ups)):
+                found.append(recorder.entry(ReplaceRequested(stop_price=action.stop_price, reason=action.reason), cid))
+    for decided, decisions in ((SignalDecided, minute.decisions), (TopUpDecided, minute.top_ups)):
         for decision in decisions:
             allowed = decision.order
             named = None if allowed is None else allowed.client_order_id
-            found.append(recorder.entry(kind, records.decision_payload(decision), named))
+            found.append(recorder.entry(decided.of(decision), named))
             if allowed is not None:
                 found += [_intent(recorder, part) for part in order_parts(allowed)]
     return found
@@ -60,8 +69,7 @@ def intent_events(recorder: JournalRecorder, minute: MinuteCommands) -> list[New
 
 def sending_event(recorder: JournalRecorder, part: Order, words: str) -> NewEvent:
     """The event that an order is being sent, or that it is dropped because of `words`."""
-    kind, payload = (records.DROPPED, {"words": words}) if words else (records.SENDING, {})
-    return recorder.entry(kind, payload, part.client_order_id)
+    return recorder.entry(OrderDropped(words=words) if words else OrderSending(), part.client_order_id)
 
 
 def order_parts(order: Order) -> tuple[Order, ...]:
@@ -71,4 +79,4 @@ def order_parts(order: Order) -> tuple[Order, ...]:
 
 def _intent(recorder: JournalRecorder, order: Order) -> NewEvent:
     tagged = attrs.evolve(order, tag=f"{recorder.tag} {order.tag}".rstrip()) if recorder.tag else order
-    return recorder.entry(records.INTENDED, records.order_payload(tagged), order.client_order_id)
+    return recorder.entry(OrderIntended.of(tagged), order.client_order_id)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.journal import records
+from tbot_core.journal.events.accounts import ForeignOrder
+from tbot_core.journal.events.orders import OrderTermsDiffer
 from tbot_core.model.formatting import format_quantity
 from tbot_core.trading.commands import CancelOrder
 
@@ -108,8 +109,7 @@ class OrphanOrders:
             terms = f"{'buy' if report.buy else 'sell'} {report.quantity} {report.symbol}"
             source = (venue.name, venue.account_id, f"{cid} was accepted as {terms}")
             if not recorder.journal.contains(source):
-                payload = records.otherwise_payload(report, self._execution.orders[cid].order)
-                entry = recorder.entry(records.TAKEN_OTHERWISE, payload, cid)
+                entry = recorder.entry(OrderTermsDiffer.of(report, self._execution.orders[cid].order), cid)
                 recorder.write(attrs.evolve(entry, source=source))
 
     def _record_external(self, reports: Sequence[OrderStatusReport]) -> None:
@@ -118,7 +118,7 @@ class OrphanOrders:
             key = (report.broker_order_id, report.kind, report.filled)
             if key not in self.external:
                 self.external.add(key)
-                fresh.append(self._execution.recorder.entry(records.FOREIGN_ORDER, records.report_payload(report)))
+                fresh.append(self._execution.recorder.entry(ForeignOrder.of(report)))
         if fresh:
             self._execution.recorder.write(*fresh)
         if venue.sole_install is not None:

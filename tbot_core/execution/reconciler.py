@@ -46,6 +46,7 @@ from tbot_core.execution.reconciliation import (
 )
 from tbot_core.execution.throttling import READING_PRIORITY, AccountDiscarded, run_concurrently
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import AccountMoved, Adjustment, CashStated, ForeignHolding, PositionDisputed
 from tbot_core.journal.ledger.booking import ledger_of
 from tbot_core.journal.projections.book import broker_events
 from tbot_core.model.types import Leg, OrderState, quantity_of
@@ -213,7 +214,7 @@ class Reconciler:
         for activity in snapshot.activities:
             source = (execution.venue.name, execution.venue.account_id, f"activity {activity.activity_id}")
             if not execution.recorder.journal.contains(source):
-                entry = execution.recorder.entry(records.ACTIVITY, records.activity_payload(activity))
+                entry = execution.recorder.entry(AccountMoved.of(activity))
                 execution.recorder.write(attrs.evolve(entry, source=source))
         if stating and not self._stated:
             self._record_statement(snapshot.account)
@@ -228,7 +229,7 @@ class Reconciler:
         # Record a statement; a difference from the ledger is unexplained cash, which raises MISMATCH.
         self._stated, self._last_statement = True, self._clock.now()
         ours = self._ledger_cash
-        self._execution.recorder.record(records.STATEMENT, records.statement_payload(account, ours))
+        self._execution.recorder.record(CashStated(cash=account.cash, ours=ours, currency=account.currency))
         if ours is not None and ours != account.cash:
             # Cleared at once, since no reading reports it again: it lingers until the account was clean for a minute.
             self._trading_state.raise_cause(StateCause.MISMATCH, f"cash: {account.cash - ours} USD unexplained")
@@ -559,13 +560,13 @@ class Reconciler:
         exposure.disputed_symbols = opened | self._contradicted
         for one in contradicted:
             if one.symbol not in before:
-                recorder.record(records.DISPUTED, records.disputed_payload(one.symbol, one.ours, one.theirs))
+                recorder.record(PositionDisputed(symbol=one.symbol, there=True, ours=one.ours, theirs=one.theirs))
                 _log.error("account.contradicts", symbol=one.symbol, ours=str(one.ours), theirs=str(one.theirs))
             for cid, record in self._execution.orders.items():
                 if record.order.symbol == one.symbol and not record.terminal:
                     self._execution.lookups[cid] = None
         for symbol in sorted(before - self._contradicted):
-            recorder.record(records.DISPUTED, records.disputed_payload(symbol))
+            recorder.record(PositionDisputed(symbol=symbol, there=False))
         at_start = [one for one in contradicted if one.symbol in opened - before]
         if at_start:
             words = ", ".join(f"{one.symbol}: {one.theirs} there, {one.ours} in the books" for one in at_start)
@@ -635,8 +636,7 @@ class Reconciler:
     def _book_external_change(self, symbol: str, fill: Fill, change: Decimal, *, unexplained: bool = False) -> None:
         # Cleared below, once it is booked: it lingers until the account has been clean for a minute.
         self._trading_state.raise_cause(StateCause.MISMATCH, f"{symbol}: {change} outside of tbot")
-        payload = records.fill_payload(fill) | ({"unexplained": True} if unexplained else {})
-        self._execution.recorder.record(records.ADJUSTMENT, payload)
+        self._execution.recorder.record(Adjustment.of(fill, unexplained=unexplained))
         self._decision_engine.position_manager.on_external_change(fill, unexplained=unexplained)
         self._trading_state.clear_cause(StateCause.MISMATCH)
 
@@ -646,8 +646,7 @@ class Reconciler:
             return
         external = self._decision_engine.exposure.external
         external.set_holding(symbol, quantity)
-        payload = records.foreign_payload(symbol, quantity, external.price(symbol))
-        self._execution.recorder.record(records.FOREIGN_HOLDING, payload)
+        self._execution.recorder.record(ForeignHolding(symbol=symbol, quantity=quantity, price=external.price(symbol)))
 
     def _on_read_failed(self, fault: BrokerError) -> None:
         self._failed_readings += 1

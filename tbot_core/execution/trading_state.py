@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import StateChanged
 from tbot_core.model.types import RiskState
 from tbot_core.system import log
 from tbot_core.trading.risk.states import FailoverPhase, StateCause, TradingState
@@ -119,7 +120,7 @@ class TradingStateController:
 
     def _record_change(self, cause: StateCause, *, there: bool, words: str) -> None:
         present = max(self._states.state, self._own_state())
-        self._recorder.record(records.STATE, records.state_payload(cause, present, there=there, words=words))
+        self._recorder.record(StateChanged(cause=cause, there=there, state=present.word, words=words))
         _log.warning("state", cause=cause.value, active=there, state=present.word, detail=words)
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.journal import codec
 from tbot_core.journal.store import Journal, NewEvent
 from tbot_core.model.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.journal.records import Payload
+    from tbot_core.journal.events.base import EventFacts
 
 
 def _ignore(entries: Sequence[NewEvent]) -> None:
@@ -62,11 +63,11 @@ class JournalRecorder:
             self.batch.entries = None
         self.write(*entries)
 
-    def entry(self, kind: str, payload: Payload, cid: str | None = None) -> NewEvent:
+    def entry(self, facts: EventFacts, cid: str | None = None) -> NewEvent:
         """Return a new event, stamped with the current time."""
         source = {"broker": self.broker} if self.broker else {}
-        return NewEvent(kind=kind, payload=payload | source, time=self.clock.now(), cid=cid)
+        return NewEvent(kind=facts.kind, payload=codec.write(facts) | source, time=self.clock.now(), cid=cid)
 
-    def record(self, kind: str, payload: Payload) -> None:
+    def record(self, facts: EventFacts) -> None:
         """Write one event."""
-        self.write(self.entry(kind, payload))
+        self.write(self.entry(facts))

@@ -18,7 +18,7 @@ from tbot_core.execution.trading_state import TradingStateController, recall_sta
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.system import environ, filesystem
 
@@ -141,7 +141,9 @@ def test_a_stop_that_a_bot_took_and_ended_by_is_reported_as_done(
         def end() -> None:
             if takes:
                 bot.poll(tmp_path / "control")
-                recorder.record(records.STOPPED, {"open": [], "unconfirmed": ""})
+                recorder.write(
+                    NewEvent(kind=records.STOPPED, payload={"open": [], "unconfirmed": ""}, time=recorder.clock.now())
+                )
             held.close()
 
         answer = asyncio.run(send_request(tmp_path, ControlVerb.STOP, ClockOfBot(now, end)))

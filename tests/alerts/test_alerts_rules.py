@@ -6,11 +6,16 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core.alerts.rules import UNKNOWN_AFTER, AlertRules, RoutineEvents
 from tbot_core.contracts import Urgency
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.orders import OrderIntended
+from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
 from tbot_core.trading.risk.states import KINDS, StateCause
@@ -55,14 +60,14 @@ class Story:
         order = Order(client_order_id=cid, signal=SIGNAL, leg=leg, symbol="ACME", buy=leg is Leg.ENTRY,
                       quantity=Decimal(quantity), type=OrderType.MARKET,
                       reason=None if leg is Leg.ENTRY else ExitReason.STOP)  # fmt: skip
-        self.event(records.INTENDED, records.order_payload(order), cid)
+        self.event(records.INTENDED, codec.write(OrderIntended.of(order)), cid)
         self.event(records.SENDING, {}, cid)
 
     def fill(self, cid: str, price: str, quantity: str = "10", *, buy: bool = True) -> list[Notice]:
         """An execution."""
         fill = Fill(execution_id=f"x{self.seq}", client_order_id=cid, symbol="ACME", buy=buy,
                     quantity=Decimal(quantity), price=Decimal(price), fees=Decimal(0), time=self.now)  # fmt: skip
-        return self.event("fill", {"words": "", **records.fill_payload(fill)}, cid)
+        return self.event("fill", {"words": "", **codec.write(Adjustment.of(fill))}, cid)
 
     def enter(self) -> None:
         """Ten shares that a resting stop protects."""
@@ -95,7 +100,12 @@ def test_a_trade_is_told_from_its_entry_to_its_exit() -> None:
 def test_an_entry_is_told_with_its_stop() -> None:
     """As it was planned, until there is an order for it; the command says how to ask why."""
     story = Story()
-    decision = {"signal": records.signal_payload(SIGNAL), "reason": "ALLOWED", "stop": 19.456, "side": "long"}
+    decision = {
+        "signal": attrs.asdict(SIGNAL) | {"session": SIGNAL.session.isoformat()},
+        "reason": "ALLOWED",
+        "stop": 19.456,
+        "side": "long",
+    }
     story.event(records.DECISION, decision)
     story.intend("e", Leg.ENTRY)
     (entry,) = story.fill("e", "20.00")
@@ -116,7 +126,8 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
 @pytest.mark.parametrize(
     ("kind", "payload", "what", "urgency"),
     [
-        (records.WINDOW_CLOSED, records.window_payload("open", {"candidates": 12, "triggers": 1}, []),
+        (records.WINDOW_CLOSED,
+         {"strategy": "open", "candidates": 12, "triggers": 1, "near_misses": [], "bad_prints": []},
          "[OPEN] Entries ended: 12 candidates, 1 signal.", Urgency.ROUTINE),
         (records.SESSION_CLOSED, CLOSED,
          "Session 2026-11-24 ended: P&L +12.50, 1 trade, denials: 0 (symbols x strategies), equity 100,012.50.",
@@ -374,7 +385,7 @@ def test_what_is_held_after_the_bell_is_stuck() -> None:
     story.enter()
     left = Fill(execution_id="c", client_order_id="", symbol="ACME", buy=True, quantity=Decimal(10),
                 price=Decimal(21), fees=Decimal(0), time=BELL)  # fmt: skip
-    carried = records.carried_payload(SIGNAL, left)
+    carried = codec.write(CarriedPosition(signal=SIGNAL, **fill_facts(left)))
     story.event(records.STUCK, {**carried, "side": "long", "words": "it is halted", "attempts": {}})
     story.event(records.SESSION_CLOSED, {**CLOSED, "open": ["ACME"]})
     story.event(records.SESSION_OPENED, {**OPENED, "carried": [carried]})

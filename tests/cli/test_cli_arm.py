@@ -22,8 +22,8 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import SettingsError
 from tbot_core.instance import Instance, load_settings, read_settings_files
 from tbot_core.instance.secrets import account_mode
-from tbot_core.journal import records
-from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, armed_payload, next_sessions
+from tbot_core.journal import codec, records
+from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, next_sessions
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import SystemClock
@@ -204,7 +204,7 @@ def test_status_exits_with_five_before_it_exits_with_one(
     if mode == "live":
         told.append((records.LIVE_TERMS, attrs.asdict(TERMS)))
     if arming == ARMED:
-        told.append((records.ARMED, armed_payload(ArmingGrant(terms=TERMS, sessions=days, actor="ann"))))
+        told.append((records.ARMED, codec.write(ArmingGrant(terms=TERMS, sessions=days, actor="ann").event)))
     if arming == WAITS:
         asked = {"sessions": "2", "settings": TERMS.settings}
         control.write_request(home / "control", ControlVerb.ARM, actor="ann", now=now, arguments=asked)
@@ -225,7 +225,7 @@ def test_status_exits_with_five_before_it_exits_with_one(
 def test_status_says_until_when_it_is_armed(home: Path) -> None:
     """To the end of a session; after that it is not armed any more."""
     armed = ArmingGrant(terms=TERMS, sessions=(MONDAY, MONDAY + dt.timedelta(days=1)), actor="ann")
-    written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)), (records.ARMED, armed_payload(armed)))
+    written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)), (records.ARMED, codec.write(armed.event)))
     shown = status_document(home, MORNING)
     assert (shown["armed_until"], shown["entries_blocked"]) == ("2026-11-24", False)
     assert "armed       to the end of the session of 2026-11-24" in list(lines(shown, MORNING))

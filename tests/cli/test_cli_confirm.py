@@ -17,8 +17,8 @@ from tbot_core.actions.control_requests import RequestResult
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
-from tbot_core.journal import records
-from tbot_core.journal.projections.confirmations import asked_payload
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import ConfirmationAsked, SignalDecided
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.reasons import Reason
@@ -34,7 +34,7 @@ MINUTE = dt.timedelta(minutes=1)
 def asked(name: str, symbol: str, expires: dt.datetime) -> records.Payload:
     """A question."""
     decision = Decision(proposal=proposal(symbol), reason=Reason.ALLOWED, order=order(symbol=symbol))
-    return asked_payload(name, decision, expires)
+    return codec.write(ConfirmationAsked.asked(name, decision, expires))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def home(tmp_path: Path) -> Path:
     """An instance whose journal holds an entry that waits, one that was decided, and one that has expired."""
     create_demo_instance(tmp_path)
     now = SystemClock().now()
-    decided = records.decision_payload(Decision(proposal=proposal("BBB"), reason=Reason.HALTED))
+    decided = codec.write(SignalDecided.of(Decision(proposal=proposal("BBB"), reason=Reason.HALTED)))
     told = [
         (records.CONFIRMATION_ASKED, asked("aaaa", "AAA", now + 30 * MINUTE)),
         (records.CONFIRMATION_ASKED, asked("bbbb", "BBB", now + 30 * MINUTE)),

@@ -14,7 +14,8 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.instance import Instance
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.journal_key import open_instance_journal
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import SignalDecided
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder
@@ -47,7 +48,7 @@ def home(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         home,
         (records.RUN_STARTED, {"mode": "paper", "equity": "100000", "settings_hash": fingerprint}),
         (records.SESSION_OPENED, opened),
-        *((records.DECISION, records.decision_payload(one)) for one in getattr(request, "param", ())),
+        *((records.DECISION, codec.write(SignalDecided.of(one))) for one in getattr(request, "param", ())),
         (records.SESSION_CLOSED, {"date": DAY, "equity": "100000.00", "cash": "100000.00", "open": []}),
     )
     return home

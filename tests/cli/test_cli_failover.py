@@ -13,7 +13,10 @@ from tbot_core import cli
 from tbot_core.actions.checks import check_instance
 from tbot_core.actions.config import check_config
 from tbot_core.cli.commands.failover import drill_outcome
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.orders import OrderIntended
+from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
@@ -44,13 +47,13 @@ def broken() -> list[tuple[str, dict[str, Any], str | None]]:
     here, there = order(Leg.ENTRY, "here", symbol="KO"), order(Leg.ENTRY, "there", symbol="SPY")
     return [
         (records.SESSION_OPENED, OPENED, None),
-        (records.INTENDED, records.order_payload(here), "here"),
+        (records.INTENDED, codec.write(OrderIntended.of(here)), "here"),
         (records.SENDING, {}, "here"),
         (records.CIRCUIT, {"of": "alpha", "state": "open", "since": since}, None),
         (records.FAILOVER, {"of": "alpha", "to": "beta", "phase": "the others only reduce", "why": "IN_FLIGHT"}, None),
         (records.FAILOVER_CONFIRMED, {"of": "alpha", "amount": "6000", "reserved": "5", "actor": "ada"}, None),
         (records.LEASE, {"symbol": "SPY", "from": "alpha", "to": "beta", "epoch": 1, "since": since}, None),
-        (records.INTENDED, records.order_payload(there) | {"broker": "beta"}, "there"),
+        (records.INTENDED, codec.write(OrderIntended.of(there)) | {"broker": "beta"}, "there"),
         (records.SENDING, {"broker": "beta"}, "there"),
     ]
 
@@ -100,7 +103,9 @@ def test_the_standing_names_the_broker_of_each_order_and_position(
 ) -> None:
     """With several brokers each line says where; a machine is always told."""
     accounts = {name: {"account": name, "equity": "100000.00"} for name in ("alpha", "beta")}
-    carried = records.carried_payload(order(symbol="F").signal, fill(order(symbol="F"), "10")) | {"broker": "beta"}
+    carried = codec.write(
+        CarriedPosition(signal=order(symbol="F").signal, **fill_facts(fill(order(symbol="F"), "10")))
+    ) | {"broker": "beta"}
     stuck = carried | {"side": "long", "words": "it is halted", "attempts": {}}
     hours = {"open": "2026-03-03T14:30:00+00:00", "close": "2026-03-03T21:00:00+00:00"}
     opened = OPENED | hours | {"primary": "alpha", "accounts": accounts, "carried": [carried]}
@@ -126,7 +131,7 @@ def test_the_standing_names_what_was_left_at_a_broker_that_the_last_session_did_
     """It is told until a session trades that account again."""
     hours = {"open": "2026-03-03T14:30:00+00:00", "close": "2026-03-03T21:00:00+00:00"}
     before = OPENED | hours | {"primary": "alpha", "account": "A", "accounts": {"beta": {"account": "B"}}}
-    carried = records.carried_payload(order(symbol="F").signal, fill(order(symbol="F"), "10"))
+    carried = codec.write(CarriedPosition(signal=order(symbol="F").signal, **fill_facts(fill(order(symbol="F"), "10"))))
     stuck = carried | {"side": "long", "words": "it is halted", "attempts": {}, "broker": "beta"}
     closed = {"date": "2026-03-03", "equity": "100000.00", "cash": "100000.00", "open": [], "account": "A"}
     said: list[tuple[str, dict[str, Any], str | None]] = [
@@ -152,7 +157,7 @@ def test_with_a_drill_passed_the_next_command_is_the_confirmation(
     """Where all that is missing is a person's word."""
     now = SystemClock().now()
     held = FailoverDrill(brokers=("alpha", "beta"), settings="x", time=now, steps=(DrillStep(what="all", passed=True),))
-    home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None), *broken())
+    home = instance(tmp_path, TWO, (records.DRILL, codec.write(held.event), None), *broken())
     assert cli.invoke(["failover", "status", "--home", str(home)]) == 1
     shown = capsys.readouterr().out.splitlines()
     assert shown[-2:] == [f"Drill: passed on {now:%Y-%m-%d}.", "Next: tbot failover confirm --amount USD"]
@@ -162,7 +167,7 @@ def test_a_healthy_instance_needs_no_command(tmp_path: Path, capsys: pytest.Capt
     """No broker is broken, no lease has moved: exit 0, and `tbot status` holds the same document."""
     now = SystemClock().now()
     held = FailoverDrill(brokers=("alpha", "beta"), settings="x", time=now, steps=(DrillStep(what="all", passed=True),))
-    home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None))
+    home = instance(tmp_path, TWO, (records.DRILL, codec.write(held.event), None))
     assert cli.invoke(["failover", "status", "--home", str(home), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["broken"], shown["next"], shown["leases"]) == (False, "tbot status", {})
@@ -207,7 +212,7 @@ def test_check_says_that_a_drill_was_passed(tmp_path: Path) -> None:
     held = FailoverDrill(
         brokers=("alpha", "beta"), settings="x", time=SystemClock().now(), steps=(DrillStep(what="all", passed=True),)
     )
-    home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None))
+    home = instance(tmp_path, TWO, (records.DRILL, codec.write(held.event), None))
     assert ("ok", "Failover drill passed: alpha, beta.") in [(row.level, str(row)) for row in check_instance(home)]
 
 

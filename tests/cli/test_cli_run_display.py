@@ -31,7 +31,9 @@ from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.engine.session.config import ProcessSignals
 from tbot_core.errors import AccessError
 from tbot_core.execution.trading_state import OVER
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import OrderIntended, OrderReported
+from tbot_core.journal.events.risk import StateChanged
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.marketdata.history import DownloadProgress
@@ -148,12 +150,14 @@ def test_changes_of_risk_are_told() -> None:
         ),
         (
             records.STATE,
-            records.state_payload(StateCause.KILL_COMMAND, RiskState.HALTED, there=True, words=""),
+            codec.write(StateChanged(cause=StateCause.KILL_COMMAND, there=True, state=RiskState.HALTED.word, words="")),
             f"State halted: {StateCause.KILL_COMMAND.value}",
         ),
         (
             records.STATE,
-            records.state_payload(StateCause.KILL_COMMAND, RiskState.NORMAL, there=False, words=""),
+            codec.write(
+                StateChanged(cause=StateCause.KILL_COMMAND, there=False, state=RiskState.NORMAL.word, words="")
+            ),
             f"{StateCause.KILL_COMMAND.value} cleared; state normal",
         ),
     ],
@@ -166,7 +170,9 @@ def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dic
 
 def test_the_first_reading_of_the_account_is_told_as_one() -> None:
     """Its cause says what is not so, and would read as the opposite if it were said to be cleared."""
-    payload = records.state_payload(StateCause.UNRECONCILED, RiskState.NORMAL, there=False, words="")
+    payload = codec.write(
+        StateChanged(cause=StateCause.UNRECONCILED, there=False, state=RiskState.NORMAL.word, words="")
+    )
     (line,) = EventNarrator().lines_for([NewEvent(kind=records.STATE, payload=payload, time=MORNING)])
     assert line.text == "The account has been read; state normal"
 
@@ -226,7 +232,7 @@ def test_an_entry_that_is_not_filled_is_a_line() -> None:
         event = NewEvent(kind=kind, payload=payload, time=MORNING, cid=cid)
         return [(line.weight, line.text) for line in narrator.lines_for([event])]
 
-    payload = records.order_payload(order(name=cid, symbol="PELTO", quantity="15", limit="25.84"))
+    payload = codec.write(OrderIntended.of(order(name=cid, symbol="PELTO", quantity="15", limit="25.84")))
     assert said(records.INTENDED, payload) + said(records.SENDING, {}) + said("acknowledged", {"words": ""}) == []
     assert said("cancelled", {"words": ""}) == [("denial", "[OPEN] BUY 15 PELTO not filled: cancelled")]
 
@@ -285,7 +291,7 @@ def test_an_entry_is_shown_with_its_stop() -> None:
     (line,) = EventNarrator().lines_for([*sent, *placed(stop), fill_of_it])
     assert line.text == "[OPEN] BUY 10 AAA @ 10.00 stop 9.50"
     for side, shown in (("long", "9.76"), ("short", "9.75")):  # towards the price, as the order will be
-        signal = records.order_payload(entry)["signal"]
+        signal = codec.write(OrderIntended.of(entry))["signal"]
         decision = {"reason": "ALLOWED", "side": side, "stop": 9.7533, "signal": signal}
         allowed = NewEvent(kind=records.DECISION, payload=decision, time=MORNING)
         (line,) = EventNarrator().lines_for([allowed, *sent, fill_of_it])
@@ -399,7 +405,7 @@ def test_a_live_view_that_fails_gives_the_terminal_back(tmp_path: Path, capsys: 
 
 def placed(one: Order) -> list[NewEvent]:
     """An order that is written down and leaves."""
-    intent, cid = records.order_payload(one), one.client_order_id
+    intent, cid = codec.write(OrderIntended.of(one)), one.client_order_id
     return [
         NewEvent(kind=records.INTENDED, cid=cid, payload=intent, time=MORNING),
         NewEvent(kind=records.SENDING, cid=cid, payload={}, time=MORNING),
@@ -410,7 +416,7 @@ def filled(one: Order, quantity: str, price: str, execution: str) -> NewEvent:
     """A broker's fill of it."""
     done, cid = fill(one, price, quantity, execution=execution), one.client_order_id
     event = BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=done)
-    return NewEvent(kind="fill", cid=cid, payload=records.broker_payload(event), time=MORNING)
+    return NewEvent(kind="fill", cid=cid, payload=codec.write(OrderReported.of(event)), time=MORNING)
 
 
 @pytest.mark.slow
@@ -599,7 +605,7 @@ def test_a_cleared_cause_says_why_the_state_goes_on() -> None:
     """Because of other causes, or until when; and that the effect has ended."""
 
     def state(cause: StateCause, state: RiskState, *, there: bool, words: str = "") -> NewEvent:
-        payload = records.state_payload(cause, state, there=there, words=words)
+        payload = codec.write(StateChanged(cause=cause, there=there, state=state.word, words=words))
         return NewEvent(kind=records.STATE, payload=payload, time=MORNING)
 
     told = EventNarrator().lines_for(
@@ -627,7 +633,7 @@ def test_a_cause_that_requires_less_than_the_state_is_not_named_as_its_cause() -
     """The line names the cause of the state that it says, and what the new cause requires."""
 
     def state(cause: StateCause, state: RiskState) -> NewEvent:
-        payload = records.state_payload(cause, state, there=True, words="")
+        payload = codec.write(StateChanged(cause=cause, there=True, state=state.word, words=""))
         return NewEvent(kind=records.STATE, payload=payload, time=MORNING)
 
     told = EventNarrator().lines_for(

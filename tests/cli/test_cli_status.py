@@ -22,7 +22,8 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.instance import Instance
-from tbot_core.journal import gauges, records
+from tbot_core.journal import codec, gauges, records
+from tbot_core.journal.events.risk import StateChanged
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, both_times, exchange_time
 from tbot_core.model.formatting import format_price, money_text
@@ -73,7 +74,9 @@ def test_defense_says_until_when_it_outlasts_its_cause(tmp_path: Path, capsys: p
     (tmp_path / "data").mkdir(exist_ok=True)
     with closing(open_journal(Instance.at(tmp_path).journal)) as journal:
         for minute, there in ((0, True), (29, False)):
-            payload = records.state_payload(StateCause.UNIVERSE_STALE, RiskState.DEFENSE, there=there, words="")
+            payload = codec.write(
+                StateChanged(cause=StateCause.UNIVERSE_STALE, there=there, state=RiskState.DEFENSE.word, words="")
+            )
             journal.append(
                 [NewEvent(kind=records.STATE, payload=payload, time=bell + dt.timedelta(minutes=minute), cid=None)]
             )
@@ -118,7 +121,7 @@ def test_a_halted_session_shows_the_limits_of_the_settings(tmp_path: Path, capsy
     exposure.imposed_state = RiskState.DEFENSE
     assert session.decision_engine.limits.max_trades < limits.max_trades
     path = tmp_path / "data" / "tbot.sqlite"
-    killed = records.state_payload(StateCause.KILL_COMMAND, RiskState.HALTED, there=True, words="")
+    killed = codec.write(StateChanged(cause=StateCause.KILL_COMMAND, there=True, state=RiskState.HALTED.word, words=""))
     with closing(open_journal(path)) as journal:
         journal.append([NewEvent(kind=records.STATE, payload=killed, time=MORNING)])
     filesystem.remove(tmp_path / "data" / gauges.FILE)
@@ -320,7 +323,10 @@ def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: py
 
 
 LEFT = {"open": ["KO"], "unconfirmed": ""}
-RESUMED = (records.STATE, records.state_payload(StateCause.UNRECONCILED, RiskState.EXIT_ONLY, there=True, words=""))
+RESUMED = (
+    records.STATE,
+    codec.write(StateChanged(cause=StateCause.UNRECONCILED, there=True, state=RiskState.EXIT_ONLY.word, words="")),
+)
 
 
 @pytest.mark.parametrize(

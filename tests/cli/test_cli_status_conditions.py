@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from tbot_core.contracts import BrokerEvent
 from tbot_core.engine.control import ControlVerb
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import OrderIntended, OrderReported
+from tbot_core.journal.events.risk import StateChanged
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg
 from tbot_core.status.conditions import not_ready_sentence, present_conditions
@@ -35,14 +37,16 @@ def events(path: Path, *told: tuple[str, records.Payload]) -> list[Event]:
     with closing(open_journal(path / "tbot.sqlite")) as journal:
         recorder = JournalRecorder(journal=journal, clock=clock)
         for kind, payload in told:
-            recorder.record(kind, payload)
+            recorder.write(NewEvent(kind=kind, payload=payload, time=recorder.clock.now()))
             clock.advance_to(clock.now() + dt.timedelta(minutes=1))
         return list(journal.events())
 
 
 def state(cause: StateCause, words: str = "", *, there: bool = True) -> tuple[str, records.Payload]:
     """A cause that was raised or cleared."""
-    return records.STATE, records.state_payload(cause, KINDS[cause].state, there=there, words=words)
+    return records.STATE, codec.write(
+        StateChanged(cause=cause, there=there, state=KINDS[cause].state.word, words=words)
+    )
 
 
 def held(*, cancelling: bool = False) -> SessionBook:
@@ -51,7 +55,7 @@ def held(*, cancelling: bool = False) -> SessionBook:
     told: list[tuple[str, str | None, records.Payload]] = [
         (records.RUN_STARTED, None, {"equity": "1000"}),
         (records.SESSION_OPENED, None, OPENED),
-        *((records.INTENDED, one.client_order_id, records.order_payload(one)) for one in (ENTRY, STOP)),
+        *((records.INTENDED, one.client_order_id, codec.write(OrderIntended.of(one))) for one in (ENTRY, STOP)),
         *((records.SENDING, one.client_order_id, {}) for one in (ENTRY, STOP)),
         *((kind, of.client_order_id, reported(kind, of)) for kind, of in heard.items()),
         *([(records.CANCEL_REQUESTED, STOP.client_order_id, {})] if cancelling else []),
@@ -64,7 +68,9 @@ def held(*, cancelling: bool = False) -> SessionBook:
 def reported(kind: str, of: Order) -> records.Payload:
     """A broker's event of an order."""
     one = fill(of, "10") if kind == "fill" else None
-    return records.broker_payload(BrokerEvent(kind=kind, event_id="1", client_order_id=of.client_order_id, fill=one))
+    return codec.write(
+        OrderReported.of(BrokerEvent(kind=kind, event_id="1", client_order_id=of.client_order_id, fill=one))
+    )
 
 
 def request(verb: ControlVerb) -> tuple[str, records.Payload]:

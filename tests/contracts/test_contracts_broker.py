@@ -22,7 +22,9 @@ from tbot_core.contracts import (
     OrderStatus,
     OrderStatusReport,
 )
-from tbot_core.journal import records
+from tbot_core.journal import codec
+from tbot_core.journal.events.accounts import AccountMoved, ForeignOrder
+from tbot_core.journal.events.orders import OrderReported
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.types import OrderType
 
@@ -97,11 +99,11 @@ def test_a_broker_declares_what_the_core_knows() -> None:
 
 def test_the_journal_holds_the_texts(tmp_path: Path) -> None:
     """Payloads with a member are the same JSON as those with its text, and an event has the same hash."""
-    assert json.dumps(records.activity_payload(ACTIVITY)).startswith('{"activity": "fee", ')
-    assert json.dumps(records.report_payload(REPORT)).endswith('"said": "acknowledged"}')
+    assert json.dumps(codec.write(AccountMoved.of(ACTIVITY))).startswith('{"activity": "fee", ')
+    assert json.dumps(codec.write(ForeignOrder.of(REPORT))).endswith('"said": "acknowledged"}')
     hashes = set()
     for name, kind in (("member", EVENT.kind), ("text", "fill")):
         with closing(open_journal(tmp_path / name)) as journal:
-            journal.append([NewEvent(kind=kind, payload=records.broker_payload(EVENT), time=MOMENT, cid="a")])
+            journal.append([NewEvent(kind=kind, payload=codec.write(OrderReported.of(EVENT)), time=MOMENT, cid="a")])
             hashes |= {event.hash for event in journal.events(kind="fill")}
     assert len(hashes) == 1

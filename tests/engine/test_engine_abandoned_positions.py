@@ -12,7 +12,11 @@ import pytest
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.live.abandoned_positions import abandoned_holdings
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.orders import OrderIntended
+from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projections import carryover, failover_text
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import Fill, Leg, SignalId
@@ -79,7 +83,7 @@ def closed(scene: SimulatedInstance, account: str = "a") -> tuple[str, dict[str,
 
 def stuck(scene: SimulatedInstance) -> tuple[str, dict[str, Any], None]:
     """Seven shares at beta could not be closed, though two exits were sent."""
-    carried = records.carried_payload(signal(scene), entered(scene))
+    carried = codec.write(CarriedPosition(signal=signal(scene), **fill_facts(entered(scene))))
     payload = carried | {"side": "long", "words": "it is halted", "attempts": {"exit": 2}, "broker": "beta"}
     return records.STUCK, payload, None
 
@@ -87,9 +91,9 @@ def stuck(scene: SimulatedInstance) -> tuple[str, dict[str, Any], None]:
 def bought(scene: SimulatedInstance) -> list[tuple[str, dict[str, Any], str | None]]:
     """The same shares were bought at beta in a session that was not ended."""
     bid = attrs.evolve(order(Leg.ENTRY, "tbko", symbol="KO", limit="60", quantity="7"), signal=signal(scene))
-    filled = {"words": "filled"} | records.fill_payload(entered(scene))
+    filled = {"words": "filled"} | codec.write(Adjustment.of(entered(scene)))
     return [
-        (records.INTENDED, records.order_payload(bid) | {"broker": "beta"}, "tbko"),
+        (records.INTENDED, codec.write(OrderIntended.of(bid)) | {"broker": "beta"}, "tbko"),
         (records.SENDING, {"broker": "beta"}, "tbko"),
         ("fill", filled | {"broker": "beta"}, "tbko"),
     ]
@@ -148,11 +152,11 @@ def test_a_session_of_another_account_is_ended_from_what_is_written_down_of_it(s
 
 def test_what_a_session_of_another_account_has_carried_in_is_left_there(scene: SimulatedInstance) -> None:
     """Also where a run began before that session did: it begins with nothing, and the session with what was left."""
-    carried = [records.carried_payload(signal(scene), entered(scene))]
+    carried = [codec.write(CarriedPosition(signal=signal(scene), **fill_facts(entered(scene))))]
     other = opening(scene, primary="alpha", account="A-9", accounts={}, carried=carried)
     say(scene, (records.RUN_STARTED, {"equity": "100000"}, None), (records.SESSION_OPENED, other, None))
     (told,) = abandoned_holdings(list(scene.journal.events()), {"a"}, ())
-    assert (told["symbol"], told["quantity"], told["at"], told["account"]) == ("KO", "7", "alpha", "A-9")
+    assert (told.symbol, told.quantity, told.at, told.account) == ("KO", Decimal(7), "alpha", "A-9")
 
 
 def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: SimulatedInstance) -> None:
@@ -230,7 +234,7 @@ def test_a_position_is_taken_over_wherever_its_account_is_traded_again(scene: Si
 
 def test_what_a_session_has_carried_counts_among_what_it_abandons(scene: SimulatedInstance) -> None:
     """Its orders go on with the numbers they had; a session that says no account is left as it is."""
-    carried = records.carried_payload(signal(scene), entered(scene)) | {"broker": "beta"}
+    carried = codec.write(CarriedPosition(signal=signal(scene), **fill_facts(entered(scene)))) | {"broker": "beta"}
     opened = opening(scene, carried=[carried])
     out = attrs.evolve(order(Leg.EXIT, "tbout", symbol="KO", quantity="7"), signal=signal(scene))
     say(scene, (records.SESSION_OPENED, opening(scene), None), stuck(scene), closed(scene))
@@ -238,10 +242,10 @@ def test_what_a_session_has_carried_counts_among_what_it_abandons(scene: Simulat
     say(
         scene,
         (records.SESSION_OPENED, opened, None),
-        (records.INTENDED, records.order_payload(out) | {"broker": "beta"}, "tbout"),
+        (records.INTENDED, codec.write(OrderIntended.of(out)) | {"broker": "beta"}, "tbout"),
     )
     since = carryover.events_since_close(list(scene.journal.events()))
     (told,) = abandoned_holdings(since, {"a"}, before)
-    assert (told["quantity"], told["attempts"], told["at"]) == ("7", {"exit": 3}, "beta")
+    assert (told.quantity, dict(told.attempts), told.at) == (Decimal(7), {"exit": 3}, "beta")
     assert abandoned_holdings(since, {"a", "B-1"}, before) == []
     assert abandoned_holdings((), {"a"}, before) == []

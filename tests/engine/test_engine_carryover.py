@@ -16,8 +16,10 @@ from tbot_core.engine.session.arming import LiveContext
 from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.errors import Unavailable
 from tbot_core.execution.trading_state import TradingStateController, recall_states
-from tbot_core.journal import records
-from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, armed_payload
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.sessions import CarriedPosition
+from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import ManualClock
@@ -113,7 +115,7 @@ class Two:
         signal = SignalId(session=first.date, strategy="open", symbol=self._symbol, minute=3, rule="up")
         fill = Fill(execution_id="carried", client_order_id="", symbol=self._symbol, buy=True, quantity=Decimal(7),
                     price=round(price, 4), fees=Decimal(0), time=first.open)  # fmt: skip
-        return records.carried_payload(signal, fill)
+        return codec.write(CarriedPosition(signal=signal, **fill_facts(fill)))
 
     def _opened(self, session: Session) -> records.Payload:
         equity = self.scene.world.way(self.scene.world.names[0]).exchange.account().equity
@@ -195,7 +197,7 @@ def test_arming_that_is_asked_for_before_a_late_end_counts_for_the_session_to_co
     scene.arming = LiveContext(terms=TERMS, calendar=scene.calendar)
     day = scene.world.session.date
     if verb is ControlVerb.DISARM:
-        armed = armed_payload(ArmingGrant(terms=TERMS, sessions=(two.earlier.date, day), actor="ann"))
+        armed = codec.write(ArmingGrant(terms=TERMS, sessions=(two.earlier.date, day), actor="ann").event)
         scene.journal.append([NewEvent(kind=records.ARMED, payload=armed, time=two.earlier.open)])
     two.drop(verb)
     scene.world.run(scene.life().run)

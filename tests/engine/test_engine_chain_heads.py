@@ -161,10 +161,10 @@ def test_what_must_not_be_lost_is_in_the_head_at_once(instance: Instance, kind: 
 
         async def work() -> None:
             await asyncio.sleep(1)
-            noted.record("risk", {})
+            noted.write(NewEvent(kind="risk", payload={}, time=noted.clock.now()))
             await asyncio.sleep(1)
             assert heads(instance) == ["1"]
-            noted.record(kind, {})
+            noted.write(NewEvent(kind=kind, payload={}, time=noted.clock.now()))
             await asyncio.sleep(1)
             assert heads(instance) == ["1", "3"]
 

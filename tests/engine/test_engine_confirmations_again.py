@@ -12,7 +12,8 @@ import pytest
 
 from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.engine.session.confirmations import ConfirmationQueue
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import SignalDecided
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
@@ -77,7 +78,9 @@ class Bench:
         """What is due, written down."""
         found = self.confirming.decide_answered(renewed)
         for one in found:
-            self.journal.append([NewEvent(kind=records.DECISION, payload=records.decision_payload(one), time=ASKED)])
+            self.journal.append(
+                [NewEvent(kind=records.DECISION, payload=codec.write(SignalDecided.of(one)), time=ASKED)]
+            )
         return found
 
 

@@ -18,6 +18,7 @@ from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.journal import records
+from tbot_core.journal.events.feeds import FeedFilled, FeedGap
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
@@ -211,8 +212,8 @@ def test_what_of_a_gap_was_open_before_a_restart_is_asked_for_again(tmp_path: Pa
         post = post_on(journal, clock)
         guarding = watching(post, clock, asked)
         recorder = post.execution.recorder
-        recorder.record(records.FEED_GAP, {"first": 3, "last": 5, "words": "no prices for 130 s"})
-        recorder.record(records.FEED_FILLED, {"minutes": [3], "open": 2})
+        recorder.record(FeedGap(first=3, last=5, words="no prices for 130 s"))
+        recorder.record(FeedFilled(minutes=(3,), open=2))
         guarding.restore(list(journal.events()))
         assert asked == [{4, 5}]
         guarding._on_filled([4, 5, 6])

@@ -16,6 +16,7 @@ import pytest
 from tbot_core.contracts import Check
 from tbot_core.engine.session.fact_refresh import BATCH, FactRefresher, fact_sources
 from tbot_core.errors import LoginNeeded, Unavailable
+from tbot_core.journal import codec
 from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts, with_recorded
 from tbot_core.model.clock import ManualClock, exchange_moment
@@ -73,7 +74,7 @@ class Morning:
             sources={"ratings": self.server},
             bars=self.folder,
             clock=self.clock,
-            record=lambda kind, payload: self.events.append((kind, payload)),
+            record=lambda fetched: self.events.append((fetched.kind, codec.write(fetched))),
         )
         wanted = candidates or (lambda _known: names)
         recorded, (coverage,) = asyncio.run(refresher.refresh(self.today, wanted, self.waits.append))

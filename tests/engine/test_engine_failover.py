@@ -23,7 +23,7 @@ from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.engine.session.broker_login import log_in
 from tbot_core.errors import Unavailable
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
 from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
@@ -143,7 +143,7 @@ def lived(
         held = FailoverDrill(
             brokers=("paper", "beta"), settings="x", time=world.start, steps=(DrillStep(what="all", passed=True),)
         )
-        journal.append([NewEvent(kind=records.DRILL, payload=held.payload(), time=world.start)])
+        journal.append([NewEvent(kind=records.DRILL, payload=codec.write(held.event), time=world.start)])
     journal.close()
     plan = RunPlan(assembly=made, request=FeedRequest(kind="live"), wall=world.clock, once=True, watch_s=1.0)
     world.run(lambda: run(plan, watcher or RunWatcher()))

@@ -29,9 +29,9 @@ from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import ArmingGrant, armed_payload, recall_arming
+from tbot_core.journal.projections.arming import ArmingGrant, recall_arming
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal, read_journal
+from tbot_core.journal.store import NewEvent, open_journal, read_journal
 from tbot_core.model.types import Leg, SignalId
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem
@@ -324,12 +324,12 @@ def test_a_live_arming_does_not_survive_a_paper_run(house: House) -> None:
             return recall_arming(journal.events()).denial_reason(terms, days[0])
 
         record_terms(live, recorder)
-        recorder.record(records.ARMED, armed_payload(grant))
+        recorder.record(grant.event)
         assert started(live) == ""
         assert started(made, live) == "the mode has changed"
         assert started(made, live) == "the mode has changed"
         assert len(list(journal.events(kind=records.DISARMED))) == 1
-        recorder.record(records.ARMED, armed_payload(grant))
+        recorder.record(grant.event)
         assert started(live) == ""
 
 
@@ -366,9 +366,9 @@ def test_an_older_journal_brings_back_no_arming(house: House) -> None:
     with closing(open_instance_journal(instance)) as journal:
         recorder = JournalRecorder(journal=journal, clock=world.clock, on_events=lambda _: None)
         record_terms(live, recorder)
-        recorder.record(records.ARMED, armed_payload(grant))
+        recorder.record(grant.event)
         shutil.copytree(instance.data, house.home / "older")
-        recorder.record(records.DISARMED, {"why": "requested by ann"})
+        recorder.write(NewEvent(kind=records.DISARMED, payload={"why": "requested by ann"}, time=recorder.clock.now()))
         note_head(instance, journal.head)
     for path in (house.home / "older").glob("tbot.sqlite*"):
         shutil.copy2(path, instance.data)

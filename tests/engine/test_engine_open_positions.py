@@ -17,7 +17,11 @@ from tbot_core.engine.live.run import still_open
 from tbot_core.engine.session.open_positions import OpenPositions, open_at_end
 from tbot_core.errors import Unavailable
 from tbot_core.instance import Instance
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import ForeignHolding
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.orders import OrderIntended, OrderReported
+from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.types import Account, Fill, Leg, SignalId
@@ -134,7 +138,7 @@ def stuck(books: SimulatedInstance) -> records.Payload:
     )
     signal = SignalId(session=day, strategy="open", symbol="KO", minute=3, rule="up")
     told = {"side": "long", "words": "it is halted", "attempts": {"exit": 2}}
-    return records.carried_payload(signal, bought) | told
+    return codec.write(CarriedPosition(signal=signal, **fill_facts(bought))) | told
 
 
 def closed(books: SimulatedInstance, account: str) -> tuple[str, records.Payload]:
@@ -167,18 +171,22 @@ def test_what_was_carried_into_a_session_is_open_as_long_as_that_holds_it(books:
     say(books, (records.SESSION_OPENED, yesterday(books, "a")), (records.STUCK, stuck(books)), closed(books, "a"))
     say(books, (records.SESSION_OPENED, yesterday(books, "a", stuck(books))))
     assert open_at_end(books.journal) == STUCK
-    sold = records.carried_payload(
-        records.signal_of(stuck(books)["signal"]),
-        Fill(
-            execution_id="e2",
-            client_order_id="",
-            symbol="KO",
-            buy=False,
-            quantity=Decimal(7),
-            price=Decimal(60),
-            fees=Decimal(0),
-            time=books.world.session.open,
-        ),
+    sold = codec.write(
+        CarriedPosition(
+            signal=records.signal_of(stuck(books)["signal"]),
+            **fill_facts(
+                Fill(
+                    execution_id="e2",
+                    client_order_id="",
+                    symbol="KO",
+                    buy=False,
+                    quantity=Decimal(7),
+                    price=Decimal(60),
+                    fees=Decimal(0),
+                    time=books.world.session.open,
+                )
+            ),
+        )
     )
     say(books, (records.ADJUSTMENT, sold))
     assert open_at_end(books.journal) == OpenPositions()
@@ -194,11 +202,11 @@ def entering(*words: str, symbol: str = "KO", at: str = "", bought: str = "") ->
     """
     of = order(Leg.ENTRY, f"{symbol}-entry", symbol=symbol, quantity="7", limit="60")
     cid, broker = of.client_order_id, {"broker": at} if at else {}
-    told: list[Said] = [(records.INTENDED, records.order_payload(of) | broker, cid)]
+    told: list[Said] = [(records.INTENDED, codec.write(OrderIntended.of(of)) | broker, cid)]
     for word in words:
         done = attrs.evolve(fill(of, "60", "7"), symbol=bought or symbol) if word == "fill" else None
         event = BrokerEvent(kind=word, event_id=word, client_order_id=cid, fill=done)
-        told.append((word, records.broker_payload(event) | broker, cid))
+        told.append((word, codec.write(OrderReported.of(event)) | broker, cid))
     return told
 
 
@@ -239,10 +247,10 @@ def test_what_works_or_is_held_beyond_every_position_is_open(
 def protecting(*words: str) -> list[Said]:
     """A stop of the seven shares, and what became of it."""
     stop = order(Leg.STOP, "KO-stop", symbol="KO", quantity="7", stop="50")
-    told: list[Said] = [(records.INTENDED, records.order_payload(stop), "KO-stop")]
+    told: list[Said] = [(records.INTENDED, codec.write(OrderIntended.of(stop)), "KO-stop")]
     for word in words:
         event = BrokerEvent(kind=word, event_id=f"stop {word}", client_order_id="KO-stop")
-        told.append((word, records.broker_payload(event), "KO-stop"))
+        told.append((word, codec.write(OrderReported.of(event)), "KO-stop"))
     return told
 
 
@@ -300,7 +308,13 @@ def test_what_is_known_not_to_be_tbots_is_left_open_by_no_stop(
 ) -> None:
     """Of another quantity than the known one, it has no known owner; nor of what another account was read to hold."""
     say(books, (records.SESSION_OPENED, yesterday(books, account)))
-    say(books, *((records.FOREIGN_HOLDING, records.foreign_payload(one, Decimal(3), None)) for one in ("KO", "PEP")))
+    say(
+        books,
+        *(
+            (records.FOREIGN_HOLDING, codec.write(ForeignHolding(symbol=one, quantity=Decimal(3), price=None)))
+            for one in ("KO", "PEP")
+        ),
+    )
     say(books, closed(books, account))
     broker = cast("Broker", Holds(books.world))
     assert books.world.run(lambda: still_open(books.journal, broker, books.world.clock.now())) == (left, "")

@@ -18,7 +18,7 @@ from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.marketdata.feed_health import SILENT_S, FeedHealth
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.signals import ExitRules
@@ -252,7 +252,9 @@ def test_a_restart_counts_on_from_the_seconds_before_it(journal: Journal, last: 
     bench.rounds(3.0)
     bench.rounds(2.0, ABOVE)
     seconds = {"symbol": "AAA", "bare_s": "99", "emulated_s": "99"}
-    bench.execution.recorder.record(records.PROTECTION, seconds | last)
+    bench.execution.recorder.write(
+        NewEvent(kind=records.PROTECTION, payload=seconds | last, time=bench.execution.recorder.clock.now())
+    )
     bench.monitor = bench.started()
     bench.monitor.restore(journal.events())
     bench.rounds(ROUND_S, ABOVE)

@@ -18,9 +18,11 @@ from tbot_core.execution.account_updates import update_account
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment, ForeignHolding
+from tbot_core.journal.events.risk import RiskChanged
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.bars import SymbolQuote
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
@@ -287,10 +289,12 @@ def test_what_somebody_else_did_is_recalled(process: Process) -> None:
     """Adjusted positions, and foreign shares by their symbol."""
     process.enter()
     one = fill(order(Leg.EXIT), "100", "4", "outside")
-    process.execution.recorder.write(process.execution.recorder.entry(records.ADJUSTMENT, records.fill_payload(one)))
+    process.execution.recorder.write(process.execution.recorder.entry(Adjustment.of(one)))
     process.desk.position_manager.on_external_change(one)
     foreign = {"symbol": "ZZZ", "quantity": "-5"}  # as it was written down before it had a price
-    process.execution.recorder.write(process.execution.recorder.entry(records.FOREIGN_HOLDING, foreign))
+    process.execution.recorder.write(
+        NewEvent(kind=records.FOREIGN_HOLDING, payload=foreign, time=process.execution.recorder.clock.now())
+    )
     after = process.again()
     assert after.recall.external == {"ZZZ": Decimal(-5)}
     assert after.desk.exposure.external.gross == 0
@@ -301,8 +305,8 @@ def test_what_somebody_else_did_is_recalled(process: Process) -> None:
 def test_a_foreign_figure_that_none_can_hold_ends_no_restart(process: Process) -> None:
     """An older version booked it; what is held is unknown until the account is read."""
     recorder = process.execution.recorder
-    payload = records.foreign_payload("ZZZ", Decimal("1E+999999"), Decimal(20))
-    recorder.write(recorder.entry(records.FOREIGN_HOLDING, payload))
+    payload = codec.write(ForeignHolding(symbol="ZZZ", quantity=Decimal("1E+999999"), price=Decimal(20)))
+    recorder.write(NewEvent(kind=records.FOREIGN_HOLDING, payload=payload, time=recorder.clock.now()))
     after = process.again()
     assert after.recall.external == {}
     assert after.desk.exposure.external.gross == 0
@@ -312,12 +316,16 @@ def test_what_is_foreign_counts_after_a_restart(process: Process) -> None:
     """Before anybody could be asked: shares at the price that was known, split since, and open orders."""
     recorder = process.execution.recorder
     entries = [
-        recorder.entry(records.FOREIGN_HOLDING, records.foreign_payload("ZZZ", Decimal(-5), Decimal(20))),
-        recorder.entry(records.CORPORATE_ACTION, {"symbol": "ZZZ", "before": 1, "after": 2}),
+        recorder.entry(ForeignHolding(symbol="ZZZ", quantity=Decimal(-5), price=Decimal(20))),
+        NewEvent(
+            kind=records.CORPORATE_ACTION, payload={"symbol": "ZZZ", "before": 1, "after": 2}, time=recorder.clock.now()
+        ),
     ]
     for said, filled in (("acknowledged", "4"), ("cancelled", "6")):
         payload = {"broker_order_id": said, "symbol": "ZZZ", "buy": False, "quantity": "14", "filled": filled}
-        entries.append(recorder.entry(records.FOREIGN_ORDER, {**payload, "said": said}))
+        entries.append(
+            NewEvent(kind=records.FOREIGN_ORDER, payload={**payload, "said": said}, time=recorder.clock.now())
+        )
     recorder.write(*entries)
     after = process.again()
     assert after.recall.external == {"ZZZ": Decimal(-10)}
@@ -369,7 +377,7 @@ def test_defense_of_the_session_is_recalled_at_every_broker(process: Process, br
     recorder = attrs.evolve(process.execution.recorder, broker=broker)
     for what, states in (("defense", ["defense", "defense"]), ("exit-only", ["exit-only", "defense"])):
         change = RiskChange(what=what, cause="c", value=Decimal(1), limit=Decimal(1))
-        event = recorder.entry(records.RISK, records.risk_payload(change))
+        event = recorder.entry(RiskChanged.of(change))
         recorder.write(event)
         recalls = [
             SessionRecovery(

@@ -21,7 +21,9 @@ from tbot_core.engine.live.task_group import SessionTasks
 from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.execution.broker_account import BrokerAccount
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Journal, NewEvent, open_journal
@@ -124,8 +126,8 @@ def left_by_the_day_before(scene: Scene, quantity: str = "7", *, told: bool = Tr
     price = Decimal(world.market.paths[symbol].prices[0]) / 10_000
     fill = Fill(execution_id="carried", client_order_id="", symbol=symbol, buy=True, quantity=Decimal(quantity),
                 price=round(price, 4), fees=Decimal(0), time=session.open - DAY)  # fmt: skip
-    before = opened(scene) | {"carried": [records.carried_payload(yesterday, fill)]}
-    stuck = records.carried_payload(yesterday, fill) | {
+    before = opened(scene) | {"carried": [codec.write(CarriedPosition(signal=yesterday, **fill_facts(fill)))]}
+    stuck = codec.write(CarriedPosition(signal=yesterday, **fill_facts(fill))) | {
         "side": "long", "words": "it is halted", "attempts": {"exit": 2}
     }  # fmt: skip
     closed = {"date": str(session.date - DAY), "equity": "100000", "open": [symbol], "account": "a"}

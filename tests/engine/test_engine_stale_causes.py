@@ -15,7 +15,8 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.execution.trading_state import recall_states
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.risk import StateChanged
 from tbot_core.journal.store import Event, NewEvent, open_journal, read_journal
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.model.types import RiskState
@@ -49,7 +50,7 @@ def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
 
 def entries(cause: StateCause, at: dt.datetime) -> list[NewEvent]:
     """A cause that stood when a session closed."""
-    state = records.state_payload(cause, RiskState.EXIT_ONLY, there=True, words="yesterday")
+    state = codec.write(StateChanged(cause=cause, there=True, state=RiskState.EXIT_ONLY.word, words="yesterday"))
     closed = {"date": "2026-01-02", "equity": "25000", "open": [], "account": "another"}
     return [
         NewEvent(kind=kind, payload=payload, time=at)

@@ -34,7 +34,9 @@ from tbot_core.engine.session.fact_refresh import FactRefresher
 from tbot_core.engine.session.universe_selection import UniverseSelector, universe_selector, watched_request
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import Rejected, TbotError, Unavailable
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.marketdata.received_bars import RecordedSession, RecordingHeader, SessionRecorder, read_recording
 from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.downloads import add_reference_facts
@@ -213,7 +215,11 @@ def still_held() -> list[Any]:
     signal = SignalId(session=PAST[-1].date, strategy="s", symbol="AAA", minute=20, rule="breakout")
     shares: dict[str, Any] = {"quantity": Decimal(7), "price": Decimal(60), "fees": Decimal(0), "time": PAST[-1].open}
     fill = Fill(execution_id="1", client_order_id="", symbol="AAA", buy=True, **shares)
-    stuck = records.carried_payload(signal, fill) | {"side": "long", "words": "halted", "attempts": {}}
+    stuck = codec.write(CarriedPosition(signal=signal, **fill_facts(fill))) | {
+        "side": "long",
+        "words": "halted",
+        "attempts": {},
+    }
     payloads = {records.STUCK: stuck, records.SESSION_CLOSED: {"account": "a"}}
     return [SimpleNamespace(seq=seq, kind=kind, payload=one) for seq, (kind, one) in enumerate(payloads.items(), 1)]
 

@@ -138,9 +138,13 @@ class Bench:
         )
         journal.append(
             [
-                self.execution.recorder.entry(records.RUN_STARTED, {"equity": "100000"}),
-                self.execution.recorder.entry(
-                    records.SESSION_OPENED, {"date": "2026-01-05", "symbols": 2, "equity": "100000"}
+                NewEvent(
+                    kind=records.RUN_STARTED, payload={"equity": "100000"}, time=self.execution.recorder.clock.now()
+                ),
+                NewEvent(
+                    kind=records.SESSION_OPENED,
+                    payload={"date": "2026-01-05", "symbols": 2, "equity": "100000"},
+                    time=self.execution.recorder.clock.now(),
                 ),
             ]
         )

@@ -20,6 +20,7 @@ from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.instrument_requests import AGAIN_S, PORTION, InstrumentRules
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
@@ -228,7 +229,7 @@ def test_an_instrument_may_be_traded_in_whole_shares_only(
 def test_the_journal_has_every_reported_rule(journal: Journal, found: Instrument) -> None:
     """What a payload says is what was reported, without the name."""
     bench = Bench(journal, Knowing())
-    instrument_rules.apply_instrument_rules(bench.desk, instrument_rules.rules_payload(found))
+    instrument_rules.apply_instrument_rules(bench.desk, InstrumentRulesReported.of(found))
     assert bench.desk.exposure.instruments["AAA"] == found
 
 

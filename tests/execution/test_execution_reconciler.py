@@ -39,7 +39,7 @@ from tbot_core.journal import records
 from tbot_core.journal.ledger.booking import ledger_of
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import UNITS_PER_SHARE, Account, ExitReason, Leg, OrderState, RiskState, atoms_of
@@ -838,7 +838,7 @@ def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
     again = recall_states(bench.journal.events())
     assert again.causes == bench.conditions.causes == (StateCause.DISK_LOW, StateCause.HALF_LOSS)
     assert bench.conditions.state is again.state is RiskState.EXIT_ONLY
-    opening = bench.execution.recorder.entry(records.SESSION_OPENED, {})
+    opening = NewEvent(kind=records.SESSION_OPENED, payload={}, time=bench.execution.recorder.clock.now())
     bench.execution.recorder.write(opening)
     assert recall_states(bench.journal.events()).causes == (StateCause.DISK_LOW,)
 

@@ -9,13 +9,12 @@ from typing import Any
 import attrs
 import pytest
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
 from tbot_core.journal.projections.arming import (
     MOST_SESSIONS,
     NEVER,
     ArmingGrant,
     ArmingTerms,
-    armed_payload,
     next_sessions,
     recall_arming,
 )
@@ -37,7 +36,7 @@ class Told:
     applied: dt.datetime = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
 
 
-ARM = Told(records.ARMED, armed_payload(ARMED))
+ARM = Told(records.ARMED, codec.write(ARMED.event))
 
 
 def test_what_nobody_armed_is_not_armed() -> None:

@@ -10,7 +10,11 @@ import attrs
 import pytest
 
 from tbot_core.contracts import BrokerEvent, OrderStatusReport
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment, ForeignOrder, PositionDisputed
+from tbot_core.journal.events.orders import OrderIntended, OrderReported, ReplaceRequested, SignalDecided
+from tbot_core.journal.events.risk import RiskChanged, StateChanged
+from tbot_core.journal.events.sessions import NearMiss, WindowClosed
 from tbot_core.journal.projections import trade_text
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.model.reasons import Reason
@@ -47,7 +51,7 @@ ENTRY = order(limit="10", protection=(order(Leg.STOP, stop="9"),))
 
 def intended(of: Any) -> Said:
     """An order's intent."""
-    return Said(kind=records.INTENDED, cid=of.client_order_id, payload=records.order_payload(of))
+    return Said(kind=records.INTENDED, cid=of.client_order_id, payload=codec.write(OrderIntended.of(of)))
 
 
 def moving(stop: Any, price: str) -> Said:
@@ -55,14 +59,18 @@ def moving(stop: Any, price: str) -> Said:
     request = ReplaceOrder(
         client_order_id=stop.client_order_id, stop_price=Decimal(price), reason=ExitReason.TRAILING_STOP
     )
-    return Said(kind=records.REPLACE_REQUESTED, cid=stop.client_order_id, payload=records.replace_payload(request))
+    return Said(
+        kind=records.REPLACE_REQUESTED,
+        cid=stop.client_order_id,
+        payload=codec.write(ReplaceRequested(stop_price=request.stop_price, reason=request.reason)),
+    )
 
 
 def heard(of: Any, kind: str, price: str = "", execution: str = "1", words: str = "") -> Said:
     """A broker's word on it."""
     one = fill(of, price, execution=execution, fees="0.10") if price else None
     event = BrokerEvent(kind=kind, event_id="1", client_order_id=of.client_order_id, fill=one, words=words)
-    return Said(kind=kind, cid=of.client_order_id, payload=records.broker_payload(event))
+    return Said(kind=kind, cid=of.client_order_id, payload=codec.write(OrderReported.of(event)))
 
 
 SENDING = [intended(ENTRY), Said(kind=records.SENDING, cid="entry", payload={})]
@@ -70,13 +78,13 @@ SENDING = [intended(ENTRY), Said(kind=records.SENDING, cid="entry", payload={})]
 
 def test_orders_fills_and_signals_come_back_as_they_were() -> None:
     """What is written is what is read, exact to the last digit."""
-    assert records.signal_of(records.signal_payload(identity())) == identity()
+    assert records.signal_of(attrs.asdict(identity()) | {"session": identity().session.isoformat()}) == identity()
     whole = attrs.evolve(ENTRY, tag="REBALANCE", reason=ExitReason.TIME)
-    assert records.order_of("entry", records.order_payload(whole)) == attrs.evolve(whole, protection=())
-    assert records.order_payload(ENTRY)["protection"] == ["stop"]
+    assert records.order_of("entry", codec.write(OrderIntended.of(whole))) == attrs.evolve(whole, protection=())
+    assert codec.write(OrderIntended.of(ENTRY))["protection"] == ["stop"]
     one = fill(ENTRY, "10.0001", "0.000001", fees="0.01")
     event = BrokerEvent(kind="fill", event_id="1", client_order_id="entry", fill=one)
-    assert records.fill_of("entry", records.broker_payload(event)) == one
+    assert records.fill_of("entry", codec.write(OrderReported.of(event))) == one
     assert records.fill_of("entry", {"words": ""}) is None
 
 
@@ -89,23 +97,24 @@ def test_a_decision_says_what_was_compared() -> None:
         value=Decimal("12.50"),
         limit=Decimal(10),
     )
-    payload = records.decision_payload(denied)
+    payload = codec.write(SignalDecided.of(denied))
     assert (payload["reason"], payload["value"], payload["limit"]) == ("GROSS_EXPOSURE", "12.50", "10")
     assert (payload["side"], payload["price"], payload["target"]) == ("long", 100.0, None)
     assert payload["findings"] == [{"check": "gap", "value": None, "low": None, "high": 0.1, "reason": "GAP_UNKNOWN"}]
     named = attrs.evolve(finding, reason=Reason.FILTER_DENIED, plugin="ratings", words="The rating is 2.")
-    said = records.decision_payload(attrs.evolve(denied, proposal=attrs.evolve(proposal(), findings=(named,))))
+    said = codec.write(SignalDecided.of(attrs.evolve(denied, proposal=attrs.evolve(proposal(), findings=(named,)))))
     assert (said["findings"][0]["plugin"], said["findings"][0]["words"]) == ("ratings", "The rating is 2.")
-    allowed = records.decision_payload(Decision(proposal=proposal(), reason=Reason.ALLOWED))
+    allowed = codec.write(SignalDecided.of(Decision(proposal=proposal(), reason=Reason.ALLOWED)))
     assert (allowed["value"], allowed["limit"]) == (None, None)
 
 
 def test_changes_and_windows_are_kept_for_the_session() -> None:
     """Risk changes and closed windows stand in the book until the next session opens."""
     change = RiskChange(what="defense", cause="half", value=Decimal(-25), limit=Decimal("-25.0"))
-    window = records.window_payload("open", {"candidates": 3, "triggers": 1}, [{"symbol": "AAA"}])
+    near = (NearMiss(symbol="AAA", rule="up", side=1, minute=3, distance=0.1),)
+    window = codec.write(WindowClosed(strategy="open", candidates=3, triggers=1, near_misses=near))
     book = opened(
-        Said(kind=records.RISK, payload=records.risk_payload(change)),
+        Said(kind=records.RISK, payload=codec.write(RiskChanged.of(change))),
         Said(kind=records.WINDOW_CLOSED, payload=window),
     )
     assert book.risk == [{"what": "defense", "cause": "half", "value": "-25", "limit": "-25.0"}]
@@ -282,7 +291,7 @@ def test_f29_a_trade_whose_exit_was_busted_is_open_again() -> None:
 def outside(quantity: str, buy: bool = False) -> Said:
     """Shares that somebody else took from the position."""
     one = fill(order(Leg.EXIT, buy=buy), "10.50", quantity, execution=f"outside {quantity}")
-    return Said(kind=records.ADJUSTMENT, payload=records.fill_payload(one))
+    return Said(kind=records.ADJUSTMENT, payload=codec.write(Adjustment.of(one)))
 
 
 def test_what_somebody_else_closed_ends_the_trade() -> None:
@@ -323,7 +332,7 @@ def test_an_order_that_is_not_ours_is_written_with_what_it_says() -> None:
         quantity=Decimal(5),
         time=TIME,
     )
-    assert records.report_payload(report) == {
+    assert codec.write(ForeignOrder.of(report)) == {
         "client_order_id": "",
         "broker_order_id": "b7",
         "symbol": "ZZZ",
@@ -337,7 +346,9 @@ def test_an_order_that_is_not_ours_is_written_with_what_it_says() -> None:
 
 def test_a_cause_is_written_by_its_name() -> None:
     """With the state since, and whose words it came with."""
-    payload = records.state_payload(StateCause.DISK_LOW, RiskState.EXIT_ONLY, there=True, words="2 % left")
+    payload = codec.write(
+        StateChanged(cause=StateCause.DISK_LOW, there=True, state=RiskState.EXIT_ONLY.word, words="2 % left")
+    )
     assert payload == {"cause": "DISK_LOW", "there": True, "state": "exit-only", "words": "2 % left"}
 
 
@@ -402,9 +413,9 @@ def test_an_entry_that_is_told_after_its_stop_has_sold_is_one_trade() -> None:
 
 def test_the_book_knows_which_symbols_readings_contradict() -> None:
     """Until they agree, or the session ends."""
-    begins = records.disputed_payload("AAA", Decimal(7), Decimal(3))
+    begins = codec.write(PositionDisputed(symbol="AAA", there=True, ours=Decimal(7), theirs=Decimal(3)))
     noted = Said(kind=records.DISPUTED, payload=begins)
-    over = Said(kind=records.DISPUTED, payload=records.disputed_payload("AAA"))
+    over = Said(kind=records.DISPUTED, payload=codec.write(PositionDisputed(symbol="AAA", there=False)))
     assert opened(noted).disputed == {"AAA": begins}
     assert opened(noted, over).disputed == {}
     assert trade_text.contradiction_text(begins) == "the broker lists 3 AAA, and has reported executions for 7"

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.contracts import AccountActivity, BrokerEvent, OrderStatusReport
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import AccountMoved, Adjustment, CashStated, ForeignOrder
+from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.ledger.accounts import Posting, Transaction
 from tbot_core.journal.ledger.booking import Ledger, ledger_of
 from tbot_core.model.types import ATOMS_PER_DOLLAR, Account, ExitReason, Leg, atoms_of, quantity_of, units_of
@@ -42,13 +44,13 @@ def heard(of: Order, price: str, quantity: str = "100", *, kind: str = "fill", e
     """A broker's word of an execution, with a fee of ten cents."""
     one = fill(of, price, quantity, execution=execution, fees="0.10")
     event = BrokerEvent(kind=kind, event_id=execution, client_order_id=of.client_order_id, fill=one)
-    return Said(kind=kind, cid=of.client_order_id, payload=records.broker_payload(event))
+    return Said(kind=kind, cid=of.client_order_id, payload=codec.write(OrderReported.of(event)))
 
 
 def ledger(*events: Said) -> Ledger:
     """The ledger of a session that began with 10,000 USD, in which both orders were written down."""
     intents = [
-        Said(kind=records.INTENDED, cid=one.client_order_id, payload=records.order_payload(one))
+        Said(kind=records.INTENDED, cid=one.client_order_id, payload=codec.write(OrderIntended.of(one)))
         for one in (ENTRY, EXIT)
     ]
     opened = Said(kind=records.SESSION_OPENED, payload={"equity": "10000"})
@@ -146,7 +148,7 @@ def test_f26_a_supposed_fill_is_replaced_by_the_executions_that_are_named_later(
 def test_f46_what_others_closed_is_owed_and_no_cash_of_the_account() -> None:
     """The shares go at what they were worth, with their profit; the cash is what it was."""
     one = fill(EXIT, "10.50", "40", execution="outside")
-    found = ledger(heard(ENTRY, "10"), Said(kind=records.ADJUSTMENT, payload=records.fill_payload(one)))
+    found = ledger(heard(ENTRY, "10"), Said(kind=records.ADJUSTMENT, payload=codec.write(Adjustment.of(one))))
     assert found.holdings == {"AAA": 60}
     assert found.cash == ledger(heard(ENTRY, "10")).cash
     assert found.balances["external"] == 420
@@ -160,7 +162,7 @@ def test_f45_every_payment_has_its_account() -> None:
         AccountActivity(activity_id=kind, kind=kind, time=MOMENT, cash=Decimal(1 - at * 2))
         for at, kind in enumerate(kinds)
     ]
-    found = ledger(*(Said(kind=records.ACTIVITY, payload=records.activity_payload(one)) for one in paid))
+    found = ledger(*(Said(kind=records.ACTIVITY, payload=codec.write(AccountMoved.of(one))) for one in paid))
     assert found.balances == {
         "adjustments": 7,
         "cash": 9985,
@@ -187,7 +189,9 @@ def test_f47_what_others_trade_moves_the_cash_and_nothing_of_ours() -> None:
         fills=(fill(ENTRY, "9", "1", fees="0.10"),),
     )
     sold = attrs.evolve(report, broker_order_id="b8", buy=False, fills=(), average_price=None)
-    said = [Said(kind=records.FOREIGN_ORDER, payload=records.report_payload(one)) for one in (report, report, sold)]
+    said = [
+        Said(kind=records.FOREIGN_ORDER, payload=codec.write(ForeignOrder.of(one))) for one in (report, report, sold)
+    ]
     found = ledger(*said)
     assert found.balances == {"cash": Decimal("9980.9"), "external": Decimal("19.1"), "opening": -10000}
     assert found.holdings == {}
@@ -196,7 +200,9 @@ def test_f47_what_others_trade_moves_the_cash_and_nothing_of_ours() -> None:
 def test_the_first_statement_opens_the_books_and_later_ones_are_held_against_them() -> None:
     """What the first has besides is part of the opening; what a later one has, nothing explains."""
     account = Account(account_id="A1", equity=Decimal(1), cash=Decimal(9000))
-    first = Said(kind=records.STATEMENT, payload=records.statement_payload(account, None))
+    first = Said(
+        kind=records.STATEMENT, payload=codec.write(CashStated(cash=account.cash, ours=None, currency=account.currency))
+    )
     assert ledger(first).balances == {"cash": 9000, "opening": -9000}
     later = Said(kind=records.STATEMENT, payload={"cash": "9001", "ours": "9000", "currency": "USD"})
     assert ledger(first, later, later).balances == {"adjustments": -1, "cash": 9001, "opening": -9000}
@@ -229,7 +235,9 @@ def test_i4_i5_any_fills_leave_the_ledger_and_the_portfolio_with_the_same_money_
     for number, step in enumerate(steps):
         one = done(number, *step)
         portfolio.apply(one, identity(), step[0], ExitReason.TIME)
-        events.append(Said(kind="fill", cid=one.client_order_id, payload={"words": ""} | records.fill_payload(one)))
+        events.append(
+            Said(kind="fill", cid=one.client_order_id, payload={"words": ""} | codec.write(Adjustment.of(one)))
+        )
     found = ledger(*events)
     assert sum(found.balances.values()) == 0
     assert atoms_of(found.cash) == portfolio.cash_atoms
@@ -247,7 +255,8 @@ def test_f29_taking_an_execution_back_leaves_what_would_be_without_it(
     """Whichever of any fills is busted: balances and lots are those of the others alone."""
     fills = [done(number, *step) for number, step in enumerate(steps)]
     events = [
-        Said(kind="fill", cid=one.client_order_id, payload={"words": ""} | records.fill_payload(one)) for one in fills
+        Said(kind="fill", cid=one.client_order_id, payload={"words": ""} | codec.write(Adjustment.of(one)))
+        for one in fills
     ]
     if not fills:
         return

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.store import Event, Journal, NewEvent, open_journal
 from tbot_core.model.calendar import Session
@@ -43,7 +45,7 @@ Said = tuple[str, records.Payload]
 def stuck(broker: str = "", tries: int = 2) -> Said:
     """The position could not be closed at a broker, after so many exits."""
     whose = {"broker": broker} if broker else {}
-    carried = records.carried_payload(SIGNAL, carryover.carried_entry(POSITION))
+    carried = codec.write(CarriedPosition(signal=SIGNAL, **fill_facts(carryover.carried_entry(POSITION))))
     return records.STUCK, carried | whose | {"attempts": {"exit": tries}}
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 
 from tbot_core.contracts import BrokerEvent, ClosedTrade
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.projections.closed_trades import ClosedTrades
 from tbot_core.model.types import ExitReason, Leg
 from tbot_core.testing.trades import fill, order
@@ -34,7 +35,7 @@ def sent(of: Any) -> list[Said]:
     """An order that was sent."""
     cid = of.client_order_id
     return [
-        Said(kind=records.INTENDED, cid=cid, payload=records.order_payload(of)),
+        Said(kind=records.INTENDED, cid=cid, payload=codec.write(OrderIntended.of(of))),
         Said(kind=records.SENDING, cid=cid, payload={}),
     ]
 
@@ -44,7 +45,7 @@ def heard(of: Any, kind: str, price: str, execution: str) -> Said:
     event = BrokerEvent(
         kind=kind, event_id="1", client_order_id=of.client_order_id, fill=fill(of, price, execution=execution)
     )
-    return Said(kind=kind, cid=of.client_order_id, payload=records.broker_payload(event))
+    return Said(kind=kind, cid=of.client_order_id, payload=codec.write(OrderReported.of(event)))
 
 
 STARTED = Said(kind=records.RUN_STARTED, payload={"equity": "1000", "mode": "LIVE", "identity": "AB_US_X_01"})

@@ -6,11 +6,11 @@ import datetime as dt
 
 import attrs
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import ConfirmationAsked, SignalDecided
 from tbot_core.journal.projections.confirmations import (
     SHORTEST,
     PendingConfirmations,
-    asked_payload,
     recall_confirmations,
     short_id,
 )
@@ -37,7 +37,7 @@ def asked(symbol: str) -> records.Payload:
     """An entry that somebody is asked about."""
     found = proposal(symbol)
     decision = Decision(proposal=found, reason=Reason.ALLOWED, order=order(symbol=symbol))
-    return asked_payload(short_id(found.signal, ()), decision, LATER)
+    return codec.write(ConfirmationAsked.asked(short_id(found.signal, ()), decision, LATER))
 
 
 def test_a_name_is_short_and_its_own() -> None:
@@ -55,7 +55,12 @@ def test_what_is_asked_says_what_would_be_sent() -> None:
     payload = asked("AAA")
     assert (payload["side"], payload["quantity"], payload["price"]) == (Side.LONG.word, "100", 100.0)
     assert payload["expires"] == LATER.isoformat()
-    assert asked_payload("x", Decision(proposal=proposal(), reason=Reason.ALLOWED), LATER)["quantity"] is None
+    assert (
+        codec.write(ConfirmationAsked.asked("x", Decision(proposal=proposal(), reason=Reason.ALLOWED), LATER))[
+            "quantity"
+        ]
+        is None
+    )
 
 
 def test_an_entry_waits_until_it_is_decided_or_its_time_is_over() -> None:
@@ -65,7 +70,7 @@ def test_an_entry_waits_until_it_is_decided_or_its_time_is_over() -> None:
         waiting.apply(Told(kind=records.CONFIRMATION_ASKED, payload=asked(symbol)))
     for symbol in ("DDD", "BBB"):
         denied = Decision(proposal=proposal(symbol), reason=Reason.HALTED)
-        waiting.apply(Told(kind=records.DECISION, payload=records.decision_payload(denied)))
+        waiting.apply(Told(kind=records.DECISION, payload=codec.write(SignalDecided.of(denied))))
     assert [one["signal"]["symbol"] for one in waiting.open_entries(NOON)] == ["AAA", "CCC"]
     assert [one["reason"] for one in waiting.decided.values()] == ["HALTED"]
     assert waiting.open_entries(LATER) == []

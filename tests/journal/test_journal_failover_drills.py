@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
 from tbot_core.journal.projections.failover_drills import (
     DRILL_VALID_FOR,
     DrillStep,
@@ -39,7 +39,7 @@ def drill(*passed: bool, days: float = 0.0, brokers: tuple[str, ...] = BROKERS) 
 def test_the_last_drill_of_the_same_brokers_in_their_order_counts() -> None:
     """One of other brokers, or of the same in another order, says nothing of these."""
     held = [drill(False, days=3), drill(True, days=2), drill(True, brokers=("beta", "alpha"))]
-    told = [Said(records.DRILL, one.payload(), one.time) for one in held]
+    told = [Said(records.DRILL, codec.write(one.event), one.time) for one in held]
     assert latest_drill([*told, Said(records.READY, {}, NOW)], BROKERS) == held[1]
     assert latest_drill(told, ("alpha",)) is None
 

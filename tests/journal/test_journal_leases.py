@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
 from tbot_core.journal.projections.leases import FRESH, WITHIN, FailoverBlocker, Lease, Leases, RouteFailure
 
 START = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
@@ -35,14 +35,14 @@ def broken(since: datetime = START, **facts: Any) -> RouteFailure:
 
 def moved(leases: Leases, symbol: str, to: str, since: datetime = START, now: datetime = START) -> None:
     """Let a lease move, as the journal tells it."""
-    leases.apply(Said(records.LEASE, leases.move_payload(symbol, to, broken(since)), now))
+    leases.apply(Said(records.LEASE, codec.write(leases.move(symbol, to, broken(since))), now))
 
 
 def test_every_instrument_belongs_to_the_primary_until_it_moves() -> None:
     """i13: one owner; a move counts one epoch on and names both brokers."""
     leases = Leases(primary="alpha")
     assert leases.of("SPY") == Lease(broker="alpha", epoch=0)
-    assert leases.move_payload("SPY", "beta", broken()) == {
+    assert codec.write(leases.move("SPY", "beta", broken())) == {
         "symbol": "SPY", "from": "alpha", "to": "beta", "epoch": 1, "since": START.isoformat(),
     }  # fmt: skip
     moved(leases, "SPY", "beta")

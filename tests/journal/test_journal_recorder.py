@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import ArmingKept, Disarmed
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
@@ -52,27 +53,27 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def test_an_event_is_told_of_once_it_is_written(bench: Bench) -> None:
     """With the moment of the recorder's clock."""
-    bench.recorder.record(records.RISK, {"what": "defense"})
+    bench.recorder.record(Disarmed(why="a person"))
     (event,) = bench.journal.events()
-    assert (event.kind, event.payload, event.applied) == (records.RISK, {"what": "defense"}, NOW)
-    assert bench.told == [[records.RISK]]
+    assert (event.kind, event.payload, event.applied) == (records.DISARMED, {"why": "a person"}, NOW)
+    assert bench.told == [[records.DISARMED]]
 
 
 def test_nobody_needs_to_listen(bench: Bench) -> None:
     """A recorder without a listener writes all the same."""
-    JournalRecorder(journal=bench.journal, clock=ManualClock(NOW)).record(records.RISK, {})
-    assert bench.written == [records.RISK]
+    JournalRecorder(journal=bench.journal, clock=ManualClock(NOW)).record(Disarmed(why=""))
+    assert bench.written == [records.DISARMED]
 
 
 def test_a_transaction_is_written_as_a_whole(bench: Bench) -> None:
     """Also what another recorder of the same journal writes meanwhile, which was made of this one."""
     other = attrs.evolve(bench.recorder, broker="beta")
     with bench.recorder.transaction():
-        bench.recorder.record(records.RISK, {})
-        other.record(records.STATE, {})
+        bench.recorder.record(Disarmed(why=""))
+        other.record(ArmingKept(restarts=1))
         assert (bench.written, bench.told) == ([], [])
-    assert bench.told == [[records.RISK, records.STATE]]
-    assert [event.payload for event in bench.journal.events()] == [{}, {"broker": "beta"}]
+    assert bench.told == [[records.DISARMED, records.ARMING_KEPT]]
+    assert [event.payload for event in bench.journal.events()] == [{"why": ""}, {"restarts": 1, "broker": "beta"}]
 
 
 def test_a_transaction_that_fails_writes_nothing(bench: Bench) -> None:
@@ -80,11 +81,11 @@ def test_a_transaction_that_fails_writes_nothing(bench: Bench) -> None:
 
     def fail() -> None:
         with bench.recorder.transaction():
-            bench.recorder.record(records.RISK, {})
+            bench.recorder.record(Disarmed(why=""))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
     assert (bench.written, bench.told) == ([], [])
-    bench.recorder.record(records.STATE, {})
-    assert bench.told == [[records.STATE]]
+    bench.recorder.record(ArmingKept(restarts=1))
+    assert bench.told == [[records.ARMING_KEPT]]

@@ -71,7 +71,11 @@ def test_an_exit_is_one_line() -> None:
 def test_the_level_of_a_stop_is_that_of_its_order_else_as_planned() -> None:
     """Plans are those of the session; a decision without a level plans none."""
     planned = PlannedStops()
-    decision = {"signal": records.signal_payload(SIGNAL), "stop": 170.123, "side": "long"}
+    decision = {
+        "signal": attrs.asdict(SIGNAL) | {"session": SIGNAL.session.isoformat()},
+        "stop": 170.123,
+        "side": "long",
+    }
     for payload in (decision, {**decision, "stop": None}):
         planned.apply(NewEvent(kind=records.DECISION, payload=payload, time=BELL))
     assert planned.of(ENTRY, [OrderRecord(order=ENTRY)]) == Decimal("170.13")

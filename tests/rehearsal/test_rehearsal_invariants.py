@@ -10,7 +10,9 @@ import attrs
 import pytest
 
 from tbot_core.engine.control import ControlVerb
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.store import Event, NewEvent
 from tbot_core.model.types import ExitReason, Leg, Order, units_of
 from tbot_core.plugins.network.request_limits import RequestPriority
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
 
 OPEN = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
-ENTRY = records.order_payload(order())
+ENTRY = codec.write(OrderIntended.of(order()))
 SIGNAL = ENTRY["signal"]
 
 
@@ -210,7 +212,7 @@ def test_what_leaves_for_a_frozen_instrument_is_found(symbol: str, leg: str, wro
 
 def executed(kind: str, of: Order, shares: int, execution: str) -> tuple[str, str, dict[str, Any]]:
     """What the broker says of an execution."""
-    return kind, of.client_order_id, {"words": ""} | records.fill_payload(fill(of, "9", f"{shares}", execution))
+    return kind, of.client_order_id, {"words": ""} | codec.write(Adjustment.of(fill(of, "9", f"{shares}", execution)))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def test_an_entry_after_more_than_is_held_was_filled_is_found(said: list[tuple[s
     stop = order(Leg.STOP, "stop", quantity="8")
     back = attrs.evolve(order(Leg.EXIT, "back", quantity="8", buy=True), reason=ExitReason.EXCESS)
     events: list[tuple[str, str, dict[str, Any]]] = [
-        *((records.INTENDED, one.client_order_id, records.order_payload(one)) for one in (order(), stop, back)),
+        *((records.INTENDED, one.client_order_id, codec.write(OrderIntended.of(one))) for one in (order(), stop, back)),
         executed("fill", stop, 8, "1"),
     ]
     assert len(found(EXTERNAL_EVENT_INVARIANTS, story(of_orders(*events, SENDS)))) == 1
@@ -308,7 +310,7 @@ def test_a_kill_may_come_as_an_entry_leaves(tmp_path: Path, seed: int, leg: Leg,
     async def main() -> None:
         people.begin()
         await world.clock.sleep(LEAD_S)
-        for kind, payload in ((records.INTENDED, records.order_payload(order(leg))), (records.SENDING, {})):
+        for kind, payload in ((records.INTENDED, codec.write(OrderIntended.of(order(leg)))), (records.SENDING, {})):
             people.on_events([NewEvent(kind=kind, payload=payload, time=OPEN, cid="order")])
         await world.clock.sleep(0.01)
 
@@ -328,7 +330,7 @@ def test_a_kill_may_come_as_an_entry_leaves(tmp_path: Path, seed: int, leg: Leg,
 )
 def test_an_entry_that_has_bought_too_much_at_any_moment_is_found(shares: list[tuple[str, int]], wrong: int) -> None:
     """What was taken back and is filled anew was not bought twice; what is taken back too late was."""
-    seen = story(told((records.INTENDED, records.order_payload(order(quantity="10")))))
+    seen = story(told((records.INTENDED, codec.write(OrderIntended.of(order(quantity="10"))))))
     seen.world.ways[0].exchange.matching.books.facts += [
         VenueFact(at=OPEN, kind=kind, ours=True, client_order_id="entry", symbol="AAA", units=units_of(Decimal(count)))
         for kind, count in shares

@@ -9,7 +9,9 @@ import attrs
 import pytest
 
 from tbot_core.contracts import BrokerEvent, BrokerEventKind
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.store import Event, NewEvent
 from tbot_core.model.types import ExitReason, Leg, Order
 from tbot_core.rehearsal.bot import BotProcessResult
@@ -57,7 +59,7 @@ class Written:
         one = attrs.evolve(
             order(leg, name, symbol="A", quantity="10", limit="100"), signal=identity("A", minute=minute)
         )
-        self.event(records.INTENDED, records.order_payload(one), name, at)
+        self.event(records.INTENDED, codec.write(OrderIntended.of(one)), name, at)
         self.event(records.SENDING, {}, name, at)
         return one
 
@@ -122,7 +124,7 @@ def test_an_execution_that_was_received_is_booked(written: Written, kind: str, c
     history.way.delivered.append((at, event))
     if kind in {"booked", "late"}:
         booked_at = AT + BOOKED_S + (1 if kind == "late" else -1)
-        written.event(BrokerEventKind.FILL, {"words": ""} | records.fill_payload(executed), "entry", booked_at)
+        written.event(BrokerEventKind.FILL, {"words": ""} | codec.write(Adjustment.of(executed)), "entry", booked_at)
     if kind == "elsewhere":
         written.life.written.clear()
     if kind == "crashed":
@@ -218,7 +220,7 @@ def test_an_exit_is_ordered_alone(written: Written, kind: str, shares: int, coun
     one = written.order(Leg.EXIT, "exit-1")
     payload: dict[str, Any] = {"words": ""}
     if shares:
-        payload |= records.fill_payload(fill(one, "100", f"{shares}"))
+        payload |= codec.write(Adjustment.of(fill(one, "100", f"{shares}")))
     written.event(kind, payload, "exit-1")
     written.order(Leg.EXIT, "exit-2", minute=2)
     assert written.words(OUTCOME_INVARIANTS, "i12_beside") == []
@@ -231,7 +233,7 @@ def test_a_surplus_is_reported_by_the_end(written: Written, told: bool, count: i
     """Whether or not anything is entered after it."""
     written.order(Leg.ENTRY, "entry")
     stop = attrs.evolve(written.order(Leg.STOP, "stop"), reason=ExitReason.STOP)
-    written.event("fill", {"words": ""} | records.fill_payload(fill(stop, "100", "10")), "stop")
+    written.event("fill", {"words": ""} | codec.write(Adjustment.of(fill(stop, "100", "10"))), "stop")
     if told:
         payload = {"cause": "SURPLUS", "state": "exit-only", "there": True, "words": ""}
         written.event(records.STATE, payload)

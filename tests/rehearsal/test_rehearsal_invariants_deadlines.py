@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.model.types import ExitReason, Leg, Order
 from tbot_core.rehearsal.bot import TTL_S
 from tbot_core.rehearsal.history import RehearsalHistory
@@ -62,7 +64,7 @@ class Told:
     def entry(self) -> Order:
         """An entry for ten shares works at the venue from `SENT` on."""
         one = order(name="entry", symbol="A", quantity="10", limit="100")
-        self.event(records.INTENDED, records.order_payload(one), one.client_order_id)
+        self.event(records.INTENDED, codec.write(OrderIntended.of(one)), one.client_order_id)
         self.request("submit", one, SENT)
         self.fact(one, "accepted", SENT)
         return one
@@ -74,8 +76,8 @@ class Told:
         sold = order(Leg.EXIT, f"{name}-exit", symbol="A", quantity="10", limit=leave, reason=ExitReason.TIME)
         for one, price in ((bought, entry), (sold, leave)):
             sent = attrs.evolve(one, signal=identity("A", rule=name))
-            self.event(records.INTENDED, records.order_payload(sent), sent.client_order_id, at)
-            payload = records.fill_payload(attrs.evolve(fill(sent, price, fees=fees), time=moment))
+            self.event(records.INTENDED, codec.write(OrderIntended.of(sent)), sent.client_order_id, at)
+            payload = codec.write(Adjustment.of(attrs.evolve(fill(sent, price, fees=fees), time=moment)))
             self.event("fill", {"words": ""} | payload, sent.client_order_id, at)
 
     def words(self, name: str) -> list[str]:
@@ -124,7 +126,7 @@ def test_what_no_bot_could_cancel_is_not_judged(told: Told, kind: str) -> None:
         case "exit":
             story.events.clear()
             exit_order = order(Leg.EXIT, name="entry", symbol="A")
-            told.event(records.INTENDED, records.order_payload(exit_order), "entry")
+            told.event(records.INTENDED, codec.write(OrderIntended.of(exit_order)), "entry")
     assert told.words("ttl") == []
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.model.types import ExitReason, Leg, Order, RiskState
 from tbot_core.rehearsal.history import RehearsalHistory
 from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS
@@ -46,13 +48,13 @@ class Told:
     def intend(self, *orders: Order) -> None:
         """Orders are written down."""
         for one in orders:
-            self.event(records.INTENDED, records.order_payload(one), one.client_order_id)
+            self.event(records.INTENDED, codec.write(OrderIntended.of(one)), one.client_order_id)
 
     def filled(self, one: Order, price: str) -> None:
         """All of an order is filled, here and at the venue."""
         done = fill(one, price)
         cid = one.client_order_id
-        self.event("fill", {"words": ""} | records.fill_payload(done), cid)
+        self.event("fill", {"words": ""} | codec.write(Adjustment.of(done)), cid)
         units, atoms = fill_effect(done)
         fact = VenueFact(
             at=MOMENT,
@@ -294,7 +296,7 @@ def test_i12_lets_what_was_filled_too_much_be_taken_back_once(told: Told) -> Non
     entry, stop = buy("A"), order(Leg.STOP, name="stop-A", symbol="A", quantity="30")
     told.intend(attrs.evolve(entry, protection=(stop,)), stop)
     told.filled(entry, "99")
-    told.event("busted", {"words": ""} | records.fill_payload(fill(entry, "99")), "buy-A")
+    told.event("busted", {"words": ""} | codec.write(Adjustment.of(fill(entry, "99"))), "buy-A")
     told.filled(stop, "98")
     told.intend(back(31, "over"))
     assert told.violations("I12_capped") == ["over is for 31000000 units, and 30000000 were held"]

@@ -9,7 +9,8 @@ import attrs
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEventKind
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, Order, OrderType
 from tbot_core.rehearsal.bot import BotProcessResult
@@ -68,7 +69,7 @@ class Day:
         )
         number, moment = len(self.history.events) + 1, self.history.world.start
         self.history.events.append(
-            journal_event(number, records.INTENDED, records.order_payload(one), moment, one.client_order_id)
+            journal_event(number, records.INTENDED, codec.write(OrderIntended.of(one)), moment, one.client_order_id)
         )
         self.way.exchange.advance(at)
         self.request("submit", one.client_order_id, at)
@@ -305,7 +306,7 @@ def test_an_exit_that_works_three_minutes_before_the_close_is_sent_again(day: Da
         case "cancelled":
             day.request("cancel", one.client_order_id, closes - 179)
         case "trim":
-            trim = records.order_payload(attrs.evolve(one, reason=ExitReason.REBALANCE))
+            trim = codec.write(OrderIntended.of(attrs.evolve(one, reason=ExitReason.REBALANCE)))
             moment = day.history.world.start
             day.history.events[-1] = journal_event(1, records.INTENDED, trim, moment, one.client_order_id)
         case "killed":

@@ -13,7 +13,8 @@ import pytest
 
 from tbot_core.contracts import Bar
 from tbot_core.errors import DataError, PluginError
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
@@ -132,7 +133,7 @@ def traded(market: RecordedMarket, *scripts: tuple[int, str, Order | None]) -> F
             if at == minute and one is None:
                 venue.orders.pop(name, None)
             elif at == minute and one is not None:
-                payload = records.order_payload(one)
+                payload = codec.write(OrderIntended.of(one))
                 market.on_events([NewEvent(kind=records.INTENDED, payload=payload, time=clock.now(), cid=name)])
                 working = WorkingOrder(client_order_id=name, remaining=one.quantity, stop_price=one.stop_price)
                 venue.orders[name] = working

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, Side, SignalId, Trade
@@ -45,7 +47,11 @@ class Bought:
 
     def events(self) -> list[NewEvent]:
         """What the journal has of it."""
-        payload = {"signal": records.signal_payload(self.signal), "side": "long", "reason": self.reason}
+        payload = {
+            "signal": attrs.asdict(self.signal) | {"session": self.signal.session.isoformat()},
+            "side": "long",
+            "reason": self.reason,
+        }
         decision = payload | dict.fromkeys(("price", "stop", "target"))
         found = [self.event(records.DECISION, decision)]
         if self.reason != "ALLOWED":
@@ -53,8 +59,8 @@ class Bought:
         for leg, price in ((Leg.ENTRY, self.price), (Leg.STOP, self.exit_price)):
             order = self.order(leg)
             cid = order.client_order_id
-            found.append(self.event(records.INTENDED, records.order_payload(order), cid))
-            found.append(self.event("fill", records.fill_payload(self.fill(order, price)), cid))
+            found.append(self.event(records.INTENDED, codec.write(OrderIntended.of(order)), cid))
+            found.append(self.event("fill", codec.write(Adjustment.of(self.fill(order, price))), cid))
         return found
 
     def order(self, leg: Leg) -> Order:

@@ -11,7 +11,9 @@ import pytest
 
 from tbot_core.contracts import AccountSnapshot, OrderStatus, OrderStatusReport, PositionReport
 from tbot_core.errors import DataError, PluginError, UsageError
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import Account, ExitReason, Fill, Leg, Order, OrderType, Side, SignalId, Trade
@@ -96,8 +98,8 @@ def journal(*fills: Fill, cash: str = "100010.00", still_open: tuple[str, ...] =
             type=OrderType.MARKET,
             reason=None if one.buy else ExitReason.TIME,
         )
-        found.append(event(records.INTENDED, records.order_payload(order), one.client_order_id))
-        found.append(event("fill", {"words": ""} | records.fill_payload(one), one.client_order_id))
+        found.append(event(records.INTENDED, codec.write(OrderIntended.of(order)), one.client_order_id))
+        found.append(event("fill", {"words": ""} | codec.write(Adjustment.of(one)), one.client_order_id))
     closed = {"date": f"{DAY}", "equity": cash, "cash": cash, "pnl": "0", "trades": 1, "open": list(still_open)}
     return [*found, event(records.SESSION_CLOSED, closed)]
 

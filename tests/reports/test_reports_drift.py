@@ -9,7 +9,10 @@ import attrs
 import pytest
 
 from tbot_core.contracts import BrokerEvent
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.orders import OrderIntended, OrderReported, SignalDecided
+from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Leg, Side, SignalId
 from tbot_core.reports.drift import ShadowTrades, drift_document, drift_lines, events_of_session
@@ -41,18 +44,18 @@ class Story:
     def decide(self, symbol: str, reason: Reason = Reason.ALLOWED, cid: str | None = None, minute: int = 25) -> None:
         """A decision on a signal of a symbol."""
         decision = Decision(proposal=proposal(symbol, minute), reason=reason)
-        self.say(records.DECISION, records.decision_payload(decision), cid)
+        self.say(records.DECISION, codec.write(SignalDecided.of(decision)), cid)
 
     def send(self, of: Order) -> None:
         """An order that was sent."""
-        self.say(records.INTENDED, records.order_payload(of), of.client_order_id)
+        self.say(records.INTENDED, codec.write(OrderIntended.of(of)), of.client_order_id)
         self.say(records.SENDING, {}, of.client_order_id)
 
     def hear(self, of: Order, kind: str, price: str = "", words: str = "", quantity: str | None = None) -> None:
         """The broker's report about an order."""
         one = fill(of, price, quantity, execution=of.client_order_id) if price else None
         event = BrokerEvent(kind=kind, event_id="1", client_order_id=of.client_order_id, fill=one, words=words)
-        self.say(kind, records.broker_payload(event), of.client_order_id)
+        self.say(kind, codec.write(OrderReported.of(event)), of.client_order_id)
 
     def enter(self, symbol: str, price: str, quantity: str = "100", minute: int = 25) -> None:
         """An allowed entry that filled."""
@@ -121,7 +124,7 @@ def test_a_seller_short_who_gets_less_has_done_worse() -> None:
     assert planned.side is Side.SHORT
     story.say(
         records.DECISION,
-        records.decision_payload(Decision(proposal=proposal(side=Side.SHORT), reason=Reason.ALLOWED)),
+        codec.write(SignalDecided.of(Decision(proposal=proposal(side=Side.SHORT), reason=Reason.ALLOWED))),
         "short",
     )
     story.send(sold)
@@ -243,7 +246,7 @@ def test_a_position_of_an_earlier_session_is_no_trade_of_this_one() -> None:
 
 def carried_payload(of: Order, signal: SignalId) -> dict[str, Any]:
     """A position that is carried into a session."""
-    return records.carried_payload(signal, fill(of, "100.00"))
+    return codec.write(CarriedPosition(signal=signal, **fill_facts(fill(of, "100.00"))))
 
 
 def test_the_events_of_a_session_end_with_its_close() -> None:

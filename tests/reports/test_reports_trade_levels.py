@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 import pytest
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.projection import fold
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade
@@ -94,7 +95,7 @@ def test_orders_of_a_signal_that_was_not_decided_here_are_left_out() -> None:
 
 def decision(reason: str) -> dict[str, Any]:
     """The payload of a decision about the signal."""
-    signal = records.signal_payload(SIGNAL)
+    signal = attrs.asdict(SIGNAL) | {"session": SIGNAL.session.isoformat()}
     return {"signal": signal, "side": "long", "reason": reason, "stop": 98.0, "target": None}
 
 
@@ -104,7 +105,9 @@ def test_the_journal_has_the_same_levels() -> None:
     whole = [
         NewEvent(kind=records.DECISION, payload=decision("ALLOWED"), time=NOON),
         *(
-            NewEvent(kind=records.INTENDED, cid=one.client_order_id, payload=records.order_payload(one), time=NOON)
+            NewEvent(
+                kind=records.INTENDED, cid=one.client_order_id, payload=codec.write(OrderIntended.of(one)), time=NOON
+            )
             for one in (entry, *entry.protection)
         ),
         NewEvent(

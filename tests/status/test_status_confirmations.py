@@ -15,9 +15,9 @@ from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import BrokerEvent
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import ConfirmationAsked, OrderIntended, OrderReported, SignalDecided
 from tbot_core.journal.gauges import EntryQuote, Gauges, write_gauges
-from tbot_core.journal.projections.confirmations import asked_payload
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.marketdata import received_files
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder
@@ -43,7 +43,7 @@ NOW = dt.datetime(2026, 3, 2, 15, 0, tzinfo=dt.UTC)
 def asked(name: str, symbol: str, seconds: int) -> records.Payload:
     """A question that expires so many seconds from now."""
     decision = Decision(proposal=proposal(symbol), reason=Reason.ALLOWED, order=order(symbol=symbol))
-    return asked_payload(name, decision, NOW + dt.timedelta(seconds=seconds))
+    return codec.write(ConfirmationAsked.asked(name, decision, NOW + dt.timedelta(seconds=seconds)))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def home(tmp_path: Path) -> Path:
     """An instance with two entries that wait, one that was decided, and one that has expired."""
     create_demo_instance(tmp_path)
     (tmp_path / "data").mkdir()
-    decided = records.decision_payload(Decision(proposal=proposal("BBB"), reason=Reason.HALTED))
+    decided = codec.write(SignalDecided.of(Decision(proposal=proposal("BBB"), reason=Reason.HALTED)))
     told = [
         (records.CONFIRMATION_ASKED, asked("aaaa", "AAA", 90)),
         (records.CONFIRMATION_ASKED, asked("bbbb", "BBB", 90)),
@@ -94,7 +94,7 @@ def test_what_was_sent_is_listed_with_its_quantity_and_who_confirmed_it(home: Pa
     """The quantity is that of the decision: it may be less than what was asked for."""
     confirmed = Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, detail="confirmed by ann")
     with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
-        append(journal, [(records.DECISION, records.decision_payload(confirmed) | {"sizing": {"quantity": "7"}})])
+        append(journal, [(records.DECISION, codec.write(SignalDecided.of(confirmed)) | {"sizing": {"quantity": "7"}})])
     newest = next(one for one in confirmations_document(home, NOW)["decided"] if one["symbol"] == "AAA")
     assert (newest["reason"], newest["words"], newest["quantity"]) == ("ALLOWED", "confirmed by ann", "7")
 
@@ -110,16 +110,16 @@ def test_what_was_sent_is_not_called_bought_before_it_is(home: Path) -> None:
         decided = confirmations_document(home, NOW)["decided"]
         return next(one for one in decided if one["symbol"] == "AAA")
 
-    decision = records.decision_payload(confirmed) | {"sizing": {"quantity": "7"}}
+    decision = codec.write(SignalDecided.of(confirmed)) | {"sizing": {"quantity": "7"}}
     told(records.DECISION, decision)
-    told(records.INTENDED, records.order_payload(sent), sent.client_order_id)
+    told(records.INTENDED, codec.write(OrderIntended.of(sent)), sent.client_order_id)
     working = told(records.SENDING, {}, sent.client_order_id)
     assert (working["filled"], working["working"]) == ("0", True)
     part = BrokerEvent(kind="fill", event_id="1", client_order_id="", fill=fill(sent, "99.98", "3"))
-    partly = told("fill", records.broker_payload(part), sent.client_order_id)
+    partly = told("fill", codec.write(OrderReported.of(part)), sent.client_order_id)
     assert (partly["filled"], partly["working"]) == ("3", True)
     ended = BrokerEvent(kind="cancelled", event_id="2", client_order_id="")
-    done = told("cancelled", records.broker_payload(ended), sent.client_order_id)
+    done = told("cancelled", codec.write(OrderReported.of(ended)), sent.client_order_id)
     assert (done["quantity"], done["filled"], done["working"]) == ("7", "3", False)
 
 
@@ -190,7 +190,7 @@ def test_a_day_is_read_on_and_anew_where_another_journal_took_its_place(tmp_path
     with closing(open_journal(path)) as journal:
         append(journal, [(records.CONFIRMATION_ASKED, asked("aaaa", "AAA", 90))])
         decision = Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, order=order(symbol="AAA"))
-        append(journal, [(records.DECISION, records.decision_payload(decision))])
+        append(journal, [(records.DECISION, codec.write(SignalDecided.of(decision)))])
         found = reader.read()
         assert (found["date"], found["open"], found["equity"], found["windows"]) == (None, None, [], [])
         assert set(found["targets"]) == {"AAA"}

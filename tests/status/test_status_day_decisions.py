@@ -84,8 +84,8 @@ def recorded(home: Path, *events: NewEvent) -> Path:
 
 def ended(*near: dict[str, Any], triggers: int = 0) -> NewEvent:
     """The end of the window."""
-    counts = {"candidates": 2, "triggers": triggers}
-    return event(records.WINDOW_CLOSED, 15, **records.window_payload("open", counts, near, ["BAD"]))
+    found: dict[str, Any] = {"near_misses": near, "bad_prints": ["BAD"]}
+    return event(records.WINDOW_CLOSED, 15, strategy="open", candidates=2, triggers=triggers, **found)
 
 
 SCREENED = event(records.SCREENED, strategy="open", candidates=2, reasons={"PRICE_LOW": 1})

@@ -13,7 +13,8 @@ from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.cli.commands.status import lines
 from tbot_core.instance import Instance
 from tbot_core.instance.folder import REHEARSAL_VARIABLE, SIMULATION
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.risk import StateChanged
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.types import RiskState
 from tbot_core.status.instance import status_document
@@ -180,7 +181,10 @@ def test_the_newest_run_is_shown_unless_the_account_has_something_open_or_in_for
 
 
 STOP = (records.STOPPED, {"open": ["KO"], "unconfirmed": ""})
-RESUMED = (records.STATE, records.state_payload(StateCause.UNRECONCILED, RiskState.EXIT_ONLY, there=True, words=""))
+RESUMED = (
+    records.STATE,
+    codec.write(StateChanged(cause=StateCause.UNRECONCILED, there=True, state=RiskState.EXIT_ONLY.word, words="")),
+)
 FINISHED = (records.RUN_FINISHED, {"equity": "100005.19"})
 
 

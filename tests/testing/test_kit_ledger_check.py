@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.testing.ledger_check import unbalanced
 from tbot_core.testing.trades import fill, order, session
@@ -21,8 +23,8 @@ def written(path: Path, cash: str, held: list[str], run: str = records.RUN_START
     """The journal of a run that bought 100 shares at 10 of 10,000 USD, and closed with what is said."""
     said: list[tuple[str, dict[str, Any], str | None]] = [
         (run, {"equity": "10000"}, None),
-        (records.INTENDED, records.order_payload(ENTRY), "entry"),
-        ("fill", {"words": ""} | records.fill_payload(fill(ENTRY, "10")), "entry"),
+        (records.INTENDED, codec.write(OrderIntended.of(ENTRY)), "entry"),
+        ("fill", {"words": ""} | codec.write(Adjustment.of(fill(ENTRY, "10"))), "entry"),
         (records.SESSION_CLOSED, {"date": "2026-01-05", "cash": cash, "open": held}, None),
     ]
     journal = open_journal(path)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities, DayTradeRule
-from tbot_core.journal import records
+from tbot_core.journal import codec
+from tbot_core.journal.events.orders import SignalDecided
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ATOMS_PER_DOLLAR, Account, RiskState, Side
 from tbot_core.testing.trades import proposal, rules, session
@@ -162,9 +163,9 @@ def test_without_figures_the_decision_is_the_same() -> None:
 def test_the_journal_has_the_figures_as_text() -> None:
     """Exact amounts as strings, reasons and types by name; the keys are left out where there are no figures."""
     (decision,) = desk(fixed_units=10**6).decide([proposal(price=10.0)])
-    payload = records.decision_payload(decision)
+    payload = codec.write(SignalDecided.of(decision))
     assert (payload["sizing"]["weight"], payload["sizing"]["type"]) == (None, "limit")
     assert Decimal(payload["sizing"]["window"]) == 2000
     assert payload["limits"][2] == {"reason": "MAX_TRADES", "used": "0", "order": "1", "allowed": "4"}
     (denied,) = desk().decide([proposal(reason=Reason.PRICE_LOW)])
-    assert not {"sizing", "limits"} & records.decision_payload(denied).keys()
+    assert not {"sizing", "limits"} & codec.write(SignalDecided.of(denied)).keys()

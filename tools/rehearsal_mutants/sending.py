@@ -18,7 +18,8 @@ from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.order_lookup import OrderLookup
 from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.send_permit import SendPermit, never_refuse
-from tbot_core.journal import records, store
+from tbot_core.journal import store
+from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.projections import book
 from tbot_core.journal.store import Journal
 from tbot_core.model.types import Fill, Order, OrderState
@@ -164,7 +165,7 @@ def sent_again_under_a_new_id() -> Swaps:
     async def again(self: Any, order: Order) -> None:
         cid = f"{order.client_order_id[:-1]}0"
         fresh = attrs.evolve(order, client_order_id=cid, protection=())
-        self._barrier(self.recorder.entry(records.INTENDED, records.order_payload(fresh), cid))
+        self._barrier(self.recorder.entry(OrderIntended.of(fresh), cid))
         self._mark([fresh])
         tickets = vars(self._decision_engine.position_manager)["_tickets"]
         tickets[cid] = attrs.evolve(tickets[order.client_order_id], order=fresh)

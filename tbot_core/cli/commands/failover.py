@@ -37,13 +37,14 @@ def drill(*, home: Path | None, as_json: bool) -> int:
     A passed drill is valid for 30 days; without one, no entry goes to another broker. No order is sent.
     """
     from tbot_core.cli.run_options import hold_instance_lock
+    from tbot_core.journal import codec
     from tbot_core.model.clock import SystemClock
 
     clock = SystemClock()
     with hold_instance_lock(_home(home)):
         result = _run_drill(home, clock)
     lines = [*map(_line, result.steps), drill_outcome(result)]
-    emit(result.payload() | {"time": result.time.isoformat()}, as_json=as_json, lines=lines)
+    emit(codec.write(result.event) | {"time": result.time.isoformat()}, as_json=as_json, lines=lines)
     return 0 if result.passed else 1
 
 
@@ -126,7 +127,6 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
     from tbot_core.instance import load_settings
     from tbot_core.instance.journal_key import open_instance_journal
     from tbot_core.instance.secrets import account_mode
-    from tbot_core.journal import records
     from tbot_core.journal.projections.failover_drills import FailoverDrill
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.rehearsal.failover_drill import rehearse_trials
@@ -139,7 +139,7 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
     result = FailoverDrill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
     journal = open_instance_journal(assembly.settings.instance, live=live)
     try:
-        JournalRecorder(journal=journal, clock=clock).record(records.DRILL, result.payload())
+        JournalRecorder(journal=journal, clock=clock).record(result.event)
     finally:
         journal.close()
     return result

@@ -7,11 +7,14 @@ broker is named again, or a person confirms that the position is gone.
 from __future__ import annotations
 
 from collections import Counter
-from decimal import Decimal
+from datetime import date
 from typing import TYPE_CHECKING
 
 from tbot_core.engine.session.requests import amount_of
 from tbot_core.journal import records
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.risk import PositionsReleased, PositionStuck
+from tbot_core.journal.events.sessions import SessionClosed
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import session_book
 from tbot_core.model.formatting import format_quantity
@@ -48,7 +51,7 @@ class AbandonedPositions:
     def description(self) -> str:
         """The positions with their accounts, and the remedy; "" without any."""
         held = [(one.fill.quantity, one.fill.symbol, one.broker, one.account) for one in self._before]
-        held += [(Decimal(one["quantity"]), one["symbol"], one["at"], one["account"]) for one in self._abandoned]
+        held += [(one.quantity, one.symbol, one.at, one.account) for one in self._abandoned]
         if not held:
             return ""
         listed = ", ".join(
@@ -71,17 +74,17 @@ class AbandonedPositions:
                 f"{self.description}."
             )
         places = {(one.broker, one.account): None for one in self._before}
-        places |= {(one["at"], one["account"]): None for one in self._abandoned}
+        places |= {(one.at, one.account): None for one in self._abandoned}
         for broker, account in places:
-            recorder.record(records.RELEASED, {"of": broker, "account": account, "actor": request.actor})
+            recorder.record(PositionsReleased(of=broker, account=account, actor=request.actor))
         self._before, self._abandoned = [], []
         self.update_cause(trading_state)
         return ""
 
     def _find_last_event(self, past: Iterable[Event], since: Iterable[Event]) -> int:
         # The number of the last event of any of them: STUCK, or an order event there; 0 for none.
-        signals = {one.signal for one in self._before} | {records.signal_of(one["signal"]) for one in self._abandoned}
-        keys = {one.get("broker", "") for one in self._abandoned}
+        signals = {one.signal for one in self._before} | {one.signal for one in self._abandoned}
+        keys = {one.broker for one in self._abandoned}
         stuck = [
             event.seq
             for event in past
@@ -92,7 +95,7 @@ class AbandonedPositions:
 
     def entries(self, recorder: JournalRecorder) -> list[NewEvent]:
         """The STUCK events of positions that this session abandoned, for its end."""
-        return [recorder.entry(records.STUCK, payload) for payload in self._abandoned]
+        return [recorder.entry(position) for position in self._abandoned]
 
 
 _GONE = "`tbot failover confirm --amount 0`"
@@ -100,8 +103,8 @@ _GONE = "`tbot failover confirm --amount 0`"
 
 def abandoned_holdings(
     since: Sequence[Event], accounts: Collection[str], carried: Iterable[CarriedPosition]
-) -> list[records.Payload]:
-    """The STUCK payloads of an open session's positions at accounts that are no longer traded."""
+) -> list[PositionStuck]:
+    """The STUCK events of an open session's positions at accounts that are no longer traded."""
     opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
     if opened is None:
         return []
@@ -116,14 +119,18 @@ def abandoned_holdings(
             attempts = attempts_by_signal.get(signal, Counter()) + Counter(
                 one.order.leg for one in book.orders.values() if one.order.signal == signal
             )
-            payload = records.carried_payload(signal, carryover.carried_entry(position)) | {
-                "side": position.side.word,
-                "words": "no session trades the account that holds it",
-                "attempts": {leg.value: count for leg, count in attempts.items()},
-                "account": account,
-                "at": key or opened.payload["primary"],
-            }
-            found.append(payload | ({"broker": key} if key else {}))
+            found.append(
+                PositionStuck(
+                    signal=signal,
+                    side=position.side.word,
+                    words="no session trades the account that holds it",
+                    attempts={leg.value: count for leg, count in attempts.items()},
+                    account=account,
+                    at=key or opened.payload["primary"],
+                    broker=key,
+                    **fill_facts(carryover.carried_entry(position)),
+                )
+            )
     return found
 
 
@@ -134,14 +141,13 @@ def session_end_events(
     opened = next(event for event in since if event.kind == records.SESSION_OPENED)
     stuck = abandoned_holdings(since, (), carried)
     book = session_book(since)
-    closed = {
-        "date": opened.payload["date"],
-        "equity": str(book.equity),
-        "cash": str(dollars_of(book.portfolio.cash_atoms)),
-        "pnl": str(dollars_of(book.portfolio.pnl_atoms)),
-        "trades": len(book.trades),
-        "open": sorted({one["symbol"] for one in stuck}),
-        "account": opened.payload["account"],
-    }
-    stuck_events = [recorder.entry(records.STUCK, one) for one in stuck]
-    return [*stuck_events, recorder.entry(records.SESSION_CLOSED, closed)]
+    closed = SessionClosed(
+        date=date.fromisoformat(opened.payload["date"]),
+        equity=book.equity,
+        cash=dollars_of(book.portfolio.cash_atoms),
+        pnl=dollars_of(book.portfolio.pnl_atoms),
+        trades=len(book.trades),
+        open=tuple(sorted({position.symbol for position in stuck})),
+        account=opened.payload["account"],
+    )
+    return [recorder.entry(event) for event in (*stuck, closed)]

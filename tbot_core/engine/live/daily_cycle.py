@@ -24,7 +24,7 @@ from tbot_core.engine.live.ended_feed import EndedFeed
 from tbot_core.engine.live.feed_connection import FeedConnection
 from tbot_core.engine.live.feed_retry import AGAIN_S, SILENT, FeedRetry
 from tbot_core.engine.live.market_session import LiveTradingSession
-from tbot_core.engine.live.readiness import ReadinessAnnouncer, ready_payload
+from tbot_core.engine.live.readiness import ReadinessAnnouncer, ready_facts
 from tbot_core.engine.live.session_inputs import SessionAccount, SessionFactory, SessionFeed
 from tbot_core.engine.live.silent_feed import SilentFeed
 from tbot_core.engine.pacing import RunStopped
@@ -38,6 +38,7 @@ from tbot_core.engine.settings_reload import EVERY_S
 from tbot_core.errors import BrokerError, FeedRefused, TbotError
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
+from tbot_core.journal.events.sessions import HoursShortened
 from tbot_core.journal.projections import carryover
 from tbot_core.model import clock
 from tbot_core.model.types import RiskState, atoms_of
@@ -135,8 +136,8 @@ class DailyCycle:
             raise
         found = trading_hours.common_hours(session, hours)
         if found != session:
-            payload = {"date": session.date.isoformat(), "words": trading_hours.shortened_hours_text(session, found)}
-            self._recorder.record(records.CALENDAR, payload)
+            words = trading_hours.shortened_hours_text(session, found)
+            self._recorder.record(HoursShortened(date=session.date, words=words))
         return found
 
     async def _trade(self, session: Session) -> bool:
@@ -227,7 +228,7 @@ class DailyCycle:
         # Trade a session with its side tasks; raises RunStopped if a stop ended it.
         self.session, source = market, feed.source
         connection = source if isinstance(source, FeedConnection) else None
-        contents = partial(ready_payload, market, feed, self.config, self._factory)
+        contents = partial(ready_facts, market, feed, self.config, self._factory)
         side_actions = {
             "readiness": self._announcer.announce_ready(market, connection, contents),
             "settings": self._watch_settings(),

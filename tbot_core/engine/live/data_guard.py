@@ -7,8 +7,9 @@ before the next decision.
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
@@ -19,6 +20,8 @@ from tbot_core.errors import BrokerError
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.throttling import run_concurrently
 from tbot_core.journal import records
+from tbot_core.journal.events import feeds as events
+from tbot_core.journal.events.feeds import FeedFilled, FeedsApart, HaltReported
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.marketdata.bar_aggregator import BarArrival
 from tbot_core.model.reasons import Reason
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.execution.trading_state import TradingStateController
+    from tbot_core.journal.events.base import EventFacts
     from tbot_core.journal.store import Event
     from tbot_core.marketdata.bar_aggregator import BarAmendment
     from tbot_core.marketdata.feed_health import FeedHealth
@@ -276,8 +280,10 @@ class DataGuard:
             _log.warning("prices.not_read", broker=broker_session.name, reason=fault.message)
             return
         for one in self._health.compare_prices(prices, self._clock.monotonic(), broker_session.journal_tag):
-            payload = {"symbol": one.symbol, "feed": str(one.feed), "theirs": str(one.theirs), "there": one.is_apart}
-            broker_session.execution.recorder.record(records.FEEDS_APART, payload)
+            apart = FeedsApart(
+                symbol=one.symbol, feed=Decimal(str(one.feed)), theirs=Decimal(str(one.theirs)), there=one.is_apart
+            )
+            broker_session.execution.recorder.record(apart)
 
     def _mark(self) -> list[RiskChange]:
         # Value positions at fresh quotes; a breach of a loss limit counts if it still holds two seconds later.
@@ -337,20 +343,20 @@ class DataGuard:
 
     def _on_gap(self, gap: FeedGap) -> None:
         self._gaps.update(range(gap.first, gap.last + 1))
-        self._write(records.FEED_GAP, attrs.asdict(gap))
+        self._write(events.FeedGap(first=gap.first, last=gap.last, words=gap.words))
 
     def _on_filled(self, minutes: list[int]) -> None:
         # Record only minutes that were recorded as a gap.
         closed = [one for one in minutes if one in self._gaps]
         if closed:
             self._gaps.difference_update(closed)
-            self._write(records.FEED_FILLED, {"minutes": closed, "open": len(self._gaps)})
+            self._write(FeedFilled(minutes=tuple(closed), open=len(self._gaps)))
 
     def _on_status(self, status: HaltStatus) -> None:
-        self._write(records.HALT, attrs.asdict(status))
+        self._write(HaltReported(**attrs.asdict(status)))
 
-    def _write(self, kind: str, payload: dict[str, Any]) -> None:
-        self._run.execution.recorder.record(kind, payload)
+    def _write(self, facts: EventFacts) -> None:
+        self._run.execution.recorder.record(facts)
 
 
 def _price_source(broker_session: BrokerSession) -> SupportsPrices | None:

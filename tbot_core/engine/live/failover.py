@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -17,7 +17,8 @@ from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.session.requests import amount_of
 from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
 from tbot_core.execution.monitored_broker import MonitoredBroker
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.failover import CircuitChanged, FailoverChanged, FailoverConfirmed
 from tbot_core.journal.projections.leases import FailoverBlocker, Leases, RouteFailure
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, RiskState, atoms_of, dollars_of
@@ -25,7 +26,7 @@ from tbot_core.trading.commands import Decision
 from tbot_core.trading.risk.states import FailoverPhase, StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from tbot_core.engine.control import ControlRequest
     from tbot_core.engine.session.broker_session import BrokerSession, StandbyBroker
@@ -98,7 +99,7 @@ class FailoverRouter:
         self._recorder = self._primary.supervisor.broker_session.execution.recorder
         self._now = now
         self._drilled = drilled
-        self._recorded: Mapping[str, Any] = {"phase": FailoverPhase.OVER.value}
+        self._recorded: FailoverChanged | None = None
         self.leases = Leases(primary=self._primary.name)
 
     def restore(self, past: Sequence[Event]) -> None:
@@ -109,7 +110,7 @@ class FailoverRouter:
             self.leases.apply(event)
             route = named.get(payload.get("of", ""))
             if event.kind == records.FAILOVER:
-                self._recorded = payload
+                self._recorded = codec.read(FailoverChanged, payload)
             elif event.kind == records.CIRCUIT and route is not None:
                 route.recorded_state = route.circuit.state = CircuitState(payload["state"])
                 route.circuit.since = None if payload["since"] is None else datetime.fromisoformat(payload["since"])
@@ -130,9 +131,8 @@ class FailoverRouter:
             route.circuit.close_if_proven(now, clean=route.supervisor.trading_state.is_clean)
             if route.circuit.state is not route.recorded_state:
                 route.recorded_state = route.circuit.state
-                since = None if route.circuit.since is None else route.circuit.since.isoformat()
-                payload = {"of": route.name, "state": route.recorded_state.value, "since": since}
-                self._recorder.record(records.CIRCUIT, payload)
+                changed = CircuitChanged(of=route.name, state=route.recorded_state.value, since=route.circuit.since)
+                self._recorder.record(changed)
                 route.note_outage(self._recorder.journal.head[0])
                 if route.circuit.closed:
                     self._clear_confirmation(route)
@@ -162,8 +162,8 @@ class FailoverRouter:
         decision = route.supervisor.broker_session.decision_engine.decide([proposal])[0]
         owner = self._route_of(self.leases.of(symbol).broker)
         if decision.order is not None and owner is not route:
-            moved = self.leases.move_payload(symbol, route.name, owner.current_break(self._now()))
-            self._recorder.record(records.LEASE, moved)
+            moved = self.leases.move(symbol, route.name, owner.current_break(self._now()))
+            self._recorder.record(moved)
             self.leases.apply_move(moved, self._now())
         return attrs.evolve(decision, broker=route.name)
 
@@ -209,8 +209,7 @@ class FailoverRouter:
         if amount < reserved:
             known = f"The worst case known at {broken.name} is {reserved} USD, including external positions there"
             return f"{known}, and {amount} USD is less."
-        payload = {"of": broken.name, "amount": str(amount), "reserved": str(reserved), "actor": request.actor}
-        self._recorder.record(records.FAILOVER_CONFIRMED, payload)
+        self._recorder.record(FailoverConfirmed(of=broken.name, amount=amount, reserved=reserved, actor=request.actor))
         broken.confirmed, exposure.stated_atoms = True, atoms_of(amount)
         return ""
 
@@ -230,11 +229,11 @@ class FailoverRouter:
             None if self._primary.circuit.closed else self._drill_blocker or self._primary.current_break(now).objection
         )
 
-    def _failover_state(self, now: datetime) -> records.Payload:
+    def _failover_state(self, now: datetime) -> FailoverChanged:
         # The failover state of the primary; an outage of another broker concerns only what was entered there.
         broken = self._primary
         if broken.circuit.closed:
-            return {"of": broken.name, "to": "", "phase": FailoverPhase.OVER.value, "why": ""}
+            return FailoverChanged(of=broken.name, to="", phase=FailoverPhase.OVER, why="")
         to, phase, why = (
             self._next_healthy(broken),
             FailoverPhase.DOWN,
@@ -244,28 +243,28 @@ class FailoverRouter:
             blocker = self._primary_blocker(now)
             phase = FailoverPhase.ENTRIES if blocker is None else FailoverPhase.REDUCE_ONLY
             why = blocker or self.leases.may_move(broken.current_break(now), now)
-        return {
-            "of": broken.name,
-            "to": "" if to is None else to.name,
-            "phase": phase.value,
-            "why": "" if why is None else why.name,
-        }
+        return FailoverChanged(
+            of=broken.name,
+            to="" if to is None else to.name,
+            phase=phase,
+            why="" if why is None else why.name,
+        )
 
-    def _record(self, found: records.Payload) -> None:
+    def _record(self, found: FailoverChanged) -> None:
         # Record a changed failover state, and set the causes.
-        phase = FailoverPhase(found["phase"])
+        phase, recorded = found.phase, self._recorded
         down, broken = phase is FailoverPhase.DOWN, phase in {FailoverPhase.ENTRIES, FailoverPhase.REDUCE_ONLY}
         if phase is FailoverPhase.ENTRIES:
-            self._trading_state.set_clean_elsewhere(self._route_of(found["to"]).supervisor.trading_state)
-        was = self._recorded["phase"] != FailoverPhase.OVER.value
-        if {key: self._recorded.get(key, "") for key in found} != found and (phase is not FailoverPhase.OVER or was):
-            self._recorder.record(records.FAILOVER, found)
+            self._trading_state.set_clean_elsewhere(self._route_of(found.to).supervisor.trading_state)
+        was = recorded is not None and recorded.phase is not FailoverPhase.OVER
+        if found != recorded and (phase is not FailoverPhase.OVER or was):
+            self._recorder.record(found)
             self._recorded = found
             self._trading_state.set_failed_over(away=phase is FailoverPhase.ENTRIES)
         self._trading_state.set_cause(
             StateCause.BROKERS_DOWN, ", ".join(route.name for route in self._routes) if down else ""
         )
-        self._trading_state.set_cause(StateCause.PRIMARY_DOWN, found["of"] if broken else "")
+        self._trading_state.set_cause(StateCause.PRIMARY_DOWN, found.of if broken else "")
 
     def _clear_confirmation(self, route: BrokerRoute) -> None:
         # A person's confirmation ends with the outage.

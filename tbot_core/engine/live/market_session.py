@@ -353,7 +353,7 @@ class LiveTradingSession:
         recorded = _OPENING_KINDS.intersection(event.kind for event in self._past)
         await run.open_session(recorded)
         if self._receiver.truncation is not None and records.UNIVERSE not in recorded:
-            run.execution.recorder.record(records.UNIVERSE, self._receiver.truncation)
+            run.execution.recorder.record(self._receiver.truncation)
         return False
 
     async def _minutes(self) -> None:

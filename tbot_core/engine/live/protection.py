@@ -16,6 +16,7 @@ import attrs
 from tbot_core.engine.live.data_guard import BREACH_HOLDS_S, MAX_SPREAD
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import ProtectionChanged
 from tbot_core.model.types import Leg
 from tbot_core.trading.orders import WORKING
 
@@ -152,9 +153,15 @@ class ProtectionMonitor:
 
     def _journal(self, symbol: str, state: str, record: ProtectionRecord, now: float) -> None:
         since = self._clock.now() - timedelta(seconds=now - record.since)
-        payload = {"symbol": symbol, "state": str(state), "since": since.isoformat()}
-        seconds = {f"{one}_s": f"{record.total(one, now):.1f}" for one in (Protection.BARE, Protection.EMULATED)}
-        self._broker_session.execution.recorder.record(records.PROTECTION, payload | seconds)
+        self._broker_session.execution.recorder.record(
+            ProtectionChanged(
+                symbol=symbol,
+                state=state,
+                since=since,
+                bare_s=f"{record.total(Protection.BARE, now):.1f}",
+                emulated_s=f"{record.total(Protection.EMULATED, now):.1f}",
+            )
+        )
 
 
 def _signal(position: ManagedPosition | None) -> str:

@@ -7,13 +7,14 @@ with each withdrawal.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.contracts import LiveSession
 from tbot_core.engine.session.vix import known_vix
 from tbot_core.journal import records
+from tbot_core.journal.events.sessions import DeniedShorts, NotReady, Ready, ShortDenials, UniverseCounts, UnknownVix
 from tbot_core.journal.projections.arming import armed_of
 from tbot_core.journal.projections.short_denials import SHORT_TYPES, short_denials
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
@@ -47,70 +48,66 @@ LOOK_S: Final = 1.0
 _SHORT_SALES: Final = "ShortSell"
 
 
-def ready_payload(
-    market: LiveTradingSession, feed: SessionFeed, config: LiveConfig, factory: SessionFactory
-) -> records.Payload:
-    """The payload of READY for a session with this feed."""
+def ready_facts(market: LiveTradingSession, feed: SessionFeed, config: LiveConfig, factory: SessionFactory) -> Ready:
+    """The event READY for a session with this feed."""
     engine = market.run.decision_engine
     armed = market.run.execution.recorder.journal.last_event(records.ARMED) if market.live else None
-    worst, cap, counts = factory.worst_day, engine.limits.first_live_day, feed.universe.counts
+    cap, counts = engine.limits.first_live_day, feed.universe.counts
     quality = feed.source.quality if isinstance(feed.source, LiveSession) else None
-    facts = [*(one.text for one in feed.universe.facts), *feed.universe.lacking]
-    return {
-        "session": market.run.session.date.isoformat(),
-        "mode": factory.mode,
-        "armed": None if armed is None else armed_of(armed.payload).sessions[-1].isoformat(),
-        "equity": str(dollars_of(engine.portfolio.equity_atoms)),
-        "feed": config.feed,
-        **({} if quality is None else {"feed_quality": quality.words}),
-        **({"request_limit": config.request_limit} if config.request_limit else {}),
-        "windows": [entrant.name for entrant in market.run.entrants],
-        "worst_day": None if worst is None else str(worst),
-        **({"first_live_day_cap": str(dollars_of(cap))} if cap else {}),
+    return Ready(
+        session=market.run.session.date,
+        mode=factory.mode,
+        armed=None if armed is None else armed_of(armed.payload).sessions[-1],
+        equity=dollars_of(engine.portfolio.equity_atoms),
+        feed=config.feed,
+        feed_quality=None if quality is None else quality.words,
+        request_limit=config.request_limit,
+        windows=tuple(entrant.name for entrant in market.run.entrants),
+        worst_day=factory.worst_day,
+        first_live_day_cap=dollars_of(cap) if cap else None,
+        universe=None if counts is None else UniverseCounts(**attrs.asdict(counts)),
+        facts=(*(known.text for known in feed.universe.facts), *feed.universe.lacking),
+        series=tuple(feed.universe.series),
+        positions=tuple(market.run.positions),
+        stuck=tuple(sorted(market.stuck_symbols)),
+        shorts_denied=_shorts_denied(market),
+        not_shortable=_not_shortable(market, feed.universe),
         **_vix(market, feed.universe, config, factory),
-        **({} if counts is None else {"universe": attrs.asdict(counts)}),
-        **({"facts": facts} if facts else {}),
-        **({"series": list(feed.universe.series)} if feed.universe.series else {}),
-        "positions": market.run.positions,
-        "stuck": sorted(market.stuck_symbols),
-        **_shorts(market, feed.universe),
-    }
+    )
 
 
-def _vix(
-    market: LiveTradingSession, universe: Universe, config: LiveConfig, factory: SessionFactory
-) -> records.Payload:
+def _vix(market: LiveTradingSession, universe: Universe, config: LiveConfig, factory: SessionFactory) -> dict[str, Any]:
     # The VIX; of an unknown one the day, and the strategies that will not enter.
     if config.vix is not None:
         return {"vix_live": True}
-    found: records.Payload = {"vix": known_vix(market.run.day)}
+    found: dict[str, Any] = {"vix": known_vix(market.run.day)}
     if universe.vix is not None:
-        found |= {"vix_day": universe.vix.day.isoformat(), "vix_source": universe.vix.source}
+        found |= {"vix_day": universe.vix.day, "vix_source": universe.vix.source}
     if universe.without_vix:
         day = look_back_sessions(factory.calendar, market.run.session.date)[-1].date
-        found["vix_unknown"] = {"day": day.isoformat(), "strategies": list(universe.without_vix)}
+        found["vix_unknown"] = UnknownVix(day=day, strategies=tuple(universe.without_vix))
     return found
 
 
-def _shorts(market: LiveTradingSession, universe: Universe) -> records.Payload:
-    # Short signals that will be denied: those of a SHORT_TYPE that is not available, and of what cannot be sold short.
-    found: records.Payload = {}
-    types = {one.name: one.frame.short_type for one in market.run.entrants}
-    if denied := [(name, word) for name, word in types.items() if word in SHORT_TYPES.values()]:
-        past = short_denials(market.run.execution.recorder.journal, market.run.session.date)
-        found["shorts_denied"] = {
-            "sessions": len(past.sessions),
-            "strategies": [
-                {"strategy": name, "short_type": word, "denied": past.denied(name, word)} for name, word in denied
-            ],
-        }
-    if _SHORT_SALES in types.values():
-        reasons: dict[str, list[str]] = {}
+def _shorts_denied(market: LiveTradingSession) -> ShortDenials | None:
+    # The short signals that will be denied because their SHORT_TYPE is not available.
+    types = {entrant.name: entrant.frame.short_type for entrant in market.run.entrants}
+    denied = [(name, word) for name, word in types.items() if word in SHORT_TYPES.values()]
+    if not denied:
+        return None
+    past = short_denials(market.run.execution.recorder.journal, market.run.session.date)
+    rows = (DeniedShorts(strategy=name, short_type=word, denied=past.denied(name, word)) for name, word in denied)
+    return ShortDenials(sessions=len(past.sessions), strategies=tuple(rows))
+
+
+def _not_shortable(market: LiveTradingSession, universe: Universe) -> dict[str, tuple[str, ...]]:
+    # The symbols that cannot be sold short, by reason.
+    reasons: dict[str, tuple[str, ...]] = {}
+    if any(entrant.frame.short_type == _SHORT_SALES for entrant in market.run.entrants):
         for symbol in sorted({*universe.symbols} - universe.watch_only):
             if (reason := market.run.decision_engine.short_denial(symbol)) is not None:
-                reasons.setdefault(reason.name, []).append(symbol)
-        found |= {"not_shortable": reasons} if reasons else {}
-    return found
+                reasons[reason.name] = (*reasons.get(reason.name, ()), symbol)
+    return reasons
 
 
 class ReadinessAnnouncer:
@@ -125,13 +122,12 @@ class ReadinessAnnouncer:
         now = self._recorder.clock.now()
         if self._reported_at is None or now - self._reported_at >= AGAIN:
             self._reported_at = now
-            payload = {"session": session.date.isoformat(), "reasons": reasons}
-            self._recorder.record(records.NOT_READY, payload)
+            self._recorder.record(NotReady(session=session.date, reasons=tuple(reasons)))
 
     async def announce_ready(
-        self, market: LiveTradingSession, connection: FeedConnection | None, payload: Callable[[], records.Payload]
+        self, market: LiveTradingSession, connection: FeedConnection | None, ready_facts: Callable[[], Ready]
     ) -> None:
-        """Watch a session until it is ready and has opened; `payload` makes the payload of READY."""
+        """Watch a session until it is ready and has opened; `ready_facts` makes the event."""
         clock, session = self._recorder.clock, market.run.session
         reading_until, ready, withdrawals = clock.now() + LASTS, False, 0
         blocked, clear = _Duration(), _Duration()
@@ -145,7 +141,7 @@ class ReadinessAnnouncer:
             blocked.update(now, on=ready and bool(reasons))
             if not ready and clear.lasts(now, HOLDS[min(withdrawals, len(HOLDS) - 1)]):
                 ready = True
-                self._recorder.record(records.READY, payload())
+                self._recorder.record(ready_facts())
             elif blocked.lasts(now, LASTS):
                 ready, withdrawals = False, withdrawals + 1
                 self._reported_at = None  # withdraw READY at once

@@ -14,7 +14,7 @@ from tbot_core.engine.feed_quality import check_feed_fit, request_limit
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.rehearsal_run import rehearsal_setup
-from tbot_core.engine.run_setup import LIVE, RunServices, dry_run_setup, market_setup, run_started_payload
+from tbot_core.engine.run_setup import LIVE, RunServices, dry_run_setup, market_setup, run_started
 from tbot_core.engine.session.arming import live_context, record_terms
 from tbot_core.engine.session.broker_login import log_in_within, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
@@ -26,7 +26,9 @@ from tbot_core.engine.settings_reload import SettingsChanged
 from tbot_core.errors import BrokerError, DataError, FeedRefused, TbotError
 from tbot_core.execution import operator_splits
 from tbot_core.instance.worst_day import planned_worst_day as planned
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.failover import StandbyAbsent
+from tbot_core.journal.events.sessions import DriftMeasured, RunStopped
 from tbot_core.journal.projections import carryover, external_holdings, failover_drills
 from tbot_core.journal.projections.live_days import has_traded_live
 from tbot_core.journal.recorder import JournalRecorder
@@ -152,7 +154,7 @@ class _Run:
             return await self._services.announce_end(self._story(), stopped=False)
         working = () if cycle.session is None else cycle.session.run.open_symbols
         left, unconfirmed = await still_open(setup.journal, setup.broker, self._since, working)
-        self._recorder.record(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
+        self._recorder.record(RunStopped(open=tuple(left), unconfirmed=unconfirmed))
         return await self._services.announce_end(self._story(), stopped=True, reported=left, unconfirmed=unconfirmed)
 
     def _story(self) -> RunTimeline:
@@ -185,7 +187,7 @@ class _Run:
         events = list(journal.events(0 if opened is None else opened.seq - 1))
         recording = received_bars.read_recording(path)
         found = await self._drift(self._plan.assembly, capabilities, recording, events)
-        self._recorder.record(records.DRIFT, found)
+        self._recorder.record(codec.read(DriftMeasured, found))
 
     def _make_gauge_writer(self) -> GaugeWriter | None:
         # The gauges belong to the trading run; a dry run writes none.
@@ -221,7 +223,7 @@ class _Run:
         plan, setup = self._plan, self._setup
         if not self._started:
             self._started = True
-            self._recorder.record(records.RUN_STARTED, run_started_payload(plan, setup, account.equity))
+            self._recorder.record(run_started(plan, setup, account.equity))
         trading = self._services.trading(account, setup.name, plan.wall, plan.wall.sleep_until)
         if plan.assembly.settings.mode != LIVE:
             return trading
@@ -238,7 +240,7 @@ class _Run:
         found = []
         for (name, broker), account in zip(named.items(), await asyncio.gather(*logins), strict=True):
             if isinstance(account, str):
-                self._recorder.record(records.STANDBY_ABSENT, {"of": name, "words": account})
+                self._recorder.record(StandbyAbsent(of=name, words=account))
             else:
                 found.append(self._services.standby(broker, name, account))
         return tuple(found)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tbot_core.engine.live.data_guard import FIRST_ORDER_S
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.throttling import run_concurrently
 from tbot_core.journal import records
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.risk import ClosingLate, PositionLeft, PositionStuck
 from tbot_core.journal.projections import carryover
 from tbot_core.model.types import Leg, OrderState, RiskState
 from tbot_core.trading.orders import IN_DOUBT
@@ -34,6 +36,8 @@ ALERT_BEFORE_CLOSE: Final = timedelta(minutes=2)
 _NO_ANSWER_CAUSES: Final = frozenset(
     {StateCause.UNREACHABLE, StateCause.MAINTENANCE, StateCause.UNKNOWN, StateCause.UNRECONCILED}
 )
+
+Left = TypeVar("Left", bound=PositionLeft)
 
 
 class SessionClose:
@@ -82,13 +86,13 @@ class SessionClose:
             key = broker_session.journal_tag, symbol
             if (is_stuck or is_late) and key not in self._reported:
                 self._reported.add(key)
-                kind = records.STUCK if is_stuck else records.CLOSING_LATE
-                broker_session.execution.recorder.record(kind, self._payload(supervisor, position))
+                left = PositionStuck if is_stuck else ClosingLate
+                broker_session.execution.recorder.record(self._left(left, supervisor, position))
 
     def stuck_entries(self) -> list[NewEvent]:
         """The STUCK events of positions still open at the session's end, with the reasons."""
         return [
-            supervisor.broker_session.execution.recorder.entry(records.STUCK, self._payload(supervisor, position))
+            supervisor.broker_session.execution.recorder.entry(self._left(PositionStuck, supervisor, position))
             for supervisor, position in self._held()
         ]
 
@@ -99,12 +103,12 @@ class SessionClose:
         ]
         return [(supervisor, positions[symbol]) for supervisor, positions in held for symbol in sorted(positions)]
 
-    def _payload(self, supervisor: BrokerSupervisor, position: Position) -> records.Payload:
-        carried = records.carried_payload(position.signal, carryover.carried_entry(position))
+    def _left(self, left: type[Left], supervisor: BrokerSupervisor, position: Position) -> Left:
         made = supervisor.broker_session.decision_engine.position_manager.recovery.attempts_by_leg(position.signal)
         attempts = {leg.value: count for leg, count in made.items()}
         words = "it is halted" if self._halted_to_close() else _why(supervisor, position)
-        return carried | {"side": position.side.word, "words": words, "attempts": attempts}
+        fill = fill_facts(carryover.carried_entry(position))
+        return left(signal=position.signal, side=position.side.word, words=words, attempts=attempts, **fill)
 
     @staticmethod
     async def _reopen(broker_session: BrokerSession) -> None:

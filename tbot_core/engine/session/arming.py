@@ -11,13 +11,13 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import DataError
 from tbot_core.execution.reconciliation import ReconciliationStatus
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import ArmingKept, Disarmed, LiveTerms
 from tbot_core.journal.projection import JournalEvent
 from tbot_core.journal.projections.arming import (
     MOST_RESTARTS,
     ArmingGrant,
     ArmingTerms,
     armed_of,
-    armed_payload,
     next_sessions,
     recall_arming,
 )
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.control import ControlRequest
     from tbot_core.engine.session.requests import RequestAction
     from tbot_core.execution.trading_state import TradingStateController
+    from tbot_core.journal.events.base import EventFacts
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.trading.risk.exposure import ExposureBook
 
@@ -65,12 +66,12 @@ def record_terms(assembly: Assembly, recorder: JournalRecorder) -> None:
     """
     armed, disarmed, last = map(recorder.journal.last_event, (records.ARMED, records.DISARMED, records.LIVE_TERMS))
     known = {} if last is None else last.payload
-    terms = attrs.asdict(live_context(assembly, known.get("account", "")).terms)
-    changed = terms != known if terms["mode"] == _LIVE else known.get("mode") == _LIVE
+    terms = live_context(assembly, known.get("account", "")).terms
+    changed = attrs.asdict(terms) != known if terms.mode == _LIVE else known.get("mode") == _LIVE
     if changed:
-        recorder.record(records.LIVE_TERMS, terms)
-    if armed is not None and (disarmed is None or disarmed.seq < armed.seq) and terms["mode"] != _LIVE:
-        recorder.record(records.DISARMED, {"why": armed_of(armed.payload).terms.changed(ArmingTerms(**terms))})
+        recorder.record(LiveTerms(**attrs.asdict(terms)))
+    if armed is not None and (disarmed is None or disarmed.seq < armed.seq) and terms.mode != _LIVE:
+        recorder.record(Disarmed(why=armed_of(armed.payload).terms.changed(terms)))
 
 
 class ArmingGuard:
@@ -110,7 +111,7 @@ class ArmingGuard:
         """Restore an arming before trading; after a restart it applies again when the account is matched."""
         self._latched = self._loss_latch
         if self._arming.terms != self._live.terms:
-            self._recorder.record(records.LIVE_TERMS, attrs.asdict(self._live.terms))
+            self._recorder.record(LiveTerms(**attrs.asdict(self._live.terms)))
         armed = self._arming.armed
         changed = "" if armed is None else armed.terms.changed(self._live.terms)
         if changed:
@@ -126,7 +127,7 @@ class ArmingGuard:
             self._disarm("a loss latch is set")
         self._latched = self._loss_latch
         if self._unmatched and verdict is ReconciliationStatus.MATCHED:
-            self._write(records.ARMING_KEPT, {"restarts": self._arming.restarts + 1})
+            self._write(ArmingKept(restarts=self._arming.restarts + 1))
             self._unmatched = False
         elif self._unmatched and verdict is ReconciliationStatus.ADOPTED:
             self._disarm("it was restarted, and the account differed from the journal")
@@ -146,7 +147,7 @@ class ArmingGuard:
         if refusal := self._refusal(request, days):
             return refusal
         armed = ArmingGrant(terms=self._live.terms, sessions=days, actor=request.actor)
-        self._write(records.ARMED, armed_payload(armed))
+        self._write(armed.event)
         self._unmatched = False
         self._impose()
         return ""
@@ -172,13 +173,13 @@ class ArmingGuard:
     def _disarm(self, why: str) -> None:
         # Block entries before the event is written: a full disk must not keep an entry possible.
         self._unmatched = False
-        event = self._recorder.entry(records.DISARMED, {"why": why})
+        event = self._recorder.entry(Disarmed(why=why))
         self._arming.apply(event)
         self._impose()
         self._recorder.write(event)
 
-    def _write(self, kind: str, payload: records.Payload) -> None:
-        event = self._recorder.entry(kind, payload)
+    def _write(self, facts: EventFacts) -> None:
+        event = self._recorder.entry(facts)
         self._recorder.write(event)
         self._arming.apply(event)
 

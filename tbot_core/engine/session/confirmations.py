@@ -11,8 +11,9 @@ import attrs
 from tbot_core.engine.control import CONFIRMATION_VERBS, ControlRequest, ControlVerb, effective_answer
 from tbot_core.engine.session.recovery import proposal_of
 from tbot_core.engine.session.requests import request_of
-from tbot_core.journal import records
-from tbot_core.journal.projections.confirmations import asked_payload, short_id
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import ConfirmationAsked
+from tbot_core.journal.projections.confirmations import short_id
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ticks_of, units_of
 from tbot_core.system import log
@@ -102,9 +103,9 @@ class ConfirmationQueue:
         for decision in decisions:
             name = short_id(decision.proposal.signal, self._names)
             expires = self._recorder.clock.now() + self._timeout
-            payload = asked_payload(name, decision, expires)
-            self._recorder.record(records.CONFIRMATION_ASKED, payload)
-            self._add_pending(name, _asked(decision.proposal, payload))
+            asked = ConfirmationAsked.asked(name, decision, expires)
+            self._recorder.record(asked)
+            self._add_pending(name, _asked(decision.proposal, codec.write(asked)))
 
     def record_answer(self, request: ControlRequest, read: datetime | None = None) -> str:
         """Store the answer to a pending entry; the first one counts, but a rejection counts until the entry is sent.

@@ -18,7 +18,7 @@ import attrs
 from tbot_core.contracts import Filter, SupportsRefresh
 from tbot_core.engine.session.config import READY_AT
 from tbot_core.errors import AccessError, BrokerError, DataError, TbotError, Unavailable
-from tbot_core.journal import records
+from tbot_core.journal.events.feeds import FactsFetched
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts
 from tbot_core.model.clock import Clock, exchange_moment
@@ -48,7 +48,7 @@ AGAIN_S: Final = 60.0
 
 _log = log.logger(__name__)
 
-RecordFacts: TypeAlias = Callable[[str, records.Payload], object]
+RecordFacts: TypeAlias = Callable[[FactsFetched], object]
 """Writes an event."""
 
 Candidates: TypeAlias = Callable[[RecordedFacts], Sequence[str]]
@@ -67,7 +67,7 @@ class FactRefresher:
     sources: Mapping[str, SupportsRefresh]
     bars: Path
     clock: Clock
-    record: RecordFacts = lambda _kind, _payload: None
+    record: RecordFacts = lambda _fetched: None
 
     async def refresh(
         self, session: Session, candidates: Candidates, on_wait: Callable[[str], None]
@@ -159,12 +159,8 @@ class _Refresh:
     def _keep(self, symbols: Sequence[str], found: Mapping[str, Mapping[str, float]]) -> None:
         # Journal, then store. What the vendor does not have is known to be unknown.
         day = self._session.date
-        payload = {
-            "session": day.isoformat(),
-            "filter": self._name,
-            "facts": {one: dict(found.get(one, {})) for one in symbols},
-        }
-        self._own.record(records.FACTS, payload)
+        answered = {symbol: dict(found.get(symbol, {})) for symbol in symbols}
+        self._own.record(FactsFetched(session=day, filter=self._name, facts=answered))
         facts = [
             RecordedFact(
                 name=name,

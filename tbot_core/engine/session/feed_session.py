@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import TbotError
-from tbot_core.journal import records
+from tbot_core.journal.events.feeds import UniverseCut
 from tbot_core.marketdata.live_feed import LiveFeedAggregator
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordedSession, RecordingHeader, SessionRecorder
 from tbot_core.model.day_facts import DayFacts
@@ -68,10 +68,9 @@ class FeedReceiver:
         return before.records[-1].minute.index + 1 if before is not None and before.records else 0
 
     @property
-    def truncation(self) -> dict[str, Any] | None:
-        """The event payload of a universe that was cut; None otherwise."""
-        cut = self.universe.cut
-        return None if not cut else records.universe_payload(self.universe)
+    def truncation(self) -> UniverseCut | None:
+        """The event of a universe that was cut; None otherwise."""
+        return UniverseCut.of(self.universe) if self.universe.cut else None
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """The source's minutes, each after its end: stored and simulated ones come early."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.journal import records
+from tbot_core.journal.events.sessions import PluginFailed
 from tbot_core.plugins.call_guard import GuardSession
 from tbot_core.plugins.guarded_feed import FEED_CALLS
 from tbot_core.trading.risk.exposure import block_entries, lose_plugin
@@ -51,7 +51,7 @@ class PluginFailures:
         primary = self._broker_sessions[0]
         if lost:
             lose_plugin(primary.decision_engine.exposure, failure.plugin)
-        entry = primary.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(failure))
+        entry = primary.execution.recorder.entry(PluginFailed(**attrs.asdict(failure)))
         if self.opening is None:
             primary.execution.recorder.write(entry)
         else:

@@ -14,7 +14,8 @@ import attrs
 
 from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.execution import account_updates, corporate_actions, frozen_instruments, instrument_rules
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.journal.projections.book import ORDER_EVENT_KINDS
 from tbot_core.model.bars import SymbolQuote
 from tbot_core.model.reasons import Reason
@@ -163,7 +164,7 @@ class SessionRecovery:
         if kind == records.FROZEN:
             frozen_instruments.recall_frozen(self._decision_engine.exposure, payload)
         elif kind == records.INSTRUMENT:
-            instrument_rules.apply_instrument_rules(self._decision_engine, payload)
+            instrument_rules.apply_instrument_rules(self._decision_engine, codec.read(InstrumentRulesReported, payload))
         elif kind == records.FOREIGN_HOLDING:
             self._execution.contradictions.settle(symbol)
             if held := records.holding_of(payload):

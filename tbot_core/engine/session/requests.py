@@ -12,6 +12,7 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlFolderState, ControlRequest, ControlVerb
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import RequestExecuted, RequestRefused
 from tbot_core.plugins import number_bounds
 from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.execution.trading_state import TradingStateController
+    from tbot_core.journal.events.base import EventFacts
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.clock import Clock
@@ -192,7 +194,7 @@ class RequestHandler:
         self._executed.add(request.name)
         self._note_order(request.verb, request.order)
         with self._recorder.transaction():
-            self._note(records.REQUEST, _payload(request) | ({WITHDRAWN: withdrawn} if withdrawn else {}))
+            self._note(_executed(request, withdrawn))
             refusal = "" if withdrawn else self._execute_verb(request)
             if refusal and not repeated:
                 self._refuse(request.name, refusal)
@@ -232,12 +234,12 @@ class RequestHandler:
 
     def _refuse(self, name: str, words: str) -> None:
         self._refused.add(name)
-        self._note(records.REQUEST_REFUSED, {"name": name, "words": words})
+        self._note(RequestRefused(name=name, words=words))
         _log.error("request.refused", name=name, words=words)
 
-    def _note(self, kind: str, payload: records.Payload) -> None:
+    def _note(self, facts: EventFacts) -> None:
         received = None if self.wall is None else self.wall.now()
-        self._recorder.write(attrs.evolve(self._recorder.entry(kind, payload), received=received))
+        self._recorder.write(attrs.evolve(self._recorder.entry(facts), received=received))
 
     def _set_file_cause(self, cause: StateCause, *, exists: bool) -> None:
         if exists:
@@ -279,17 +281,18 @@ class RequestHandler:
             self._flatten(on=self._flattening)
 
 
-def _payload(request: ControlRequest) -> records.Payload:
+def _executed(request: ControlRequest, withdrawn: str) -> RequestExecuted:
     # A request with its author, time and order, and the flaw of its file if it has one.
-    return {
-        "name": request.name,
-        "verb": request.verb.value,
-        "actor": request.actor,
-        "made": request.made.isoformat(),
-        "arguments": dict(request.arguments),
-        **({"order": request.order} if request.order else {}),
-        **({"flaw": request.flaw} if request.flaw else {}),
-    }
+    return RequestExecuted(
+        name=request.name,
+        verb=request.verb.value,
+        actor=request.actor,
+        made=request.made,
+        arguments=dict(request.arguments),
+        order=request.order,
+        flaw=request.flaw,
+        withdrawn=withdrawn,
+    )
 
 
 def request_of(payload: Mapping[str, Any]) -> ControlRequest:

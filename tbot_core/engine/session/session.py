@@ -18,7 +18,7 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.throttling import run_concurrently
-from tbot_core.journal import records
+from tbot_core.journal.events.sessions import NearMiss, WindowClosed
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import Journal, NewEvent
 from tbot_core.model.bars import Tape
@@ -356,14 +356,13 @@ class TradingSession:
             partial_volume = source.partial_volume if isinstance(source, SupportsPartialVolume) else frozenset[str]()
             self._venue.open_session(session, source.symbols, dollars_of(portfolio.cash_atoms), partial_volume)
         await run_concurrently([broker.execution.read_account for broker in self.broker_sessions])
-        opening = session_events.session_opened_payload(source, self.entrants, self.broker_sessions)
-        entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
+        opened = session_events.session_opened(source, self.entrants, self.broker_sessions)
+        entries = [self.execution.recorder.entry(opened)]
         self._plugin_failures.opening = entries
         self._cut = universe_cut(self.entrants, self._trading.rules, self.day, source.symbols, session.minutes)
         for entrant in self.entrants:
             self._screened[entrant.name] = judged = self._screen(entrant)
-            payload = session_events.screened_payload(entrant.name, judged)
-            entries.append(self.execution.recorder.entry(records.SCREENED, payload))
+            entries.append(self.execution.recorder.entry(session_events.screened(entrant.name, judged)))
         self._plugin_failures.opening, self._screened_at_open = None, dict(self._screened)
         self.execution.recorder.write(*(one for one in entries if one.kind not in recorded))
 
@@ -371,12 +370,18 @@ class TradingSession:
         if entrant.window.outside(self.session.minutes, self._trading.rules.exits.flatten_before_close):
             return
         allowed = self._screened[entrant.name].reasons == Reason.ALLOWED
-        near = [attrs.asdict(one) for one in find_near_misses(entrant, bars, self._facts(entrant), allowed)]
-        counts = {"candidates": int(allowed.sum()), "triggers": self.triggers[entrant.name]}
+        near = find_near_misses(entrant, bars, self._facts(entrant), allowed)
         bad = bars.bad_print.tolist() if entrant.window.start == 0 else []
         skipped = [symbol for symbol, is_bad in zip(bars.symbols, bad, strict=False) if is_bad]
-        payload = records.window_payload(entrant.name, counts, near, skipped)
-        self.execution.recorder.write(self.execution.recorder.entry(records.WINDOW_CLOSED, payload))
+        self.execution.recorder.record(
+            WindowClosed(
+                strategy=entrant.name,
+                candidates=int(allowed.sum()),
+                triggers=self.triggers[entrant.name],
+                near_misses=tuple(NearMiss(**attrs.asdict(miss)) for miss in near),
+                bad_prints=tuple(skipped),
+            )
+        )
 
     async def close_session(self, stuck: Callable[[], Sequence[NewEvent]] = tuple) -> None:
         """Wait for the close, book the last broker events and record the end; `stuck` returns the STUCK events."""
@@ -389,9 +394,9 @@ class TradingSession:
         await self._send(self.confirmations.expire_all())
         stuck_events = stuck()
         unclosed = (*self.positions, *(one.payload["symbol"] for one in stuck_events))
-        payload = session_events.session_closed_payload(self.source, self.broker_sessions, unclosed)
-        payload |= session_events.denials_without_bars(self._screened_at_open.values(), self.tape.bars)
-        self.execution.recorder.write(*stuck_events, self.execution.recorder.entry(records.SESSION_CLOSED, payload))
+        without_bars = session_events.denials_without_bars(self._screened_at_open.values(), self.tape.bars)
+        closed = session_events.session_closed(self.source, self.broker_sessions, unclosed, without_bars)
+        self.execution.recorder.write(*stuck_events, self.execution.recorder.entry(closed))
 
 
 def _too_late(proposal: Proposal) -> Proposal:

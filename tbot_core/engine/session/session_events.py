@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
-
-from tbot_core.journal import records
+from tbot_core.journal.events.accounts import CashShareLeft
+from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.events.sessions import CarriedPosition, Screened, SessionClosed, SessionOpened, TradedAccount
 from tbot_core.journal.projections import carryover
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
@@ -15,7 +15,7 @@ from tbot_core.trading.positions import rebalance_rules
 from tbot_core.trading.verdicts import denial_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tbot_core.contracts import FeedSession
     from tbot_core.engine.session.broker_session import BrokerSession
@@ -43,92 +43,89 @@ class CashShareNotice:
         found = rebalance_rules.cash_share(self._portfolio, allocation, self._strategies)
         before, self._off_target = self._off_target, found.exceeds_trigger(policy)
         if self._off_target and not before:
-            payload = {"share": str(found.share), "target": str(found.target)}
-            recorder.record(records.CASH_SHARE, payload)
+            recorder.record(CashShareLeft(share=found.share, target=found.target))
 
 
-def session_opened_payload(
+def session_opened(
     source: FeedSession, entrants: Sequence[ActiveStrategy], broker_sessions: Sequence[BrokerSession]
-) -> dict[str, Any]:
-    """The payload of SESSION_OPENED; the first of `broker_sessions` is the primary broker."""
+) -> SessionOpened:
+    """The event of a session's open; the first of `broker_sessions` is the primary broker."""
     session, primary = source.session, broker_sessions[0]
     venue, exposure = primary.execution.venue, primary.decision_engine.exposure
     power_limit, first_day = exposure.funds.power_limit_atoms, primary.decision_engine.limits.first_live_day
-    return {
-        "date": session.date.isoformat(),
-        "primary": venue.name,
-        "account": venue.account_id,
-        "open": session.open.isoformat(),
-        "close": session.close.isoformat(),
-        "minutes": session.minutes,
-        "symbols": len(source.symbols),
-        "equity": str(dollars_of(primary.decision_engine.portfolio.opening_atoms)),
-        "buying_power": None if power_limit is None else str(dollars_of(power_limit)),
-        "state": exposure.current_state.word,
-        "windows": {one.name: attrs.asdict(one.window) for one in entrants},
-        **({"first_live_day_cap": str(dollars_of(first_day))} if first_day else {}),
-        **_carried(broker_sessions),
-        **({"accounts": _accounts(broker_sessions)} if broker_sessions[1:] else {}),
-    }
+    return SessionOpened(
+        date=session.date,
+        primary=venue.name,
+        account=venue.account_id,
+        open=session.open,
+        close=session.close,
+        minutes=session.minutes,
+        symbols=len(source.symbols),
+        equity=dollars_of(primary.decision_engine.portfolio.opening_atoms),
+        buying_power=None if power_limit is None else dollars_of(power_limit),
+        state=exposure.current_state.word,
+        windows={entrant.name: entrant.window for entrant in entrants},
+        first_live_day_cap=dollars_of(first_day) if first_day else None,
+        carried=tuple(_carried(broker_sessions)),
+        accounts=_accounts(broker_sessions) if broker_sessions[1:] else {},
+    )
 
 
-def session_closed_payload(
-    source: FeedSession, broker_sessions: Sequence[BrokerSession], unclosed: Iterable[str]
-) -> dict[str, Any]:
-    """The payload of SESSION_CLOSED; `unclosed` are the symbols still held."""
+def session_closed(
+    source: FeedSession,
+    broker_sessions: Sequence[BrokerSession],
+    unclosed: Iterable[str],
+    without_bars: Mapping[str, int],
+) -> SessionClosed:
+    """The event of a session's close; `unclosed` are the symbols still held."""
     primary = broker_sessions[0]
     portfolio = primary.decision_engine.portfolio
-    return {
-        "date": source.session.date.isoformat(),
-        "equity": str(dollars_of(portfolio.equity_atoms)),
-        "cash": str(dollars_of(portfolio.cash_atoms)),
-        "pnl": str(dollars_of(primary.decision_engine.exposure.pnl_atoms)),
-        "trades": sum(len(broker_session.decision_engine.portfolio.closed) for broker_session in broker_sessions),
-        "open": sorted(set(unclosed)),
-        "account": primary.execution.venue.account_id,
-    }
+    return SessionClosed(
+        date=source.session.date,
+        equity=dollars_of(portfolio.equity_atoms),
+        cash=dollars_of(portfolio.cash_atoms),
+        pnl=dollars_of(primary.decision_engine.exposure.pnl_atoms),
+        trades=sum(len(broker_session.decision_engine.portfolio.closed) for broker_session in broker_sessions),
+        open=tuple(sorted(set(unclosed))),
+        account=primary.execution.venue.account_id,
+        without_bars=without_bars,
+    )
 
 
-def screened_payload(strategy: str, verdicts: Verdicts) -> dict[str, Any]:
-    """The payload of SCREENED: how many symbols a strategy may enter, and how many each reason denied."""
+def screened(strategy: str, verdicts: Verdicts) -> Screened:
+    """The event of a screening: how many symbols a strategy may enter, and how many each reason denied."""
     reasons = verdicts.reasons
     candidates = int((reasons == Reason.ALLOWED).sum())
-    return {"strategy": strategy, "candidates": candidates, "reasons": denial_counts(reasons)}
+    return Screened(strategy=strategy, candidates=candidates, reasons=denial_counts(reasons))
 
 
-def denials_without_bars(screened: Iterable[Verdicts], bars: Bars) -> dict[str, Any]:
-    """The part of SESSION_CLOSED about denials of symbols that had no bar in the session, which do not count.
+def denials_without_bars(screened: Iterable[Verdicts], bars: Bars) -> dict[str, int]:
+    """The denials, by reason, of symbols that had no bar in the session, which do not count.
 
     Empty without such denials, and if no symbol had a bar.
     """
     absent = ~bars.traded
-    if absent.all():
-        return {}
     counts: Counter[str] = Counter()
-    for verdicts in screened:
-        counts.update(denial_counts(verdicts.reasons[absent]))
-    return {"without_bars": dict(counts)} if counts else {}
+    if not absent.all():
+        for verdicts in screened:
+            counts.update(denial_counts(verdicts.reasons[absent]))
+    return dict(counts)
 
 
-def _accounts(broker_sessions: Sequence[BrokerSession]) -> dict[str, dict[str, str]]:
+def _accounts(broker_sessions: Sequence[BrokerSession]) -> dict[str, TradedAccount]:
     # The accounts that the session trades, with their opening equity.
     return {
-        broker_session.name: {
-            "account": broker_session.account_id,
-            "equity": str(dollars_of(broker_session.decision_engine.portfolio.opening_atoms)),
-        }
+        broker_session.name: TradedAccount(
+            account=broker_session.account_id,
+            equity=dollars_of(broker_session.decision_engine.portfolio.opening_atoms),
+        )
         for broker_session in broker_sessions
     }
 
 
-def _carried(broker_sessions: Sequence[BrokerSession]) -> records.Payload:
+def _carried(broker_sessions: Sequence[BrokerSession]) -> Iterator[CarriedPosition]:
     # Positions held at the open: the previous session could not close them.
-    held = [
-        (broker_session.journal_tag, one)
-        for broker_session in broker_sessions
-        for one in broker_session.decision_engine.portfolio.positions.values()
-    ]
-    if not held:
-        return {}
-    carried = [(key, records.carried_payload(one.signal, carryover.carried_entry(one))) for key, one in held]
-    return {"carried": [payload | ({"broker": key} if key else {}) for key, payload in carried]}
+    for broker_session in broker_sessions:
+        for position in broker_session.decision_engine.portfolio.positions.values():
+            fill = fill_facts(carryover.carried_entry(position))
+            yield CarriedPosition(signal=position.signal, broker=broker_session.journal_tag, **fill)

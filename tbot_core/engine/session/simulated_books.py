@@ -9,7 +9,9 @@ from tbot_core.engine import resume
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.errors import JournalError
 from tbot_core.execution.reconciliation import outside_fill
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.sessions import RunStopped, SessionClosed
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import session_book
 from tbot_core.journal.store import NewEvent
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import SimulatedVenue
+    from tbot_core.journal.events.base import EventFacts
     from tbot_core.journal.store import Journal
 
 KEY: Final = "books"
@@ -53,23 +56,24 @@ def _end_session_without_books(journal: Journal, now: datetime) -> None:
     if found is None:
         return
 
-    def write(kind: str, payload: records.Payload) -> None:
-        journal.append([NewEvent(kind=kind, payload=payload, time=now)])
+    def write(facts: EventFacts) -> None:
+        journal.append([NewEvent(kind=facts.kind, payload=codec.write(facts), time=now)])
 
     since = carryover.events_since_close(list(journal.events()))
     held = session_book(since).portfolio.positions
-    write(records.STOPPED, {"open": sorted(held), "unconfirmed": ""})
+    write(RunStopped(open=tuple(sorted(held)), unconfirmed=""))
     for number, position in enumerate(held.values()):
         shares = quantity_of(position.units) * -position.side
-        write(records.ADJUSTMENT, records.fill_payload(outside_fill(position, shares, number, now)))
+        write(Adjustment.of(outside_fill(position, shares, number, now)))
     book = session_book(carryover.events_since_close(list(journal.events())))
-    closed = {
-        "date": found.session.date.isoformat(),
-        "equity": str(book.equity),
-        "cash": str(dollars_of(book.portfolio.cash_atoms)),
-        "pnl": str(dollars_of(book.portfolio.pnl_atoms)),
-        "trades": len(book.trades),
-        "open": [],
-        "account": book.session.get("account", ""),
-    }
-    write(records.SESSION_CLOSED, closed)
+    write(
+        SessionClosed(
+            date=found.session.date,
+            equity=book.equity,
+            cash=dollars_of(book.portfolio.cash_atoms),
+            pnl=dollars_of(book.portfolio.pnl_atoms),
+            trades=len(book.trades),
+            open=(),
+            account=book.session.get("account", ""),
+        )
+    )

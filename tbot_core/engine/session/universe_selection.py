@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
     from tbot_core.engine.assembly import Assembly
+    from tbot_core.journal.events.feeds import FactsFetched
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.daily_bars import DailyBars
 
@@ -304,7 +305,6 @@ def universe_selector(
     settings, rules = assembly.settings, assembly.rules(venue)
     sources = {} if record is None else fact_sources(assembly.filters)
     series = None if record is None else SeriesRefresher(assembly)
-    record = record or _not_recorded
     vix = VixSources(
         calendar=assembly.calendar,
         brokers=tuple(brokers),
@@ -322,7 +322,9 @@ def universe_selector(
         entrants=assembly.entrants,
         symbols=request.symbols,
         extra=request.extra_facts,
-        facts=FactRefresher(sources=sources, bars=settings.instance.bars, clock=assembly.clock, record=record),
+        facts=FactRefresher(
+            sources=sources, bars=settings.instance.bars, clock=assembly.clock, record=record or _not_recorded
+        ),
         series=series,
     )
 
@@ -335,7 +337,7 @@ def _vix_plugins(assembly: Assembly, rules: TradingRules) -> Iterator[SupportsDa
             yield GuardedVix(entry=loaded.entry, inner=made, guard=assembly.call_guard)
 
 
-def _not_recorded(_kind: str, _payload: object) -> None:
+def _not_recorded(_fetched: FactsFetched) -> None:
     # Where nothing is fetched, nothing is recorded.
     pass
 

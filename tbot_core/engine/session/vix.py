@@ -19,7 +19,7 @@ from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX
 from tbot_core.contracts.series import VIX
 from tbot_core.engine.session import fund_symbols
 from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError
-from tbot_core.journal import records
+from tbot_core.journal.events.feeds import VixRead
 from tbot_core.journal.projections.vix import recorded_vix
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.model.calendar import ExchangeCalendar
@@ -179,14 +179,13 @@ class WindowVix:
                 latest = None
             self._run.set_vix(strategy, math.nan if latest is None else latest.value)
             self._run.execution.recorder.record(
-                records.VIX,
-                {
-                    "session": self._run.session.date.isoformat(),
-                    "strategy": strategy,
-                    "value": None if latest is None else latest.value,
-                    "time": None if latest is None else latest.time.isoformat(),
-                    "candidates": self._run.candidates[strategy],
-                },
+                VixRead(
+                    session=self._run.session.date,
+                    strategy=strategy,
+                    value=None if latest is None else latest.value,
+                    time=None if latest is None else latest.time,
+                    candidates=self._run.candidates[strategy],
+                )
             )
 
     async def _request(self) -> IndexQuote | None:

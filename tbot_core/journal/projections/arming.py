@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events import risk as events
+from tbot_core.journal.events.risk import Armed
 from tbot_core.journal.projection import fold
 from tbot_core.model.clock import exchange_time
 
@@ -68,6 +70,12 @@ class ArmingGrant:
     terms: ArmingTerms
     sessions: tuple[date, ...]
     actor: str
+
+    @property
+    def event(self) -> Armed:
+        """The journal's event of it."""
+        terms = events.ArmingTerms(**attrs.asdict(self.terms))
+        return Armed(actor=self.actor, sessions=self.sessions, terms=terms)
 
 
 @attrs.define(kw_only=True)
@@ -129,13 +137,7 @@ def next_sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tupl
     return tuple(found)
 
 
-def armed_payload(armed: ArmingGrant) -> records.Payload:
-    """Write an arming."""
-    days = [day.isoformat() for day in armed.sessions]
-    return {"actor": armed.actor, "sessions": days, "terms": attrs.asdict(armed.terms)}
-
-
 def armed_of(payload: Mapping[str, Any]) -> ArmingGrant:
-    """Read what `armed_payload` wrote."""
+    """Read an arming."""
     days = tuple(date.fromisoformat(text) for text in payload["sessions"])
     return ArmingGrant(terms=ArmingTerms(**payload["terms"]), sessions=days, actor=payload["actor"])

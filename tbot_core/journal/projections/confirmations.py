@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import SignalId
-    from tbot_core.trading.commands import Decision
 
 SHORTEST: Final = 4
 
@@ -29,13 +28,6 @@ def short_id(signal: SignalId, used: Container[str]) -> str:
     """The shortest unused prefix of the signal's hash, for a person to type."""
     digest = sha256(signal.text.encode()).hexdigest()
     return next(digest[:size] for size in range(SHORTEST, len(digest)) if digest[:size] not in used)
-
-
-def asked_payload(identity: str, decision: Decision, expires: datetime) -> records.Payload:
-    """The confirmation request: the entry as it would be sent now, and when it expires."""
-    quantity = None if decision.order is None else str(decision.order.quantity)
-    asked = {"id": identity, "quantity": quantity, "expires": expires.isoformat()}
-    return asked | records.decision_payload(decision)
 
 
 @attrs.define(kw_only=True)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events import failover as events
+from tbot_core.journal.events.failover import FailoverDrilled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,10 +46,11 @@ class FailoverDrill:
         """Whether every step passed."""
         return all(step.passed for step in self.steps)
 
-    def payload(self) -> records.Payload:
-        """Write the drill."""
-        steps = [attrs.asdict(step) for step in self.steps]
-        return {"brokers": list(self.brokers), "settings": self.settings, "passed": self.passed, "steps": steps}
+    @property
+    def event(self) -> FailoverDrilled:
+        """The journal's event of it."""
+        steps = tuple(events.DrillStep(**attrs.asdict(step)) for step in self.steps)
+        return FailoverDrilled(brokers=self.brokers, settings=self.settings, passed=self.passed, steps=steps)
 
 
 def latest_drill(events: Iterable[JournalEvent], brokers: Sequence[str]) -> FailoverDrill | None:

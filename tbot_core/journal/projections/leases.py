@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.failover import LeaseMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tbot_core.journal.projection import JournalEvent
 
 MOST_MOVES: Final = 2
@@ -93,23 +92,17 @@ class Leases:
         if event.kind == records.SESSION_OPENED:
             self._leases, self._moves = {}, {}
         elif event.kind == records.LEASE:
-            self.apply_move(event.payload, event.applied)
+            self.apply_move(codec.read(LeaseMoved, event.payload), event.applied)
 
-    def apply_move(self, payload: Mapping[str, Any], now: datetime) -> None:
-        """Apply a move that `move_payload` described."""
-        self._leases[payload["symbol"]] = Lease(broker=payload["to"], epoch=payload["epoch"])
-        self._moves[datetime.fromisoformat(payload["since"])] = now
+    def apply_move(self, move: LeaseMoved, now: datetime) -> None:
+        """Apply a move."""
+        self._leases[move.symbol] = Lease(broker=move.to, epoch=move.epoch)
+        self._moves[move.since] = now
 
-    def move_payload(self, symbol: str, to: str, broken: RouteFailure) -> records.Payload:
+    def move(self, symbol: str, to: str, broken: RouteFailure) -> LeaseMoved:
         """The event to journal before an entry goes to another broker."""
         lease = self.of(symbol)
-        return {
-            "symbol": symbol,
-            "from": lease.broker,
-            "to": to,
-            "epoch": lease.epoch + 1,
-            "since": broken.since.isoformat(),
-        }
+        return LeaseMoved(symbol=symbol, origin=lease.broker, to=to, epoch=lease.epoch + 1, since=broken.since)
 
     def may_move(self, broken: RouteFailure, now: datetime) -> FailoverBlocker | None:
         """What forbids moving a lease away from a failed broker; None when allowed."""

@@ -14,7 +14,8 @@ import attrs
 
 from tbot_core.contracts import BrokerEvent
 from tbot_core.errors import BrokerError
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.model.calendar import Session
 from tbot_core.model.json_document import parse_json
 from tbot_core.trading.matching import RestingOrder
@@ -181,7 +182,7 @@ def _resting_of(document: Mapping[str, Any]) -> RestingOrder:
 
 def _order_document(order: Order) -> dict[str, Any]:
     protection = [_order_document(one) for one in order.protection]
-    return {**records.order_payload(order), "id": order.client_order_id, "protection": protection}
+    return {**codec.write(OrderIntended.of(order)), "id": order.client_order_id, "protection": protection}
 
 
 def _order_of(document: Mapping[str, Any]) -> Order:
@@ -194,7 +195,7 @@ def _event_document(event: BrokerEvent) -> dict[str, Any]:
         "kind": str(event.kind),
         "event_id": event.event_id,
         "client_order_id": event.client_order_id,
-        "report": records.broker_payload(event),
+        "report": codec.write(OrderReported.of(event)),
     }
 
 

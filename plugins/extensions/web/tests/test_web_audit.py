@@ -26,8 +26,8 @@ from tbot_core.instance.journal_head import note_head
 from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.sources import keep_opened_settings
-from tbot_core.journal import records
-from tbot_core.journal.projections.confirmations import asked_payload
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import ConfirmationAsked
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.reasons import Reason
 from tbot_core.testing.trades import order, proposal
@@ -120,10 +120,12 @@ def test_an_answer_to_an_entry_is_kept_and_a_line_that_names_it(
 ) -> None:
     """Without a bot: one that starts in time acts on it; the line has the entry's id, quantity and symbol."""
     now = site.clock.now()
-    asked = asked_payload(
-        "ab12",
-        Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, order=order(symbol="AAA")),
-        now + dt.timedelta(seconds=60),
+    asked = codec.write(
+        ConfirmationAsked.asked(
+            "ab12",
+            Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, order=order(symbol="AAA")),
+            now + dt.timedelta(seconds=60),
+        )
     )
     Instance(sealed).data.mkdir(parents=True, exist_ok=True)
     with closing(open_journal(Instance(sealed).data / "tbot.sqlite")) as journal:

@@ -15,6 +15,7 @@ from tbot_filter_finnhub.venue import KEY, PER_MINUTE, FundamentalsServer, compa
 
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine.session.fact_refresh import BATCH, FactRefresher
+from tbot_core.journal import codec
 from tbot_core.model.clock import ManualClock, exchange_moment
 from tbot_core.system import filesystem
 from tbot_core.system.secret import Secret
@@ -62,7 +63,7 @@ class Mornings:
                     sources={"finnhub": create(Config(earnings_blackout=self.blackout), given)},
                     bars=self.folder,
                     clock=self.clock,
-                    record=lambda kind, payload: self.events.append((kind, payload)),
+                    record=lambda fetched: self.events.append((fetched.kind, codec.write(fetched))),
                 )
                 try:
                     return (await refresher.refresh(day, lambda _known: symbols, lambda _words: None))[1]

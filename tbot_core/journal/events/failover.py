@@ -1,0 +1,90 @@
+"""Events: failover between brokers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import attrs
+
+from tbot_core.journal.events.base import ALWAYS, KEY, EventFacts, Facts
+from tbot_core.trading.risk.states import FailoverPhase
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class CircuitChanged(EventFacts):
+    """The circuit breaker of broker `of` changed."""
+
+    kind = "circuit"
+
+    of: str
+    state: str
+    since: dt.datetime | None
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class FailoverChanged(EventFacts):
+    """The failover from the primary `of` to another broker changed; `why` names what forbids entries there."""
+
+    kind = "failover"
+
+    of: str
+    to: str = attrs.field(default="", metadata=ALWAYS)
+    phase: FailoverPhase
+    why: str = attrs.field(default="", metadata=ALWAYS)
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class FailoverConfirmed(EventFacts):
+    """A person stated the exposure at the failed broker `of`; `reserved`: what tbot knew of it."""
+
+    kind = "failover_confirmed"
+
+    of: str
+    amount: Decimal
+    reserved: Decimal
+    actor: str
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class LeaseMoved(EventFacts):
+    """Entries in a symbol go to another broker from now on; `since`: when the first one failed."""
+
+    kind = "lease"
+
+    symbol: str
+    origin: str = attrs.field(metadata={KEY: "from"})
+    to: str
+    epoch: int
+    since: dt.datetime
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class StandbyAbsent(EventFacts):
+    """A standby broker does not trade in this run."""
+
+    kind = "standby_absent"
+
+    of: str
+    words: str
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class DrillStep(Facts):
+    """One step of a drill, and its result."""
+
+    what: str
+    passed: bool
+    words: str
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class FailoverDrilled(EventFacts):
+    """A failover drill of brokers under settings, named by their hash."""
+
+    kind = "drill"
+
+    brokers: tuple[str, ...]
+    settings: str
+    passed: bool
+    steps: tuple[DrillStep, ...]

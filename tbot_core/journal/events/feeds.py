@@ -1,0 +1,107 @@
+"""Events: the feed and its data."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from tbot_core.journal.events.base import ALWAYS, EventFacts
+
+if TYPE_CHECKING:
+    from tbot_core.trading.universe import Universe
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class UniverseCut(EventFacts):
+    """A universe was cut: `kept` symbols remain, `by` which limit; `cut` are not subscribed.
+
+    `denied`: those that a filter denies before the bell, by reason.
+    """
+
+    kind = "universe"
+
+    kept: int
+    limit: int
+    by: str
+    cut: tuple[str, ...]
+    denied: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, universe: Universe) -> Self:
+        """The event of a universe."""
+        denied = {reason: tuple(symbols) for reason, symbols in universe.denied.items()}
+        kept, cut = len(universe.symbols), tuple(universe.cut)
+        return cls(kept=kept, limit=universe.limit, by=universe.limited_by, cut=cut, denied=denied)
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class FeedGap(EventFacts):
+    """Minutes whose bars may be missing, both included."""
+
+    kind = "feed_gap"
+
+    first: int
+    last: int
+    words: str
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class FeedFilled(EventFacts):
+    """Missing minutes were filled later; so many are still missing."""
+
+    kind = "feed_filled"
+
+    minutes: tuple[int, ...]
+    open: int
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class FeedsApart(EventFacts):
+    """The prices of the feed and of a broker differ too much, or no longer do (`there` false)."""
+
+    kind = "feeds_apart"
+
+    symbol: str
+    feed: Decimal
+    theirs: Decimal
+    there: bool
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class HaltReported(EventFacts):
+    """A symbol is halted, or no longer; an empty `symbol` is the whole market, with the level of its halt."""
+
+    kind = "halt"
+
+    symbol: str
+    halted: bool
+    level: int
+    words: str
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class VixRead(EventFacts):
+    """The VIX at a window's first entry; None where it is not known. `candidates`: the symbols that may enter."""
+
+    kind = "vix"
+
+    session: dt.date
+    strategy: str
+    value: float | None
+    time: dt.datetime | None
+    candidates: int = attrs.field(default=0, metadata=ALWAYS)
+
+
+@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
+class FactsFetched(EventFacts):
+    """What a filter's vendor answered of symbols."""
+
+    kind = "facts"
+
+    session: dt.date
+    filter: str
+    facts: Mapping[str, Mapping[str, float]]
