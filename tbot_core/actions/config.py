@@ -332,7 +332,7 @@ def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
     from tbot_core.instance.report import NOT_ACTED_ON
     from tbot_core.instance.required_plugins import needed_plugin
 
-    plugins = plugin_declarations(home)
+    plugins = plugin_declarations(home, keys=(key.upper(),))
     examined = examine_settings(home, mode="demo", declared=plugins.declared)
     effective = _find(examined.values, key)
     one = effective.declaration

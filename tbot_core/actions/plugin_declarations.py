@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,13 +15,14 @@ from tbot_core.errors import AccessError, VaultError
 from tbot_core.plugins.loader import LoadedPlugin
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from pathlib import Path
 
     from tbot_core.actions.notices import Notify
     from tbot_core.instance import ExaminedSettings, SettingsFiles
     from tbot_core.instance.findings import SettingsFinding
     from tbot_core.instance.sources import SettingsFile
+    from tbot_core.plugins.discovery import PluginListing
 
 
 @attrs.frozen(kw_only=True)
@@ -41,39 +43,65 @@ class PluginDeclarations:
 
 
 def plugin_declarations(
-    home: Path | None, named: Container[str] = (), sources: SettingsFiles | None = None
+    home: Path | None,
+    named: Container[str] = (),
+    sources: SettingsFiles | None = None,
+    keys: Iterable[str] = (),
 ) -> PluginDeclarations:
     """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
 
     `sources` are settings files that were read already, or are yet to be written. Those in `named` count as enabled.
-    Plugins that hung in an earlier trial are not imported, as in a run.
+    Plugins that hung in an earlier trial are not imported, as in a run. Where all installed extensions are enabled,
+    they are imported only for a setting that is otherwise unknown: in the files, or among `keys`.
     """
     from tbot_core.instance import read_settings_files
-    from tbot_core.instance.enabled_plugins import plugins_enabled
+    from tbot_core.instance.enabled_plugins import ALL_EXTENSIONS, plugins_enabled
     from tbot_core.instance.folder import Instance
-    from tbot_core.model.clock import SystemClock
-    from tbot_core.plugins import discovery, quarantine
-    from tbot_core.plugins.loader import PluginLoader
+    from tbot_core.plugins import discovery
+    from tbot_core.plugins.loader import expand_extensions
 
-    listings = discovery.installed_plugins()
+    listings, data = discovery.installed_plugins(), Instance.at(home).data
     installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
-    try:
-        files = sources or read_settings_files(Instance.at(home))
-        enabled = plugins_enabled(files.texts()) & installed
-    except (AccessError, VaultError):
-        enabled = frozenset()  # an unreadable file has its own finding
-    enabled |= {(kind, name) for kind, name in sorted(installed) if name in named}
-    usable, quarantined = quarantine.quarantine_broken(enabled, listings, Instance.at(home).data, SystemClock().now())
-    loaded, failed = PluginLoader().offers(usable, listings)
+    texts: Mapping[str, str] = {}
+    with suppress(AccessError, VaultError):  # an unreadable file has its own finding
+        texts = (sources or read_settings_files(Instance.at(home))).texts()
+    asked = plugins_enabled(texts)
+    enabled = (asked & installed) | {(kind, name) for kind, name in sorted(installed) if name in named}
+    loaded, failures = _offers(enabled, listings, data)
+    if ALL_EXTENSIONS in asked and not _are_known({*texts, *keys}, texts, loaded):
+        enabled |= expand_extensions(asked, installed) & installed
+        loaded, failures = _offers(enabled, listings, data)
     return PluginDeclarations(
         installed=installed,
         declared=tuple(it.declared for it in loaded),
-        failures=tuple(failure.sentence for failure in (*quarantined, *failed)),
+        failures=failures,
         enabled=enabled,
         brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
         channels={it.entry.name: it for it in loaded if it.entry.kind == "alert"},
         loaded=loaded,
     )
+
+
+def _offers(
+    enabled: frozenset[tuple[str, str]], listings: tuple[PluginListing, ...], data: Path
+) -> tuple[tuple[LoadedPlugin, ...], tuple[str, ...]]:
+    # What the plugins offer, and a sentence for each that does not load.
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.plugins import quarantine
+    from tbot_core.plugins.loader import PluginLoader
+
+    usable, quarantined = quarantine.quarantine_broken(enabled, listings, data, SystemClock().now())
+    loaded, failed = PluginLoader().offers(usable, listings)
+    return loaded, tuple(failure.sentence for failure in (*quarantined, *failed))
+
+
+def _are_known(keys: Iterable[str], texts: Mapping[str, str], loaded: Iterable[LoadedPlugin]) -> bool:
+    # Whether each key is a setting of the core, of a plugin of the project or of one of these.
+    from tbot_core.instance.enabled_plugins import running_strategies
+    from tbot_core.instance.registry import catalogue
+
+    known = catalogue(running_strategies(texts), [one.declared for one in loaded])
+    return all(known.canonical_name(key) for key in keys)
 
 
 def load_edited(

@@ -131,7 +131,7 @@ def plan_settings(home: Path | None, wanted: Mapping[str, str], actor: str = "")
     instance.
     """
     sources = read_settings_files(Instance.at(home))
-    declared = plugin_declarations(home, sources=sources).declared
+    declared = plugin_declarations(home, sources=sources, keys=wanted).declared
     before = examine_settings(home, mode="paper", declared=declared, sources=sources)
     version = _version(sources)
     values = _values_with_enabled(home, sources, before.values, wanted)

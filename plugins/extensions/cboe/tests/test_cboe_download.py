@@ -115,6 +115,20 @@ def test_options_of_bars_do_not_apply(home: Path, capsys: pytest.CaptureFixture[
     assert "No enabled extension publishes the series vix. These are installed: cboe, fred. EXTENSIONS of" in said
 
 
+@pytest.mark.slow
+def test_the_host_is_a_setting_without_extensions_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where EXTENSIONS is empty all installed ones are enabled: `config` knows their settings, and nothing warns."""
+    home, address = str(tmp_path / "bot"), "http://127.0.0.1:9"
+    assert cli.invoke(["init", "--paper", "--home", home]) == 0
+    assert cli.invoke(["config", "set", f"HOST_CBOE_DATA={address}", "--home", home]) == 0
+    capsys.readouterr()
+    assert cli.invoke(["config", "check", "--home", home]) == 0
+    assert "HOST_CBOE_DATA" not in capsys.readouterr().out
+    assert cli.invoke(["config", "explain", "HOST_CBOE_DATA", "--home", home]) == 0
+    assert f"HOST_CBOE_DATA={address}" in capsys.readouterr().out
+    assert cli.invoke(["config", "set", "HOST_CBOE_DATE=", "--home", home]) == 2
+
+
 def test_the_host_of_the_plugin_is_the_exchange() -> None:
     """Nothing else can be reached."""
     assert [one.url for one in NEEDS.hosts.values()] == ["https://cdn.cboe.com/api/global/us_indices/daily_prices"]
