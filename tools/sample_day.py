@@ -14,12 +14,9 @@ import csv
 import email
 import email.policy
 import io
-import json
 import re
-import shutil
-import sys
 import tempfile
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from datetime import date, timedelta
 from decimal import Decimal
 from email.message import EmailMessage
@@ -30,12 +27,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 from aiosmtpd.smtp import SMTP, AuthResult
+from sample_files import MAIL_LOGIN, adopt, command, store_credentials
 from tbot_alert_pagerduty.venue import accept
 from tbot_extension_cboe import venue as cboe
 from tbot_extension_fred import venue as fred
-from tbot_filter_finnhub.venue import KEY, FundamentalsServer, company
+from tbot_filter_finnhub.venue import FundamentalsServer, company
 
-from tbot_core import cli
 from tbot_core.alerts.service import alert_dispatcher, run_with_alerts
 from tbot_core.contracts import FeedRequest, series
 from tbot_core.contracts.network import host_settings
@@ -64,7 +61,6 @@ if TYPE_CHECKING:
     from tbot_core.testing.venue import TradingVenue
 
 SEED: Final = 1
-FILES: Final = {"env.sample": ".env", "env_bot.sample": ".env_bot"}
 VIX: Final = 18.4
 """The VIX of each day in the exchange's file: Alpaca's basic plan has no index values."""
 
@@ -73,9 +69,6 @@ BUSY_MINUTES: Final = ((18, 62), (70, 120), (300, 345))
 
 LOST_MINUTES: Final = (82, 85)
 """The stream of bars is lost between these minutes, while a position of mid is held."""
-
-_MAIL_LOGIN: Final = ("bot@example.com", "of-the-sample-day")
-_ROUTING_KEY: Final = "0123456789abcdef0123456789abcdef"
 
 
 class SampleMarket:
@@ -123,7 +116,7 @@ class Inbox:
 
     def authenticate(self, _server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
         """Accept the one password."""
-        return AuthResult(success=(data.login, data.password) == tuple(map(str.encode, _MAIL_LOGIN)), handled=False)
+        return AuthResult(success=(data.login, data.password) == tuple(map(str.encode, MAIL_LOGIN)), handled=False)
 
     async def listen(self) -> None:
         """Listen on this machine."""
@@ -227,43 +220,6 @@ class SampleDay:
         return [row for file in files for row in csv.DictReader(io.StringIO(file.read_text()))]
 
 
-def command(home: Path, *words: str, given: str = "") -> tuple[int, str]:
-    """A command of `tbot` in an instance, with its standard input: the exit code and what it printed."""
-    out, stdin = io.StringIO(), sys.stdin
-    sys.stdin = io.StringIO(given)
-    try:
-        with redirect_stdout(out), redirect_stderr(out):
-            code = cli.invoke([*words, "--home", str(home)])
-    finally:
-        sys.stdin = stdin
-    return code, out.getvalue()
-
-
-def adopt(home: Path, samples: Path) -> tuple[int, str]:
-    """Take the sample files over by `tbot init --adopt`; they are copied to the byte first."""
-    with tempfile.TemporaryDirectory() as name:
-        for sample, file in FILES.items():
-            shutil.copyfile(samples / sample, Path(name) / file)
-        return command(home, "init", "--adopt", "--from", name)
-
-
-def store_credentials(home: Path, day: BrokerDay, servers: Servers) -> None:
-    """Store the credentials of the servers by `tbot secrets set`."""
-    broker: Any = day.venue.secrets["broker"]
-    mail = {"host": "127.0.0.1", "port": str(servers.inbox.port), "security": "none"}
-    documents = {
-        "broker": {"alpaca": {"api_key": broker.api_key.reveal(), "api_secret": broker.api_secret.reveal()}},
-        "smtp": {**mail, "user": _MAIL_LOGIN[0], "password": _MAIL_LOGIN[1], "recipients": "me@example.com"},
-        "screener_api": {"finnhub": {"api_key": KEY}},
-        "alert": {"pagerduty": {"routing_key": _ROUTING_KEY}},
-        "bot_identity": {"BOT_IDENTITY_STRING": "US_US_ALPACA_001"},
-    }
-    for category, document in documents.items():
-        code, out = command(home, "secrets", "set", category, "--from-json", "-", given=json.dumps(document))
-        if code:
-            raise click.ClickException(f"tbot secrets set {category}: {out}")
-
-
 def without_threads(loop: asyncio.AbstractEventLoop) -> None:
     """Let what belongs into a thread be done at once: virtual time has none."""
 
@@ -307,9 +263,7 @@ async def live_day(day: BrokerDay, servers: Servers) -> RunOutcome:
 
 def trade(home: Path, samples: Path, seed: int = SEED, minutes: int | None = None) -> SampleDay:
     """Adopt the samples into a new instance, and trade the day; it closes `minutes` after the open (None: as usual)."""
-    code, out = adopt(home, samples)
-    if not (home / ".env_bot.enc").exists():
-        raise click.ClickException(f"tbot init --adopt ended with {code}: {out}")
+    adopt(home, samples)
     market = SampleMarket(seed)
     calendar, _ = short_day(minutes)
     with open_day(broker_plugin("alpaca"), home, market, calendar, DAY) as (opened, script):
@@ -317,7 +271,7 @@ def trade(home: Path, samples: Path, seed: int = SEED, minutes: int | None = Non
 
         async def whole(day: BrokerDay) -> RunOutcome:
             await servers.start()
-            store_credentials(home, day, servers)
+            store_credentials(home, day.venue, servers.inbox.port)
             try:
                 return await live_day(day, servers)
             finally:

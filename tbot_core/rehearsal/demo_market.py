@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedRequest, LiveSession
+from tbot_core.contracts import BarHistory, FeedRequest, LiveSession
 from tbot_core.engine.assembly import feed_source
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import DataError
@@ -19,10 +20,11 @@ from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from tbot_core.contracts import FeedSession
+    from tbot_core.contracts import Bar, Feed, FeedSession
     from tbot_core.model.bars import Array, MinuteSlice
+    from tbot_core.model.calendar import Session
 
 FUND: Final = "SPY"
 """The index fund of the market: plugins and checks of a broker read its price."""
@@ -38,23 +40,50 @@ def demo_market(seed: int) -> SimulatedMarket:
 
     Each minute's steps have the open, low, high and close of its bar. Raises PluginError without the paper broker.
     """
-    with filesystem.scratch_folder() as home:
-        filesystem.write_atomic(home / ".env_bot", _SETTINGS)
-        assembly = assemble(home, "demo", SystemClock())
-        request = FeedRequest(kind="demo", seed=seed, calendar=assembly.calendar)
-        feed = feed_source(assembly.broker("paper"), "paper").feed(request)
-        symbols, minutes = asyncio.run(_session(feed.sessions()))
+    with _demo_feed(FeedRequest(kind="demo", seed=seed)) as feed:
+        symbols, minutes = asyncio.run(_minutes(feed.sessions()))
     drawn = SimulatedMarket.drawn(RandomStreams(seed), (FUND,), len(minutes)).paths[FUND]
     fund = attrs.evolve(drawn, prices=[price * _FUND_PRICE // drawn.prices[0] * CENT for price in drawn.prices])
     bars = np.array([[one.open, one.low, one.high, one.close] for one in minutes])
     return SimulatedMarket({FUND: fund} | {symbol: _path(bars[:, :, row]) for row, symbol in enumerate(symbols)})
 
 
-async def _session(sessions: AsyncIterator[FeedSession | LiveSession]) -> tuple[tuple[str, ...], list[MinuteSlice]]:
+def demo_bars(seed: int, sessions: Sequence[Session]) -> list[Bar]:
+    """The minutes of the demo's companies in these sessions, by symbol and time.
+
+    Raises PluginError without the paper broker.
+    """
+    request = FeedRequest(kind="demo", seed=seed, first=sessions[0].date)
+    with _demo_feed(request) as feed:
+        return asyncio.run(_history(feed.sessions(), sessions))
+
+
+@contextmanager
+def _demo_feed(request: FeedRequest) -> Iterator[Feed]:
+    with filesystem.scratch_folder() as home:
+        filesystem.write_atomic(home / ".env_bot", _SETTINGS)
+        assembly = assemble(home, "demo", SystemClock())
+        wanted = attrs.evolve(request, calendar=assembly.calendar)
+        yield feed_source(assembly.broker("paper"), "paper").feed(wanted)
+
+
+async def _minutes(sessions: AsyncIterator[FeedSession | LiveSession]) -> tuple[tuple[str, ...], list[MinuteSlice]]:
     # The symbols and the minutes of the first session of a feed.
+    session = await _first(sessions)
+    return session.symbols, [one async for one in session.minutes()]
+
+
+async def _history(source: AsyncIterator[FeedSession | LiveSession], sessions: Sequence[Session]) -> list[Bar]:
+    first = await _first(source)
+    if not isinstance(first, BarHistory):
+        raise DataError("The paper broker has no past bars.", "Install tbot-broker-paper again.")
+    return [*await first.history(first.symbols, sessions[0].open, sessions[-1].close)]
+
+
+async def _first(sessions: AsyncIterator[FeedSession | LiveSession]) -> FeedSession:
     async for session in sessions:
         if not isinstance(session, LiveSession):
-            return session.symbols, [one async for one in session.minutes()]
+            return session
     raise DataError("The paper broker simulates no session.", "Install tbot-broker-paper again.")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sample_day
+import sample_files
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
@@ -71,5 +72,5 @@ def each_trade_is_exported_once(day: SampleDay) -> None:
 
 def the_check_has_no_fail(day: SampleDay) -> None:
     """`tbot check` of the adopted instance."""
-    code, out = sample_day.command(day.home, "check")
+    code, out = sample_files.command(day.home, "check")
     assert (code, [line for line in out.splitlines() if line.startswith("fail")]) == (0, [])
