@@ -64,10 +64,11 @@ def unknown_facts(before: BeforeBell, tested: Sequence[TestedSession]) -> Unknow
 
 
 def _use(name: str, recorded: RecordedFacts, symbols: tuple[str, ...], tested: Sequence[TestedSession]) -> FactUse:
-    ages = recorded.ages(name, [one.session.date for one in tested], symbols)
+    days = [one.session.date for one in tested]
+    ages = recorded.ages(name, days, symbols)
     known = ages[~np.isnan(ages)]
     counts = np.bincount(np.searchsorted(MOST_DAYS, known), minlength=len(MOST_DAYS) + 1).tolist()
-    return FactUse(first_days=recorded.first_days(name, symbols), ages=(*counts, ages.size - known.size))
+    return FactUse(first_days=recorded.first_days(name, symbols, days[-1]), ages=(*counts, ages.size - known.size))
 
 
 def _facts(assembly: Assembly) -> set[str]:

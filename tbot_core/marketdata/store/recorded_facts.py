@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -116,10 +117,13 @@ class RecordedFacts:
         found = max(known, key=lambda one: one.first, default=None)
         return found if found is not None and found.holds_on(day) else None
 
-    def first_days(self, name: str, symbols: Iterable[str]) -> dict[str, dt.date]:
-        """The first day on which a fact was known of each of these symbols; those without it are left out."""
+    def first_days(self, name: str, symbols: Iterable[str], until: dt.date) -> dict[str, dt.date]:
+        """The first day on which a fact was known of each of these symbols; those not known by `until` are left out."""
         known = ((symbol, self._facts.get((name, symbol), {})) for symbol in symbols)
-        days = {symbol: [one.first for one in facts.values() if one.value == one.value] for symbol, facts in known}
+        days = {
+            symbol: [one.first for one in facts.values() if one.first <= until and not math.isnan(one.value)]
+            for symbol, facts in known
+        }
         return {symbol: min(firsts) for symbol, firsts in days.items() if firsts}
 
     def _history(self, key: Key) -> _History | None:

@@ -122,14 +122,16 @@ def test_signals_that_pass_without_a_fact_are_counted(tmp_path: Path) -> None:
 def test_facts_that_filters_used_are_known_from_their_first_day_on(home: Path) -> None:
     """Capitalisations are used by their limits alone, fetched facts by the filter that fetches them.
 
-    A fact without a value is not known. Its age is counted from that day, for each symbol and session.
+    A fact without a value is not known, nor one of a day after the last session. Its age is counted from that day, for
+    each symbol and session.
     """
     assert known(home).facts == {}
     assert known(home, FILTERS="none", MIN_MARKET_CAP_OPEN="1000").facts == {}
     caps = {"market_cap": FactUse(first_days={"AAA": dt.date(2018, 6, 30)}, ages=(1, 1, 0, 0, 0, 0, 2))}
     assert known(home, MAX_MARKET_CAP_OPEN="1000").facts == caps
     assert known(home, fetching=True).facts == {"growth": FactUse(first_days={}, ages=(0, 0, 0, 0, 0, 0, 4))}
-    fetched = [("AAA", DAYS[1], 0.1), ("AAA", DAYS[0], 0.2), ("BBB", DAYS[0], float("nan"))]
+    later = DAYS[-1] + dt.timedelta(days=1)
+    fetched = [("AAA", DAYS[1], 0.1), ("AAA", DAYS[0], 0.2), ("BBB", DAYS[0], float("nan")), ("BBB", later, 0.3)]
     facts = [
         RecordedFact(name="growth", symbol=symbol, first=day, last=None, value=value) for symbol, day, value in fetched
     ]
