@@ -81,7 +81,7 @@ async def download_series(
     """Store what the bar store lacks of a series: of `source`, else of the first enabled one whose answer is plausible.
 
     `limit_s`: how long each may take, in seconds. Raises PluginError where no enabled extension publishes it, and the
-    fault of the first one if none can be used.
+    fault of the first one, with those of the others in its remedy, if none can be used.
     """
     sources = series_sources(assembly, name)
     if source is not None:
@@ -105,7 +105,9 @@ async def download_series(
             faults[one] = fault
         else:
             return SeriesDownload(name=name, source=one, merge=merge, faults=faults)
-    raise next(iter(faults.values()))
+    first, *others = faults.values()
+    first.remedy = " ".join(filter(None, (first.remedy, *(f"Asked too: {_clause(other)}." for other in others))))
+    raise first
 
 
 class SeriesRefresher:

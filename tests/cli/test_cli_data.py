@@ -13,9 +13,13 @@ import attrs
 import pytest
 
 from tbot_core import cli
+from tbot_core.contracts import DailyValue
+from tbot_core.contracts.series import RATES, VIX
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.marketdata.store import parquet, reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
+from tbot_core.marketdata.store.series import PublishedSeries, merge_series
+from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -201,6 +205,7 @@ def test_list_shows_an_empty_store(home: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.splitlines() == [
         "No bars are stored. Import bars with `tbot data import PATH`.",
         "Daily VIX: none",
+        "Daily rates: none",
         "Fundamentals: none",
         "Splits: none",
         "Facts fetched by filters: none",
@@ -241,6 +246,7 @@ def test_list_shows_from_which_day_on_a_fact_is_known(
     assert tbot("data", "list", "--by-day", "--home", home) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
         "Daily VIX: none",
+        "Daily rates: none",
         "Fundamentals: 2 rows, 2019-12-02 to 2019-12-02",
         "Splits: none",
         "Facts fetched by filters: 2 rows, 2019-12-03 to 2019-12-03",
@@ -266,6 +272,7 @@ def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: p
         "SYMBOL  FIRST       LAST        SESSIONS  BARS  MISSING  ADJUSTMENT  VOLUME",
         "AAPL    2019-12-02  2019-12-02  1         1     389      raw         consolidated",
         "Daily VIX: 1 row, 2019-12-02 to 2019-12-02",
+        "Daily rates: none",
         "Fundamentals: none",
         "Splits: none",
         "Facts fetched by filters: none",
@@ -285,10 +292,23 @@ def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: p
             }
         ],
         "vix": {"first": "2019-12-02", "last": "2019-12-02", "rows": 1},
+        "rates": None,
         "fundamentals": None,
         "splits": None,
         "fetched": None,
     }
+
+
+def test_list_counts_the_days_of_downloaded_rates(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Apart from the closes of the VIX that were downloaded, which the VIX has."""
+    for name, code, days in ((VIX, "", (DAY,)), (RATES, "US", (DAY, DAY + dt.timedelta(days=1)))):
+        values = [DailyValue(day=one, value=0.04, code=code) for one in days]
+        found = PublishedSeries(name=name, source="a source", values=values)
+        merge_series(home / "data/bars", ExchangeCalendar(), found, DAY + dt.timedelta(days=3))
+        capsys.readouterr()
+        assert tbot("data", "list", "--home", home) == 0
+        shown = "Daily rates: 2 rows, 2019-12-03 to 2019-12-04" if name == RATES else "Daily rates: none"
+        assert shown in capsys.readouterr().out.splitlines()
 
 
 def test_verify_fails_on_faults_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

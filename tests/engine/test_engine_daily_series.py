@@ -143,10 +143,11 @@ def test_another_source_than_the_enabled_ones_is_answered_with_their_names(tmp_p
 
 @pytest.mark.parametrize("fault", [Unavailable("no way"), Rejected("403 Forbidden"), DataError("refused")])
 def test_the_first_fault_is_raised_where_no_source_can_be_used(tmp_path: Path, fault: Exception) -> None:
-    """Nothing is stored."""
+    """With what the others answered in its remedy; nothing is stored."""
     assembly = bench(tmp_path, extension("a", Source(fault=fault)), extension("b", Source(())))
-    with pytest.raises((type(fault), PluginError)):
+    with pytest.raises((type(fault), PluginError)) as raised:
         asyncio.run(download_series(assembly, VIX))
+    assert str(raised.value).endswith("Asked too: The series vix of b was refused: it has no value.")
     assert stored(tmp_path) == {}
 
 

@@ -285,6 +285,7 @@ def _listing_document(listing: StoreListing) -> dict[str, object]:
     return {
         "symbols": [attrs.asdict(row) for row in listing.symbols],
         "vix": facts(listing.vix),
+        "rates": facts(listing.rates),
         "fundamentals": facts(listing.fundamentals),
         "splits": facts(listing.splits),
         "fetched": facts(listing.fetched),
@@ -298,6 +299,7 @@ def _listing_lines(listing: StoreListing) -> Iterator[str]:
         yield "No bars are stored. Import bars with `tbot data import PATH`."
     tables = {
         "Daily VIX": listing.vix,
+        "Daily rates": listing.rates,
         "Fundamentals": listing.fundamentals,
         "Splits": listing.splits,
         "Facts fetched by filters": listing.fetched,

@@ -41,7 +41,7 @@ class DownloadOptions(TypedDict):
 
 
 @click.command(name="download", short_help="Download past one-minute bars, or a daily series, into the store.")
-@click.argument("series", required=False, type=click.Choice(SERIES), metavar="[vix|rates]")
+@click.argument("series", required=False, type=click.Choice(SERIES, case_sensitive=False), metavar="[vix|rates]")
 @click.option(
     "--source",
     metavar="NAME",
@@ -109,7 +109,9 @@ def _download_series(ctx: click.Context, name: str, given: DownloadOptions) -> N
 
     named = [f"--{one}" for one in ("symbols", "from", "to", "progress") if _is_given(ctx, one)]
     if named:
-        raise UsageError(f"{', '.join(named)} does not apply to a series.", "Leave it out: a series is stored whole.")
+        verb, them = ("does", "it") if len(named) == 1 else ("do", "them")
+        words = f"{', '.join(named)} {verb} not apply to a series."
+        raise UsageError(words, f"Leave {them} out: a series is stored whole.")
     source = None if given["source"] is None else given["source"].strip().lower()
     assembly = assemble_action(find_instance(given["home"]).home, DRY_RUN, notify=print_notice)
     result = asyncio.run(assembly.closing(download_series(assembly, name, source)))

@@ -1,6 +1,7 @@
 """Lists the store: one row per symbol, and the ranges of the other facts.
 
-A store without bars is listed without numpy, and none of whose facts an earlier version stored without polars.
+A store without bars is listed without numpy. Polars is imported for facts that an earlier version stored, and for
+downloaded series.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.contracts.series import RATES
 from tbot_core.marketdata.store import manifest
 from tbot_core.marketdata.store.manifest import FactsRow
 
@@ -44,6 +46,7 @@ class StoreListing:
 
     symbols: tuple[SymbolRow, ...]
     vix: FactsRow | None
+    rates: FactsRow | None
     fundamentals: FactsRow | None
     splits: FactsRow | None
     fetched: FactsRow | None
@@ -61,10 +64,21 @@ def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
     return StoreListing(
         symbols=symbols,
         vix=_extent(folder, known, manifest.VIX),
+        rates=_rates(folder, known),
         fundamentals=_extent(folder, known, manifest.FUNDAMENTALS),
         splits=_extent(folder, known, manifest.SPLITS),
         fetched=_extent(folder, known, manifest.FETCHED),
     )
+
+
+def _rates(folder: Path, known: Mapping[str, FactsTable]) -> FactsRow | None:
+    # The days of the downloaded rates; their table has the closes of the VIX that were downloaded too.
+    if manifest.SERIES not in known:
+        return None
+    from tbot_core.marketdata.store.series import stored_series
+
+    days = [value.day for value, _ in stored_series(folder, RATES)]
+    return FactsRow(first=min(days), last=max(days), rows=len(days)) if days else None
 
 
 def _month_rows(folder: Path, month: manifest.MonthManifest, calendar: ExchangeCalendar) -> Iterator[SymbolRow]:

@@ -71,6 +71,7 @@ def test_days_are_added_once(home: Path, exchange: Any, capsys: pytest.CaptureFi
     bars = home / "data" / "bars"
     assert reference.reference_facts(bars).vix == traded
     assert download(home, capsys, "--source", "CBOE")["added"] == 0
+    assert cli.invoke(["data", "download", "VIX", "--home", str(home)]) == 0
     restated = max(traded)
     exchange.text = file_of({**closes, restated: 99.0})
     found = download(home, capsys, code=1)
@@ -106,7 +107,7 @@ def test_a_bad_answer_is_refused(
 def test_options_of_bars_do_not_apply(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A series is stored whole; an unknown one, and a source that does not publish it, are refused."""
     said = download(home, capsys, "--symbols", "SPY", "--from", "2026-12-01", code=2)
-    assert "--symbols, --from does not apply to a series." in said
+    assert "--symbols, --from do not apply to a series." in said
     assert cli.invoke(["data", "download", "vxn", "--home", str(home)]) == 2
     said = download(home, capsys, "--source", "web", code=3)
     assert "--source web: no enabled extension of this name publishes the series vix. These do: cboe" in said
