@@ -18,10 +18,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
 from decimal import Decimal
 from pathlib import Path
-from queue import Queue
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -113,7 +113,7 @@ class Plan:
         """Trade nothing: the sessions are over."""
 
     def fundamentals(self) -> list[dict[str, object]]:
-        """Dated fundamentals: known of most companies before the range, of one from its tenth session on.
+        """Dated fundamentals: known of most companies before the range, of one from its tenth session on, or a third.
 
         Every fifth company is too large, every seventh too dear by P/E; of every third new figures are known in the
         middle of the range, by which some pass that did not, and the reverse.
@@ -168,7 +168,7 @@ class Sources:
 @contextmanager
 def served(plan: Plan) -> Iterator[tuple[TradingVenue, dict[str, str]]]:
     """Serve the sources in a thread of its own; yields Alpaca's venue, and the settings that point plugins to all."""
-    ready: Queue[tuple[TradingVenue, dict[str, str], asyncio.AbstractEventLoop]] = Queue()
+    ready: Future[tuple[TradingVenue, dict[str, str], asyncio.AbstractEventLoop]] = Future()
     ended, plugin = asyncio.Event(), broker_plugin("alpaca")
 
     async def whole(venue: TradingVenue) -> None:
@@ -176,16 +176,21 @@ def served(plan: Plan) -> Iterator[tuple[TradingVenue, dict[str, str]]]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(sources.exchange)
             await stack.enter_async_context(sources.reserve)
-            ready.put((venue, addresses(plugin, venue) | sources.addresses(), asyncio.get_running_loop()))
+            ready.set_result((venue, addresses(plugin, venue) | sources.addresses(), asyncio.get_running_loop()))
             await ended.wait()
 
     def serve() -> None:
-        with asyncio.Runner() as runner, trading_venue(plugin, runner, SystemClock(), plan) as venue:
-            runner.run(whole(venue))
+        try:
+            with asyncio.Runner() as runner, trading_venue(plugin, runner, SystemClock(), plan) as venue:
+                runner.run(whole(venue))
+        except Exception as fault:
+            if ready.done():
+                raise
+            ready.set_exception(fault)
 
     thread = threading.Thread(target=serve)
     thread.start()
-    venue, hosts, loop = ready.get(timeout=300)
+    venue, hosts, loop = ready.result()
     try:
         yield venue, hosts
     finally:
@@ -327,7 +332,8 @@ def lines(found: SampleSessions) -> Iterator[str]:
     yield from (f"  {name:<26} {count:>5}" for name, count in sorted(backtest["denials"].items()))
     yield "Facts by age, of each symbol in each session"
     for name, use in backtest["reliability"]["facts"].items():
-        yield f"  {name:<15} " + ", ".join(f"{words_of(age)}: {count}" for age, count in use["ages"].items() if count)
+        ages = sorted(use["ages"].items(), key=lambda one: (not one[0].isdecimal(), len(one[0]), one[0]))
+        yield f"  {name:<15} " + ", ".join(f"{words_of(age)}: {count}" for age, count in ages if count)
     yield f"Replay: {found.difference or 'the same trades, denials and equity'}"
     yield "Seconds: " + ", ".join(f"{name} {taken:.1f}" for name, taken in found.seconds.items())
 
