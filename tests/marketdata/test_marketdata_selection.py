@@ -52,7 +52,7 @@ def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:
     assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), ("ZZZ",), frozenset({"AAA"}))
     notes = " ".join(chosen.label.notes)
     assert "Prices of AAA (split) are adjusted: what was traded is unknown" in notes
-    assert "Volumes of AAA are a part of the tape: VOLUME_LIMIT is off there." in notes
+    assert "Volumes of AAA are a part of the tape: VOLUME_LIMIT is off there, and MIN_VOLUME_THRESHOLD limits" in notes
     assert "No bars are stored for ZZZ." in notes
 
 

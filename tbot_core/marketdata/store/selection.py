@@ -21,7 +21,10 @@ _FEW_DAYS: Final = (
     "Strategies read up to {} sessions before each one; stored before the first: {}. What needs more is unknown there, "
     "and gives no signal. `tbot data download --from DATE --to DATE` or `tbot data import` stores them."
 )
-_PARTIAL: Final = "Volumes of {} are a part of the tape: VOLUME_LIMIT is off there."
+_PARTIAL: Final = (
+    "Volumes of {} are a part of the tape: VOLUME_LIMIT is off there, and MIN_VOLUME_THRESHOLD limits the mean of that "
+    "part."
+)
 _ADJUSTED: Final = (
     "Prices of {} are adjusted: what was traded is unknown, and limits on price follow FILTER_MISSING_DATA there."
 )

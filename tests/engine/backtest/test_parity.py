@@ -145,7 +145,7 @@ def test_partial_volume_of_a_symbol_lifts_its_cap_alone(random_instance: Callabl
     for trade in tested["trades"]:
         whole["partial" if trade["symbol"] in {"AAA", "CCC"} else "capped"].add(trade["quantity"] == "50")
     assert whole == {"partial": {True}, "capped": {True, False}}
-    assert "Volumes of AAA, CCC are a part of the tape: VOLUME_LIMIT is off there." in tested["notes"]
+    assert any("Volumes of AAA, CCC are a part of the tape: VOLUME_LIMIT is off" in one for one in tested["notes"])
 
 
 @pytest.mark.slow
