@@ -19,6 +19,7 @@ from tbot_core.cli.commands.status import lines
 from tbot_core.cli.run_options import RunOptions, hold_instance_lock
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.arming import armed_event
 from tbot_core.errors import SettingsError
 from tbot_core.instance import Instance, load_settings, read_settings_files
 from tbot_core.instance.secrets import account_mode
@@ -204,7 +205,7 @@ def test_status_exits_with_five_before_it_exits_with_one(
     if mode == "live":
         told.append((records.LIVE_TERMS, attrs.asdict(TERMS)))
     if arming == ARMED:
-        told.append((records.ARMED, codec.write(ArmingGrant(terms=TERMS, sessions=days, actor="ann").event)))
+        told.append((records.ARMED, codec.write(armed_event(ArmingGrant(terms=TERMS, sessions=days, actor="ann")))))
     if arming == WAITS:
         asked = {"sessions": "2", "settings": TERMS.settings}
         control.write_request(home / "control", ControlVerb.ARM, actor="ann", now=now, arguments=asked)
@@ -225,7 +226,7 @@ def test_status_exits_with_five_before_it_exits_with_one(
 def test_status_says_until_when_it_is_armed(home: Path) -> None:
     """To the end of a session; after that it is not armed any more."""
     armed = ArmingGrant(terms=TERMS, sessions=(MONDAY, MONDAY + dt.timedelta(days=1)), actor="ann")
-    written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)), (records.ARMED, codec.write(armed.event)))
+    written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)), (records.ARMED, codec.write(armed_event(armed))))
     shown = status_document(home, MORNING)
     assert (shown["armed_until"], shown["entries_blocked"]) == ("2026-11-24", False)
     assert "armed       to the end of the session of 2026-11-24" in list(lines(shown, MORNING))

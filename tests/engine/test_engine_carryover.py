@@ -12,7 +12,7 @@ import pytest
 
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlRequest, ControlVerb
-from tbot_core.engine.session.arming import LiveContext
+from tbot_core.engine.session.arming import LiveContext, armed_event
 from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.errors import Unavailable
 from tbot_core.execution.trading_state import TradingStateController, recall_states
@@ -197,7 +197,7 @@ def test_arming_that_is_asked_for_before_a_late_end_counts_for_the_session_to_co
     scene.arming = LiveContext(terms=TERMS, calendar=scene.calendar)
     day = scene.world.session.date
     if verb is ControlVerb.DISARM:
-        armed = codec.write(ArmingGrant(terms=TERMS, sessions=(two.earlier.date, day), actor="ann").event)
+        armed = codec.write(armed_event(ArmingGrant(terms=TERMS, sessions=(two.earlier.date, day), actor="ann")))
         scene.journal.append([NewEvent(kind=records.ARMED, payload=armed, time=two.earlier.open)])
     two.drop(verb)
     scene.world.run(scene.life().run)

@@ -21,7 +21,7 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.chain_heads import JournalGuard
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
-from tbot_core.engine.session.arming import live_context, record_terms
+from tbot_core.engine.session.arming import armed_event, live_context, record_terms
 from tbot_core.errors import DataError, SettingsError, Unavailable
 from tbot_core.instance import Instance
 from tbot_core.instance.journal_head import accept_head, note_head
@@ -324,12 +324,12 @@ def test_a_live_arming_does_not_survive_a_paper_run(house: House) -> None:
             return recall_arming(journal.events()).denial_reason(terms, days[0])
 
         record_terms(live, recorder)
-        recorder.record(grant.event)
+        recorder.record(armed_event(grant))
         assert started(live) == ""
         assert started(made, live) == "the mode has changed"
         assert started(made, live) == "the mode has changed"
         assert len(list(journal.events(kind=records.DISARMED))) == 1
-        recorder.record(grant.event)
+        recorder.record(armed_event(grant))
         assert started(live) == ""
 
 
@@ -366,7 +366,7 @@ def test_an_older_journal_brings_back_no_arming(house: House) -> None:
     with closing(open_instance_journal(instance)) as journal:
         recorder = JournalRecorder(journal=journal, clock=world.clock, on_events=lambda _: None)
         record_terms(live, recorder)
-        recorder.record(grant.event)
+        recorder.record(armed_event(grant))
         shutil.copytree(instance.data, house.home / "older")
         recorder.write(NewEvent(kind=records.DISARMED, payload={"why": "requested by ann"}, time=recorder.clock.now()))
         note_head(instance, journal.head)

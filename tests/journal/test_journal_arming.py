@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
+from tbot_core.engine.session.arming import armed_event
 from tbot_core.journal import codec, records
 from tbot_core.journal.projections.arming import (
     MOST_SESSIONS,
@@ -36,7 +37,7 @@ class Told:
     applied: dt.datetime = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
 
 
-ARM = Told(records.ARMED, codec.write(ARMED.event))
+ARM = Told(records.ARMED, codec.write(armed_event(ARMED)))
 
 
 def test_what_nobody_armed_is_not_armed() -> None:

@@ -11,7 +11,8 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import DataError
 from tbot_core.execution.reconciliation import ReconciliationStatus
 from tbot_core.journal import records
-from tbot_core.journal.events.risk import ArmingKept, Disarmed, LiveTerms
+from tbot_core.journal.events import risk as events
+from tbot_core.journal.events.risk import Armed, ArmingKept, Disarmed, LiveTerms
 from tbot_core.journal.projection import JournalEvent
 from tbot_core.journal.projections.arming import (
     MOST_RESTARTS,
@@ -72,6 +73,12 @@ def record_terms(assembly: Assembly, recorder: JournalRecorder) -> None:
         recorder.record(LiveTerms(**attrs.asdict(terms)))
     if armed is not None and (disarmed is None or disarmed.seq < armed.seq) and terms.mode != _LIVE:
         recorder.record(Disarmed(why=armed_of(armed.payload).terms.changed(terms)))
+
+
+def armed_event(grant: ArmingGrant) -> Armed:
+    """The journal's event of an arming."""
+    terms = events.ArmingTerms(**attrs.asdict(grant.terms))
+    return Armed(actor=grant.actor, sessions=grant.sessions, terms=terms)
 
 
 class ArmingGuard:
@@ -147,7 +154,7 @@ class ArmingGuard:
         if refusal := self._refusal(request, days):
             return refusal
         armed = ArmingGrant(terms=self._live.terms, sessions=days, actor=request.actor)
-        self._write(armed.event)
+        self._write(armed_event(armed))
         self._unmatched = False
         self._impose()
         return ""

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.journal.events import risk as events
-from tbot_core.journal.events.risk import Armed
 from tbot_core.journal.projection import fold
 from tbot_core.model.clock import exchange_time
 
@@ -70,12 +68,6 @@ class ArmingGrant:
     terms: ArmingTerms
     sessions: tuple[date, ...]
     actor: str
-
-    @property
-    def event(self) -> Armed:
-        """The journal's event of it."""
-        terms = events.ArmingTerms(**attrs.asdict(self.terms))
-        return Armed(actor=self.actor, sessions=self.sessions, terms=terms)
 
 
 @attrs.define(kw_only=True)
