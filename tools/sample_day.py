@@ -34,6 +34,7 @@ from tbot_extension_fred import venue as fred
 from tbot_filter_finnhub.venue import FundamentalsServer, company
 
 from tbot_core.alerts.service import alert_dispatcher, run_with_alerts
+from tbot_core.cli.run_display import start_log
 from tbot_core.contracts import FeedRequest, series
 from tbot_core.contracts.network import host_settings
 from tbot_core.contracts.permissions import host_setting_name
@@ -47,8 +48,9 @@ from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
 from tbot_core.rehearsal.demo_market import demo_market
-from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, bars_of
+from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, SimulatedMarket, bars_of
 from tbot_core.rehearsal.world import DAY, short_day
+from tbot_core.system import log
 from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
 from tbot_core.testing.series import drawn_days
 
@@ -72,10 +74,11 @@ LOST_MINUTES: Final = (82, 85)
 
 
 class SampleMarket:
-    """The companies of the demo: every five seconds while a strategy enters or holds, else twice a minute."""
+    """The companies of the demo, all or some: each five seconds while a strategy enters or holds, else twice in one."""
 
-    def __init__(self, seed: int) -> None:
-        self._paths = demo_market(seed)
+    def __init__(self, seed: int, symbols: Sequence[str] = ()) -> None:
+        paths = demo_market(seed).paths
+        self._paths = SimulatedMarket({name: path for name, path in paths.items() if not symbols or name in symbols})
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -234,19 +237,20 @@ def without_threads(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_in_executor = at_once  # type: ignore[method-assign, assignment]
 
 
-async def live_day(day: BrokerDay, servers: Servers) -> RunOutcome:
-    """Run the day with its alerts; the stream of bars is lost for a while."""
+async def live_day(day: BrokerDay, servers: Servers, lost: tuple[float, float] = LOST_MINUTES) -> RunOutcome:
+    """Run the day with its log and its alerts; the stream of bars is lost between two minutes."""
     without_threads(day.loop)
     hosts = {**addresses(broker_plugin("alpaca"), day.venue), **servers.addresses()}
     assembly = attrs.evolve(assemble(day.home, "paper", day.clock, hosts), calendar=day.calendar)
     request = FeedRequest(kind="live", calendar=day.calendar, extra_facts=assembly.extra_facts)
+    start_log(assembly, day.home / "logs" if assembly.settings.general.enable_logging else None, screen=False)
     plan = RunPlan(assembly=assembly, request=request, wall=day.clock, once=True, watch_s=1.0)
     alerts = alert_dispatcher(assembly, day.clock)
     work = run_with_alerts(with_extensions(run(plan, day.watcher), plan), alerts, lambda: True)
     life = day.loop.create_task(assembly.closing(work))
     server: Any = day.venue.server
     serve = server._on_socket  # noqa: SLF001  -- the fault of the day
-    await day.until(LOST_MINUTES[0])
+    await day.until(lost[0])
 
     async def only_the_account(connection: Any) -> None:
         if connection.request.path.startswith("/stream"):
@@ -256,9 +260,12 @@ async def live_day(day: BrokerDay, servers: Servers) -> RunOutcome:
 
     server._on_socket = only_the_account  # noqa: SLF001
     await server.drop_sockets()
-    await day.until(LOST_MINUTES[1])
+    await day.until(lost[1])
     server._on_socket = serve  # noqa: SLF001
-    return await life
+    try:
+        return await life
+    finally:
+        log.close()
 
 
 def trade(home: Path, samples: Path, seed: int = SEED, minutes: int | None = None) -> SampleDay:
