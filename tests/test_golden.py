@@ -45,3 +45,10 @@ def test_the_first_line_that_differs_is_shown_with_those_before_it() -> None:
     assert golden.first_difference([*"abcd"], [*"abxd"]) == "  a\n  b\n- c\n+ x"
     assert golden.first_difference(["a"], ["a", "b"]) == "  a\n- (the end)\n+ b"
     assert "The same lines" in golden.first_difference(["a"], ["a"])
+
+
+def test_each_part_of_the_fast_comparison_is_recorded() -> None:
+    """Its digest, and a commit."""
+    rows = golden.recorded_parts()
+    assert {*golden.parts(fast=True)} <= {*rows}
+    assert all(len(row.digest) == 16 and len(row.commit) == 12 for row in rows.values())
