@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from tbot_core.trading.decision_engine import DecisionEngine
     from tbot_core.trading.risk.exposure import ExposureBook
 
-_MINIMA: Final = ("minimum_quantity", "minimum_notional")
 RECHECK_S: Final = 2.0
 """How long a short sale waits for the answer whether its shares can be borrowed."""
 
@@ -72,10 +70,6 @@ def apply_instrument_rules(decision_engine: DecisionEngine, rules: InstrumentRul
         decision_engine.position_manager.protection.on_instrument_rules(symbol)
     else:
         exposure.rules_unknown[symbol] = rules.waiting
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
 
 
 def instrument_rules_text(payload: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
-"""The payload of each kind of event: written from values and read back into them.
+"""The kinds of events, and values read from payloads.
 
-Amounts are text. A payload holds facts only; derived state is a projection (`tbot_core.journal.projections.book`).
+A payload holds facts only; derived state is a projection (`tbot_core.journal.projections.book`).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ Payload = dict[str, Any]
 
 
 def signal_of(payload: Mapping[str, Any]) -> SignalId:
-    """Read what `signal_payload` wrote."""
+    """The identity of a signal in a payload."""
     return SignalId(
         session=date.fromisoformat(payload["session"]),
         strategy=payload["strategy"],
@@ -103,7 +103,7 @@ def signal_of(payload: Mapping[str, Any]) -> SignalId:
 
 
 def order_of(client_order_id: str, payload: Mapping[str, Any]) -> Order:
-    """Read what `order_payload` wrote, without the protective orders."""
+    """The order in the payload of an intent, without the protective orders."""
     signal = signal_of(payload["signal"])
     return Order(
         client_order_id=client_order_id,
@@ -134,7 +134,7 @@ def accounts_of(opening: Mapping[str, Any]) -> dict[str, str]:
 
 
 def fill_of(client_order_id: str, payload: Mapping[str, Any]) -> Fill | None:
-    """Read the fill that `broker_payload` wrote; None for events without one."""
+    """The fill in the payload of a broker's event; None for events without one."""
     if "execution_id" not in payload:
         return None
     return attrs.evolve(adjustment_of(payload), client_order_id=client_order_id)
@@ -163,10 +163,6 @@ def holding_of(payload: Mapping[str, Any]) -> tuple[Decimal, Decimal | None] | N
     if not number_bounds.is_within(quantity, number_bounds.SIGNED_QUANTITY):
         return None
     return quantity, price if price is not None and number_bounds.is_within(price, number_bounds.SIGNED_PRICE) else None
-
-
-def _optional(value: Decimal | ExitReason | None) -> str | None:
-    return None if value is None else str(value)
 
 
 def _decimal(text: str | None) -> Decimal | None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 FILE_NAME: Final = "plugins.json"
-_LIMIT_BYTES: Final = 20_000_000
 _FORMAT: Final = 1
 
 

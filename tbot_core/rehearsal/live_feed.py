@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from tbot_core.model.day_facts import DayFacts
     from tbot_core.rehearsal.feed import MinuteDelivery
 
-_MINUTE_S: Final = 60.0
 _LATE: Final = 0.03
 _TWICE: Final = 0.03
 _REVISED: Final = 0.03

@@ -44,7 +44,6 @@ _NO_EXITS: Final = frozenset({ExitReason.REBALANCE.value, ExitReason.EXCESS.valu
 _MINUTE_S: Final = 60.0
 _REUSED: Final = "F30"
 _ENDINGS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED})
-_EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
 _UNFOLDED: Final = frozenset(
     {records.ADJUSTMENT, records.CORPORATE_ACTION, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED}
 )

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 _SPELLING: Final = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,2})?")
 _PAST_DAYS: Final = 370
 _RECENT: Final = dt.timedelta(minutes=15)
-_CENTS: Final = Decimal("0.01")
 _MOST: Final = 10_000
 _MOST_ACTIONS: Final = 1000
 _SPLIT_TYPES: Final = ("forward_split", "reverse_split")
