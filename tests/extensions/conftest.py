@@ -11,7 +11,8 @@ import pytest
 
 from tbot_core.contracts import BrokerEvent
 from tbot_core.instance import Instance
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.types import ExitReason, Leg
 from tbot_core.testing.trades import fill, order
@@ -58,7 +59,7 @@ class Trader:
         for leg, paid in ((Leg.ENTRY, "10"), (Leg.EXIT, price)):
             one = order(leg, f"{leg.value} {symbol}", symbol=symbol, reason=ExitReason.TIME)
             one = attrs.evolve(one, reason=None) if leg is Leg.ENTRY else one
-            self.write(records.INTENDED, records.order_payload(one), one.client_order_id)
+            self.write(records.INTENDED, codec.write(OrderIntended.of(one)), one.client_order_id)
             self.write(records.SENDING, {}, one.client_order_id)
             self._executions += 1
             self.hear(symbol, "fill", paid, leg=leg, execution=str(self._executions))
@@ -72,7 +73,7 @@ class Trader:
             client_order_id=one.client_order_id,
             fill=fill(one, price, execution=execution, fees=str(FEE)),
         )
-        self.write(kind, records.broker_payload(event), one.client_order_id)
+        self.write(kind, codec.write(OrderReported.of(event)), one.client_order_id)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def lease_not_written_down() -> Swaps:
 
 
 class _Silent:
-    def record(self, _kind: str, _payload: object) -> None:
+    def record(self, _facts: object) -> None:
         """Write nothing."""
 
 

@@ -16,6 +16,7 @@ from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.errors import BrokerError
 from tbot_core.execution import reconciler, throttling
 from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.journal.events.risk import Disarmed
 from tbot_core.model.types import Account, Leg
 from tbot_core.plugins.network import request_limits
 from tbot_core.plugins.network.request_limits import RequestBudget, RequestPriority
@@ -102,7 +103,7 @@ def disarming_forgotten() -> Swaps:
     """A request to disarm is written down, and the session goes on as armed."""
 
     def disarm(self: Any, request: ControlRequest) -> str:
-        self._recorder.record("disarmed", {"why": f"asked by {request.actor}"})
+        self._recorder.record(Disarmed(why=f"asked by {request.actor}"))
         return ""
 
     return ((ArmingGuard, "disarm", disarm),)
