@@ -96,6 +96,8 @@ def _entered(function: Callable[[], T]) -> T:
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
     while frame is not None:
+        if frame.f_code is _interrupt.__code__:  # the next alarm came before this handler had raised
+            return
         if frame.f_code is _entered.__code__:
             raise Interruption
         frame = frame.f_back

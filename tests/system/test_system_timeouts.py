@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.system.timeouts import CallTimedOut, call_within, steps_within
+from tbot_core.system import timeouts
+from tbot_core.system.timeouts import AGAIN_S, CallTimedOut, call_within, steps_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 SOON_S = 0.02
 
@@ -89,6 +92,31 @@ def test_nothing_is_interrupted_afterwards() -> None:
     call_within(SOON_S, lambda: None)
     assert signal.getsignal(signal.SIGALRM) is before
     assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) is (timer[0] > 0)
+
+
+def test_an_alarm_within_the_handler_raises_nothing_in_it() -> None:
+    """What a tracer does in the handler ends, though the next alarm comes meanwhile; then the call is interrupted."""
+    steps = list[str]()
+
+    def hold_up(frame: FrameType, _event: str, _argument: object) -> None:
+        if frame.f_code is timeouts._interrupt.__code__ and not steps:
+            steps.append("begun")
+            until = time.monotonic() + 4 * AGAIN_S
+            while time.monotonic() < until:
+                pass
+            steps.append("ended")
+
+    def work() -> None:
+        sys.settrace(hold_up)
+        turn_for_ever()
+
+    before = sys.gettrace()
+    try:
+        with pytest.raises(CallTimedOut):
+            call_within(SOON_S, work)
+    finally:
+        sys.settrace(before)
+    assert steps == ["begun", "ended"]
 
 
 def test_a_timer_that_ran_before_goes_on() -> None:
