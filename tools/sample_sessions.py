@@ -165,6 +165,10 @@ class Sources:
         }
 
 
+_ENDS_S: Final = 5.0
+"""How long the servers may take to end."""
+
+
 @contextmanager
 def served(plan: Plan) -> Iterator[tuple[TradingVenue, dict[str, str]]]:
     """Serve the sources in a thread of its own; yields Alpaca's venue, and the settings that point plugins to all."""
@@ -188,14 +192,14 @@ def served(plan: Plan) -> Iterator[tuple[TradingVenue, dict[str, str]]]:
                 raise
             ready.set_exception(fault)
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     venue, hosts, loop = ready.result()
     try:
         yield venue, hosts
     finally:
         loop.call_soon_threadsafe(ended.set)
-        thread.join()
+        thread.join(_ENDS_S)  # a command that Ctrl-C ended may leave connections open
 
 
 def _moved(bar: Bar, price: float, volume: float) -> Bar:
