@@ -233,7 +233,9 @@ def record(pattern: str) -> int:
         raise SystemExit("There are changes that are not committed; the recording names a commit.")
     rows, commit = recorded_parts() if RECORDED.exists() else {}, git("rev-parse", "--short=12", "HEAD")
     every = list(parts(fast=False))
-    for part, found in digests(fnmatch.filter(every, pattern)):
+    if not (named := fnmatch.filter(every, pattern)):
+        raise SystemExit(f"No part fits {pattern!r}; tools/golden.tsv lists them.")
+    for part, found in digests(named):
         rows[part] = Recorded(found, commit)
     lines = (f"{part}\t{rows[part].digest}\t{rows[part].commit}\n" for part in every if part in rows)
     RECORDED.write_text("".join(lines), encoding="utf-8")
@@ -299,6 +301,8 @@ def main() -> int:
     acts.add_parser("record").add_argument("pattern", nargs="?", default="*")
     acts.add_parser("show").add_argument("part")
     given = parser.parse_args()
+    if given.act == "show" and given.part not in parts(fast=False):
+        parser.error(f"unknown part {given.part!r}; tools/golden.tsv lists them.")
     if given.act == "show":
         sys.stdout.writelines(f"{line}\n" for line in lines_of(given.part))
         return 0

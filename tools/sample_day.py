@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 from aiosmtpd.smtp import SMTP, AuthResult
-from sample_files import MAIL_LOGIN, adopt, command, store_credentials
+from sample_files import MAIL_LOGIN, SampleFolder, adopt, command, store_credentials
 from tbot_alert_pagerduty.venue import accept
 from tbot_extension_cboe import venue as cboe
 from tbot_extension_fred import venue as fred
@@ -331,7 +331,7 @@ def lines(day: SampleDay) -> Iterator[str]:
 
 
 @click.command()
-@click.argument("samples", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("samples", type=SampleFolder())
 @click.option("--home", type=click.Path(path_type=Path), help="Keep the instance there.")
 @click.option("--seed", default=SEED, help="The prices of the day.")
 def main(samples: Path, home: Path | None, seed: int) -> None:

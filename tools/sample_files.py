@@ -50,6 +50,21 @@ def document(home: Path, *words: str) -> dict[str, Any]:
     return found
 
 
+class SampleFolder(click.Path):
+    """An argument: the folder of the two sample files."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path; fails where a file is missing."""
+        path = Path(str(super().convert(value, param, ctx)))
+        for sample in FILES:
+            if not (path / sample).is_file():
+                self.fail(f"{path} has no {sample}.", param, ctx)
+        return path
+
+
 def adopt(home: Path, samples: Path) -> None:
     """Take the sample files over by `tbot init --adopt`; they are copied to the byte first.
 

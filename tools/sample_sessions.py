@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
-from sample_files import adopt, command, document, store_credentials
+from sample_files import SampleFolder, adopt, command, document, store_credentials
 from tbot_extension_cboe import venue as cboe
 from tbot_extension_fred import GRAPH
 from tbot_extension_fred import venue as fred
@@ -354,7 +354,7 @@ def pnl_of(run: Mapping[str, Any], strategy: str) -> Decimal:
 
 
 @click.command()
-@click.argument("samples", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("samples", type=SampleFolder())
 @click.option("--home", type=click.Path(path_type=Path), help="Keep the instance there.")
 @click.option("--sessions", type=click.IntRange(min=2), default=SESSIONS, show_default=True, help="How many to trade.")
 @click.option("--seed", default=SEED, show_default=True, help="The prices of the market.")

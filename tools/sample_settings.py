@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import click
-from sample_files import FILES
+from sample_files import FILES, SampleFolder
 from setting_live import live
 from setting_pages import page
 from setting_runs import (
@@ -321,7 +321,7 @@ def rendered(samples: Path, *, show: Callable[[Row], None] = lambda _: None) -> 
 
 
 @click.command()
-@click.argument("samples", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("samples", type=SampleFolder())
 def main(samples: Path) -> None:
     """Measure each setting, and write the page."""
     PAGE.write_text(rendered(samples, show=lambda row: click.echo(row.text)), encoding="utf-8")

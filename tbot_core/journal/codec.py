@@ -36,8 +36,9 @@ def read(of: type[F], payload: Mapping[str, Any]) -> F:
     try:
         return _converter().structure(payload, of)
     except Exception as fault:  # cattrs raises groups of what the types raise
+        event = f"An event of kind {of.kind}" if of.kind else "An event of a broker"
         raise JournalError(
-            f"An event of kind {of.kind or 'order'} cannot be read: {'; '.join(_reasons(fault))}.",
+            f"{event} cannot be read: {'; '.join(_reasons(fault))}.",
             "Read it with the version that wrote it, or restore a backup from before it.",
         ) from fault
 

@@ -128,7 +128,7 @@ class Disarmed(EventFacts):
 
 @attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ProtectionChanged(EventFacts):
-    """How a position is protected since a moment; seconds are those so far without a stop, and with an emulated one."""
+    """How a position is protected `since` a moment, and its seconds before without a stop and with an emulated one."""
 
     kind = "protection"
 
