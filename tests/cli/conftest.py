@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import importlib
 import re
 import signal
@@ -53,6 +54,13 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("demo") / "instance"
     assert cli.invoke(["run", "--demo", "--sessions", "2", "--home", str(home), "--json"]) == 0
     return home
+
+
+@pytest.fixture
+def distant_weekday() -> str:
+    """A weekday of TRADING_DAYS that is days away: a bot that starts now waits, also while the exchange is open."""
+    weekdays = ("mon", "tue", "wed", "thu", "fri", "mon", "tue")
+    return weekdays[(SystemClock().now() + dt.timedelta(days=3)).weekday()]
 
 
 @pytest.fixture

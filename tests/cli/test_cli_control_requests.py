@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.session import TradingSession
 
 MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "mon", "tue")
 TBOT = (sys.executable, "-c", "import sys; from tbot_core.__main__ import main; sys.exit(main())")
 
 
@@ -127,12 +126,11 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(home: Path, trials: Callable[[Path], None]) -> Iterator[Callable[[], Bot]]:
+def start(home: Path, trials: Callable[[Path], None], distant_weekday: str) -> Iterator[Callable[[], Bot]]:
     """Starts a bot that waits for the next session, which is days away."""
     trials(home)
-    day = SystemClock().now() + dt.timedelta(days=3)
     settings = home / ".env_bot"
-    settings.write_text(f"{settings.read_text()}TRADING_DAYS={WEEKDAYS[day.weekday()]}\n")
+    settings.write_text(f"{settings.read_text()}TRADING_DAYS={distant_weekday}\n")
     started: list[Bot] = []
 
     def make() -> Bot:

@@ -116,7 +116,10 @@ def test_a_run_beside_the_service_names_the_stop_of_the_service(home: Path, caps
 @pytest.mark.first(0)
 @pytest.mark.usefixtures("_no_systemd")
 def test_the_real_bot_is_kept_going(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+    distant_weekday: str,
 ) -> None:
     """It comes back after `kill -9` and ends in order by a stop; the audit log has who started and stopped it."""
     home = tmp_path / "bot"
@@ -129,6 +132,7 @@ def test_the_real_bot_is_kept_going(
         return found
 
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    assert cli.invoke(["config", "set", f"TRADING_DAYS={distant_weekday}", "--home", str(home)]) == 0
     first, output = shown("start", 0)["service"]["process"], service.output_path(Instance.at(home))
     until(lambda: "Waiting for the session" in output.read_text(), PATIENCE_S)
     os.kill(first, signal.SIGKILL)
