@@ -25,7 +25,7 @@ WHOLE: Final = frozenset(
 )
 """Packages that decide or keep: every line and branch of them is tested."""
 
-WHOLE_BESIDE: Final = frozenset({"execution/circuit_breaker.py", "execution/order_lookup.py", "reports/summary.py"})
+WHOLE_BESIDE: Final = frozenset({"execution/circuit_breaker.py", "reports/summary.py"})
 """Modules of other packages that are tested as whole."""
 
 FULL: Final = 100.0

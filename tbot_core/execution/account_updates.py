@@ -9,12 +9,11 @@ from tbot_core.journal.events.accounts import CashSettled
 from tbot_core.model.types import atoms_of, dollars_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.types import Account
     from tbot_core.trading.decision_engine import DecisionEngine
-    from tbot_core.trading.orders import OrderRecord
 
 
 def update_account(
@@ -34,12 +33,14 @@ def update_account(
         recorder.record(CashSettled(account=account.account_id, session=session, settled=settled))
 
 
-def may_lag_broker(decision_engine: DecisionEngine, orders: Iterable[OrderRecord]) -> bool:
+def may_lag_broker(decision_engine: DecisionEngine) -> bool:
     """Whether a fill may be missing in the books: an order is open, or the account was not read since the start.
 
     An account report then does not tell the settled cash.
     """
-    return decision_engine.exposure.account_unread or not all(one.terminal for one in orders)
+    return decision_engine.exposure.account_unread or any(
+        not ticket.terminal for ticket in decision_engine.book.tickets.values()
+    )
 
 
 def recall_settled_cash(decision_engine: DecisionEngine, payload: Mapping[str, Any], account_id: str) -> None:

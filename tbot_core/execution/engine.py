@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from tbot_core.contracts import BrokerEvent, BrokerEventKind, OrderStatusReport, RejectionMeaning
+from tbot_core.contracts import BrokerEvent, BrokerEventKind, RejectionMeaning
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.execution import instrument_rules, intents
 from tbot_core.execution.account_updates import may_lag_broker, update_account
@@ -21,7 +21,6 @@ from tbot_core.execution.contradictions import Contradictions
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.open_requests import OpenRequests
-from tbot_core.execution.order_lookup import IN_FLIGHT_S
 from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.rejections import UNPROCESSED, WAS_BOOKED, RejectionActions
 from tbot_core.execution.send_permit import SendPermit
@@ -32,13 +31,13 @@ from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.system import log
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
+from tbot_core.trading.order_lookup import IN_FLIGHT_S
 from tbot_core.trading.orders import (
     AMENDS,
     BROKER_EVENT_KINDS,
     IN_DOUBT,
     SUPPOSED_PREFIX,
     OrderEvent,
-    OrderRecord,
     TransitionEffect,
     advance,
     execution_update,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from tbot_core.execution.event_stream import EventStream
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.types import Order
+    from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.decision_engine import DecisionEngine
 
 _CANCEL_WAIT_S: Final = 2.0
@@ -84,12 +84,7 @@ class ExecutionEngine:
         self.order_requests = OrderRequests(self, self._requests)
         self.open_requests = OpenRequests()
         self.symbols: tuple[str, ...] = ()  # of the session
-        self.orders: dict[str, OrderRecord] = {}
-        self.sent_at: dict[str, datetime] = {}
-        self._sent_monotonic: dict[str, float] = {}
-        self._departed: set[str] = set()
-        self.lookups: dict[str, None] = {}
-        self.open_beyond_books: dict[str, OrderStatusReport] = {}
+        self.tickets = decision_engine.book.tickets
 
     async def execute(self, minute: MinuteCommands) -> None:
         """Record the minute's commands, send what may be sent, and book the first responses."""
@@ -99,8 +94,8 @@ class ExecutionEngine:
     def persist_intents(self, minute: MinuteCommands, recorded: Sequence[Order] = ()) -> Sequence[Order]:
         """Record the minute (T1) and mark the orders to send (T2), without yielding to the loop; returns these orders.
 
-        Later code finds each order in `orders`, and no request is made for an order that is not on disk. `recorded`
-        are orders that a restart found recorded and not sent; they are only marked.
+        No request is made for an order that is not on disk. `recorded` are orders that a restart found recorded and not
+        sent; they are only marked.
         """
         exits = [action.order for action in minute.actions if isinstance(action, SubmitOrder)]
         self._barrier(*intents.intent_events(self.recorder, minute))
@@ -129,8 +124,6 @@ class ExecutionEngine:
             return []
         why = [(order, self.venue.denial_reason(order)) for order in orders]
         parts = [(part, words) for order, words in why for part in intents.order_parts(order)]
-        for part, _ in parts:
-            self.orders[part.client_order_id] = OrderRecord(order=part)
         now = self._clock.now()
         self._barrier(*(intents.sending_event(self.recorder, part, words) for part, words in parts))
         for part, words in parts:
@@ -143,14 +136,12 @@ class ExecutionEngine:
 
     def mark_sent(self, client_order_id: str, placed: datetime) -> None:
         """Record that an order is in flight since `placed`; its age counts on a steady clock from now."""
-        self.sent_at[client_order_id] = placed
-        self._sent_monotonic[client_order_id] = self._clock.monotonic()
+        ticket = self.tickets[client_order_id]
+        ticket.sent_at, ticket.sent_second = placed, self._clock.monotonic()
 
-    def age(self, client_order_id: str) -> float:
-        """Seconds since an order was sent, or since the restart that found it; 0 while it waits for its turn."""
-        since, record = self._sent_monotonic.get(client_order_id), self.orders.get(client_order_id)
-        waits = record is not None and record.state is OrderState.SENDING and client_order_id not in self._departed
-        return 0.0 if since is None or waits else self._clock.monotonic() - since
+    def age(self, ticket: Ticket) -> float:
+        """Seconds since an order was sent, or since the restart that found it; 0 before, and while it waits."""
+        return ticket.age(self._clock.monotonic())
 
     def _drop(self, part: Order, *, barred: bool = False) -> None:
         # A recorded order that will never be sent releases its reservation.
@@ -181,16 +172,14 @@ class ExecutionEngine:
         self.open_requests.raise_fault()
         source = cast("SupportsPolling", self.venue.broker)
         self.apply_events(await self._requests.read("poll", source.poll) or ())
-        if self.order_requests.found:
+        if self.order_requests.has_found:
             await self._in_time(self.order_requests.cancel_found())
-        manager, working = self._decision_engine.position_manager, self._decision_engine.exposure.working
-        manager.unknown_entries = {cid for cid in working if self.orders[cid].state is OrderState.UNKNOWN}
-        await self.execute(MinuteCommands(actions=manager.orders_due_now()))
+        await self.execute(MinuteCommands(actions=self._decision_engine.position_manager.orders_due_now()))
 
     async def read_account(self) -> None:
         """Read the account's current cash and buying power from the broker."""
         before = self._decision_engine.portfolio.cash_atoms
-        lagging = may_lag_broker(self._decision_engine, self.orders.values())
+        lagging = may_lag_broker(self._decision_engine)
         account = await self._requests.read("account", self.venue.broker.account)
         if account is not None:
             crossed = lagging or before != self._decision_engine.portfolio.cash_atoms
@@ -204,16 +193,16 @@ class ExecutionEngine:
         """
         known = [event for event in events if not self._is_duplicate_id(event)]
         for _, part in groupby(known, lambda event: BROKER_EVENT_KINDS.get(event.kind) in AMENDS):
-            resolve, orders = self.frozen_instruments.resolve_execution, self.orders
-            self._book([resolve(event, orders.get(event.client_order_id)) for event in part], read=read)
+            resolve = self.frozen_instruments.resolve_execution
+            self._book([resolve(event, self.tickets.get(event.client_order_id)) for event in part], read=read)
 
     def _is_duplicate_id(self, event: BrokerEvent) -> bool:
         # The venue has an order of this id, whichever request placed it: it is looked up, and nothing ends.
         if event.kind != BrokerEventKind.REJECTED or event.meaning is not RejectionMeaning.DUPLICATE_ID:
             return False
-        record = self.orders.get(event.client_order_id)
+        ticket = self.tickets.get(event.client_order_id)
         _log.error("order.duplicate_id", id=event.client_order_id, words=event.words)
-        if record is not None and not record.terminal:
+        if ticket is not None and not ticket.terminal:
             self.mark_unknown(event.words, event.client_order_id)
         return True
 
@@ -239,11 +228,11 @@ class ExecutionEngine:
 
     def _note_missed(self, event: BrokerEvent) -> None:
         # A reading has what the stream should have delivered: the end of the silence of an order, or a fill.
-        cid, record = event.client_order_id, self.orders.get(event.client_order_id)
-        if self.stream is None or record is None:
+        cid, ticket = event.client_order_id, self.tickets.get(event.client_order_id)
+        if self.stream is None or ticket is None:
             return
-        silent = record.state is OrderState.SENDING and self.age(cid) > IN_FLIGHT_S
-        at = self.sent_at.get(cid) if silent else None if event.fill is None else event.fill.time
+        silent = ticket.state is OrderState.SENDING and self.age(ticket) > IN_FLIGHT_S
+        at = ticket.sent_at if silent else None if event.fill is None else event.fill.time
         if at is not None and self.stream.missed(at):
             words = (
                 f"its stream was connected and silent, {event.kind} of order {cid} came by a reading; the stream is"
@@ -253,26 +242,28 @@ class ExecutionEngine:
 
     def _with_unique_id(self, event: BrokerEvent) -> BrokerEvent:
         known = self._journal.find_event((self.venue.name, self.venue.account_id, self._event_key(event)))
-        record = self.orders.get(event.client_order_id)
-        if known is not None and event.kind == BrokerEventKind.ACKNOWLEDGED and record and record.state in IN_DOUBT:
+        ticket = self.tickets.get(event.client_order_id)
+        if known is not None and event.kind == BrokerEventKind.ACKNOWLEDGED and ticket and ticket.state in IN_DOUBT:
             # It has been missed again since it was found: the same report ends another doubt.
             return attrs.evolve(event, event_id=f"{event.event_id}, after event {self._journal.head[0]}")
         return with_unique_execution_id(event, known)
 
     def _check_repeated(self, event: BrokerEvent, source: tuple[str, str, str]) -> None:
         # A repeated event with other terms is journaled too, and its order is looked up.
-        known, record = self._journal.find_event(source), self.orders.get(event.client_order_id)
-        if known is not None and (other := self.frozen_instruments.reused_id_entry(event, known, record)) is not None:
+        known, ticket = self._journal.find_event(source), self.tickets.get(event.client_order_id)
+        if known is None or ticket is None:
+            return
+        if (other := self.frozen_instruments.reused_id_entry(event, known, ticket)) is not None:
             self._record(other)
-            self.lookups[event.client_order_id] = None
+            ticket.must_look_up = True
 
     def _stale(self, event: BrokerEvent) -> bool:
         # Whether a not_found event repeats what is known.
-        record = self.orders.get(event.client_order_id)
-        known = record is not None and (record.terminal or record.state in IN_DOUBT)
-        stale = known and event.kind == BrokerEventKind.NOT_FOUND
-        if stale:
-            self.order_requests.on_event(event.kind, event.client_order_id)
+        ticket = self.tickets.get(event.client_order_id)
+        if ticket is None or event.kind != BrokerEventKind.NOT_FOUND:
+            return False
+        if stale := ticket.terminal or ticket.state in IN_DOUBT:
+            ticket.on_answer(knows=False)
         return stale
 
     def _event_key(self, event: BrokerEvent) -> str:
@@ -286,26 +277,25 @@ class ExecutionEngine:
     def _apply_event(self, event: BrokerEvent) -> None:
         # Apply a journaled event to the order's record and the positions; each execution counts once.
         cid, order_event = event.client_order_id, BROKER_EVENT_KINDS.get(event.kind)
-        record = self.orders.get(cid)
-        if record is not None and order_event is None:
-            self.lookups[cid] = None
-        if record is None and order_event is OrderEvent.FILL and event.fill is not None:
-            self.contradictions.add_execution(event.fill, self._clock.monotonic())
-            self._decision_engine.position_manager.on_foreign_fill(event.fill, self._clock.monotonic())
-        if record is None or order_event is None:
+        ticket, now = self.tickets.get(cid), self._clock.monotonic()
+        if ticket is not None and order_event is None:
+            ticket.must_look_up = True
+        if ticket is None and order_event is OrderEvent.FILL and event.fill is not None:
+            self.contradictions.add_execution(event.fill, now)
+            self._decision_engine.position_manager.on_foreign_fill(event.fill, now)
+        if ticket is None or order_event is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return
-        self.order_requests.on_event(event.kind, cid)
-        self.contradictions.confirm(record.order.symbol, self._clock.monotonic())
+        ticket.on_answer(knows=event.kind != BrokerEventKind.NOT_FOUND)
+        self.contradictions.confirm(ticket.order.symbol, now)
+        before = ticket.record
         effect = self._advance(cid, order_event, event)
         if effect is TransitionEffect.ALARM:
-            _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
-        found = None if event.fill is None else execution_update(record, self.orders[cid], event.fill)
-        self.frozen_instruments.on_broker_event(event, self.orders[cid])
-        self.rejections.apply(event, record.order)
-        self._decision_engine.position_manager.on_event(
-            event, found, ended=self.orders[cid].terminal, at=self._clock.monotonic()
-        )
+            _log.error("order.alarm", id=cid, kind=event.kind, state=ticket.state.value)
+        update = None if event.fill is None else execution_update(before, ticket.record, event.fill)
+        self.frozen_instruments.on_broker_event(event, ticket.record)
+        self.rejections.apply(event, ticket.order)
+        self._decision_engine.position_manager.on_event(event, update, ended=ticket.terminal, at=now)
 
     def mark_not_found(self, client_order_id: str) -> None:
         """Record that the broker's sources do not know an order: its outcome is unknown."""
@@ -314,7 +304,7 @@ class ExecutionEngine:
 
     def drop(self, words: str, *client_order_ids: str) -> None:
         """Drop recorded orders that were never sent."""
-        parts = [self.orders[cid].order for cid in client_order_ids]
+        parts = [self.tickets[cid].order for cid in client_order_ids]
         self._record(*(intents.sending_event(self.recorder, part, words) for part in parts))
         for part in parts:
             self._drop(part)
@@ -353,7 +343,7 @@ class ExecutionEngine:
             return
         symbols: dict[str, list[TradingCommand]] = {}
         for action in actions:
-            order = action.order if isinstance(action, SubmitOrder) else self.orders[action.client_order_id].order
+            order = action.order if isinstance(action, SubmitOrder) else self.tickets[action.client_order_id].order
             symbols.setdefault(order.symbol, []).append(action)
         await run_concurrently([partial(self._run_in_order, actions) for actions in symbols.values()])
 
@@ -380,7 +370,7 @@ class ExecutionEngine:
         until = self._clock.monotonic() + _CANCEL_WAIT_S
         while True:
             await self.process_broker_events()
-            if self._clock.monotonic() >= until or all(self.orders[cid].terminal for cid in cids):
+            if self._clock.monotonic() >= until or all(self.tickets[cid].terminal for cid in cids):
                 return
             await self._clock.sleep(_POLL_S)
 
@@ -415,20 +405,20 @@ class ExecutionEngine:
 
     def _denial_reason(self, order: Order) -> str:
         # Why an order must not be sent now: also where it waited, and was given up meanwhile.
-        given_up = self.orders[order.client_order_id].state is not OrderState.SENDING
+        given_up = self.tickets[order.client_order_id].state is not OrderState.SENDING
         return "it was given up while it waited" if given_up else self.venue.denial_reason(order)
 
     def _on_sent(self, order: Order) -> None:
         # The order is sent now: its age counts from here.
-        parts, now = [part.client_order_id for part in intents.order_parts(order)], self._clock.monotonic()
-        self._departed.update(parts)
-        self._sent_monotonic |= dict.fromkeys(parts, now)
+        for part in intents.order_parts(order):
+            ticket = self.tickets[part.client_order_id]
+            ticket.has_left, ticket.sent_second = True, self._clock.monotonic()
 
     def _on_accepted(self, *client_order_ids: str) -> None:
         # Sent orders were answered. That is not journaled: a restart looks them up anyhow.
         if self.venue.broker.capabilities.confirms_submit:
             for cid in client_order_ids:
-                self.orders[cid] = attrs.evolve(self.orders[cid], confirmed=True)
+                self.tickets[cid].record = attrs.evolve(self.tickets[cid].record, confirmed=True)
 
     async def send_again(self, order: Order) -> None:
         """Send a stop or exit without a known outcome again under its id.
@@ -453,13 +443,13 @@ class ExecutionEngine:
 
     def _on_refused_as_booked(self, cid: str) -> None:
         # The order itself may be what has the id or the shares: it is looked up, and not sent again.
-        record = self.orders[cid]
-        if record.state is OrderState.UNKNOWN:
-            self.orders[cid] = attrs.evolve(record, refused_at=self._clock.monotonic())
+        ticket = self.tickets[cid]
+        if ticket.state is OrderState.UNKNOWN:
+            ticket.record = attrs.evolve(ticket.record, refused_at=self._clock.monotonic())
 
     def _drop_waiting(self, words: str, cids: Sequence[str]) -> None:
         # Drop what was not sent or not processed. An order that a reading marked as unknown meanwhile stays unknown.
-        waiting = [cid for cid in cids if self.orders[cid].state is OrderState.SENDING]
+        waiting = [cid for cid in cids if self.tickets[cid].state is OrderState.SENDING]
         if waiting:
             self.drop(words, *waiting)
 
@@ -470,8 +460,7 @@ class ExecutionEngine:
         self.apply_events([event(event_id=f"refused-{cid}", client_order_id=cid) for cid in parts])
 
     def _advance(self, cid: str, event: OrderEvent, report: BrokerEvent | None = None) -> TransitionEffect:
-        fill = None if report is None else report.fill
-        self.orders[cid], effect = advance(self.orders[cid], event, fill)
-        if effect is TransitionEffect.QUERY:
-            self.lookups[cid] = None
+        ticket = self.tickets[cid]
+        ticket.record, effect = advance(ticket.record, event, None if report is None else report.fill)
+        ticket.must_look_up |= effect is TransitionEffect.QUERY
         return effect

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import Gap
 from tbot_core.errors import BrokerError, Unavailable
 from tbot_core.system import log
 from tbot_core.system.timeouts import CallTimedOut, steps_within
+from tbot_core.trading.order_lookup import ARRIVES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
 """The pause before the next connection doubles from the first to the longest, and starts anew after an item."""
-
-ARRIVES: Final = timedelta(seconds=1)
-"""How long an event may be under way before a reading that has it shows that the stream does not."""
 
 _log = log.logger(__name__)
 

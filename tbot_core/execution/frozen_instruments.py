@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.journal.store import Event, NewEvent
     from tbot_core.model.types import Fill, Order
+    from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.risk.exposure import ExposureBook
 
 _REUSED: Final = "reused "
@@ -40,7 +41,6 @@ class FrozenInstruments:
     def __init__(self, recorder: JournalRecorder, exposure: ExposureBook) -> None:
         self._recorder = recorder
         self._exposure = exposure
-        self._reused_at: dict[str, dict[Fill, float]] = {}
 
     def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
         """Freeze a symbol until it is thawed; `lasting`: to the session's end."""
@@ -85,12 +85,13 @@ class FrozenInstruments:
         elif not rules_unknown[symbol] and order.leg is Leg.EXIT:
             self.freeze(symbol, f"the broker does not accept this quantity: {words}", lasting=True)
 
-    def reused_id_entry(self, event: BrokerEvent, was: Event, record: OrderRecord | None) -> NewEvent | None:
+    def reused_id_entry(self, event: BrokerEvent, was: Event, ticket: Ticket) -> NewEvent | None:
         """The journal event for an execution id that is reported again with other terms; None if the terms are known.
 
         The broker reused the id for another execution; a reading must show which of them count.
         """
-        if event.fill is None or record is None or not _differs(event, was):
+        record = ticket.record
+        if event.fill is None or not _differs(event, was):
             return None
         booked = record.executions.get(event.fill.execution_id)
         if event.fill.execution_id in record.corrected or (booked is not None and _same_terms(event.fill, booked)):
@@ -100,25 +101,19 @@ class FrozenInstruments:
             return None
         self.freeze(record.order.symbol, f"the broker reused the execution id {event.fill.execution_id}")
         if event.kind == BrokerEventKind.FILL:
-            reused_at = self._reused_at.setdefault(event.client_order_id, {})
-            reused_at[event.fill] = self._recorder.clock.monotonic()
+            ticket.reused_at[event.fill] = self._recorder.clock.monotonic()
         entry = self._recorder.entry(ExecutionReused.of(event), event.client_order_id)
         return attrs.evolve(entry, source=source)
 
-    def lacks_execution(self, record: OrderRecord, since: float) -> bool:
-        """Whether the books lack an execution that was reported under a used id later than a second."""
-        reused_at = self._reused_at.get(record.order.client_order_id, {})
-        later = (fill for fill, at in reused_at.items() if at > since)
-        return any(not any(_is_at_same_price(fill, one) for one in record.executions.values()) for fill in later)
-
-    def resolve_execution(self, event: BrokerEvent, record: OrderRecord | None) -> BrokerEvent:
+    def resolve_execution(self, event: BrokerEvent, ticket: Ticket | None) -> BrokerEvent:
         """A bust or a correction, with the id by which the books know the execution.
 
         If several executions share the broker's id, the terms decide. If they do not, the symbol is frozen and the
         event is not applied.
         """
-        if event.fill is None or record is None or BROKER_EVENT_KINDS.get(event.kind) not in AMENDS:
+        if event.fill is None or ticket is None or BROKER_EVENT_KINDS.get(event.kind) not in AMENDS:
             return event
+        record = ticket.record
         execution_id = event.fill.execution_id
         candidates = fills_by_execution_id(
             execution_id, record.executions, self._reused(execution_id, event.client_order_id)
@@ -140,6 +135,13 @@ class FrozenInstruments:
     def _record(self, symbol: str, words: str, *, there: bool) -> None:
         lasting = symbol in self._exposure.frozen_for_session
         self._recorder.record(SymbolFrozen(symbol=symbol, there=there, words=words, lasting=lasting))
+
+
+def lacks_execution(ticket: Ticket, since: float) -> bool:
+    """Whether the books lack an execution of an order that was reported under a used id later than a second."""
+    booked = ticket.record.executions.values()
+    later = (fill for fill, at in ticket.reused_at.items() if at > since)
+    return any(not any(_is_at_same_price(fill, known) for known in booked) for fill in later)
 
 
 def with_unique_execution_id(event: BrokerEvent, known: Event | None) -> BrokerEvent:

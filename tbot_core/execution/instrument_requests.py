@@ -117,9 +117,9 @@ class InstrumentRules:
         lot = lot_of(self._decision_engine.exposure, found.symbol)
         units = position.units // lot * lot or position.units
         refused = [
-            record.order
-            for record in self._execution.orders.values()
-            if record.order.signal == position.signal and record.state is OrderState.REJECTED
+            ticket.order
+            for ticket in self._execution.tickets.values()
+            if ticket.order.signal == position.signal and ticket.state is OrderState.REJECTED
         ]
         return bool(refused) and refused[-1].leg is Leg.EXIT and units_of(refused[-1].quantity) == units
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.execution.order_lookup import UNANSWERED_S
+from tbot_core.trading.order_lookup import UNANSWERED_S
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -11,9 +11,9 @@ import attrs
 
 from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.errors import BrokerError, Rejected, RejectionMeaning
-from tbot_core.execution.order_lookup import UNANSWERED_S
 from tbot_core.execution.throttling import run_concurrently
 from tbot_core.system import log
+from tbot_core.trading.order_lookup import UNANSWERED_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,19 +23,18 @@ if TYPE_CHECKING:
     from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.execution.broker_requests import BrokerRequests
     from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.trading.orders import OrderRecord
+    from tbot_core.trading.account_book import Ticket
 
 _MAX_CONCURRENT: Final = 10
 _log = log.logger(__name__)
 
 
 class WorkingOrders(Protocol):
-    """The orders of one account; `lookups` has those that must be looked up."""
+    """The orders of one account."""
 
     recorder: JournalRecorder
     venue: BrokerAccount
-    orders: dict[str, OrderRecord]
-    lookups: dict[str, None]
+    tickets: dict[str, Ticket]
 
     def apply_events(self, events: Sequence[BrokerEvent]) -> None:
         """Journal events, then apply them."""
@@ -52,18 +51,6 @@ class OrderRequests:
         self._execution = execution
         self._requests = requests
         self._count = 0
-        self._pending: dict[tuple[str, str], float] = {}
-        self._unknown: set[str] = set()
-        self._withheld: set[str] = set()
-
-    def on_event(self, kind: BrokerEventKind | str, client_order_id: str) -> None:
-        """Apply that the broker reported something about an order: it knows it, or it does not."""
-        if kind == BrokerEventKind.NOT_FOUND:
-            self._unknown.add(client_order_id)
-            if ("cancel", client_order_id) in self._pending:
-                self._withheld.add(client_order_id)
-        else:
-            self._unknown.discard(client_order_id)
 
     async def cancel(self, cids: Sequence[str]) -> None:
         """Request cancels concurrently, so that they do not wait for each other's answers."""
@@ -75,33 +62,36 @@ class OrderRequests:
                 request = partial(self._requests.with_retries, "cancel", cancel, cid, within_s=UNANSWERED_S)
                 await self._request("cancel", cid, request)
 
-        self._withheld.update(self._unknown.intersection(cids))
-        await run_concurrently([partial(one, cid) for cid in cids if cid not in self._unknown])
+        tickets = self._execution.tickets
+        for cid in cids:
+            tickets[cid].cancel_withheld |= tickets[cid].unknown_to_broker
+        await run_concurrently([partial(one, cid) for cid in cids if not tickets[cid].unknown_to_broker])
 
     @property
-    def found(self) -> set[str]:
-        """The orders whose cancel was withheld, and that the broker knows by now."""
-        return self._withheld - self._unknown
+    def has_found(self) -> bool:
+        """Whether the broker knows an order by now whose cancel was withheld."""
+        return any(ticket.is_found for ticket in self._execution.tickets.values())
 
     async def cancel_found(self) -> None:
         """Cancel the orders that are found."""
-        found = self.found
-        self._withheld -= found
-        await self.cancel([cid for cid in sorted(found) if not self._execution.orders[cid].terminal])
+        found = {cid: ticket for cid, ticket in self._execution.tickets.items() if ticket.is_found}
+        for ticket in found.values():
+            ticket.cancel_withheld = False
+        await self.cancel([cid for cid in sorted(found) if not found[cid].terminal])
 
     async def replace(self, client_order_id: str, stop_price: Decimal | None) -> None:
         """Request another stop price of an order."""
-        moved = attrs.evolve(self._execution.orders[client_order_id].order, stop_price=stop_price)
+        moved = attrs.evolve(self._execution.tickets[client_order_id].order, stop_price=stop_price)
         replace = cast("SupportsReplace", self._execution.venue.broker).replace
         await self._request("replace", client_order_id, partial(replace, client_order_id, moved))
 
     async def _request(self, what: str, cid: str, call: Callable[[], Awaitable[None]]) -> None:
         # A request for a resting order; a failure does not stop other requests. One is repeated when it has not been
         # answered in time.
-        now = self._execution.recorder.clock.monotonic()
-        if now - self._pending.get((what, cid), -math.inf) < UNANSWERED_S:
+        now, ticket = self._execution.recorder.clock.monotonic(), self._execution.tickets[cid]
+        if now - ticket.requested.get(what, -math.inf) < UNANSWERED_S:
             return
-        self._pending[what, cid] = now
+        ticket.requested[what] = now
         try:
             await call()
         except Rejected as refusal:
@@ -118,7 +108,7 @@ class OrderRequests:
         except BrokerError as fault:
             # The order stays as it was; the caller requests it again.
             _log.warning("request.unanswered", id=cid, reason=fault.message)
-            self._execution.lookups[cid] = None  # it may not rest any more
+            ticket.must_look_up = True  # it may not rest any more
         finally:
-            if self._pending.get((what, cid)) == now:
-                del self._pending[what, cid]
+            if ticket.requested.get(what) == now:
+                del ticket.requested[what]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import OrderStatusReport
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.execution.reconciliation import ReconciliationReport
+    from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.decision_engine import DecisionEngine
 
 
@@ -32,15 +33,14 @@ class OrphanOrders:
     def __init__(self, execution: ExecutionEngine, decision_engine: DecisionEngine) -> None:
         self._execution = execution
         self._decision_engine = decision_engine
-        self._reports = execution.open_beyond_books
-        self._confirmed: set[str] = set()
+        self._tickets = execution.tickets
         self.external: set[tuple[str, str, Decimal]] = set()
 
     @property
     def symbols(self) -> set[str]:
         """The symbols of the orphan orders, as reported and as ordered."""
-        orders = self._execution.orders
-        return {name for cid, one in self._reports.items() for name in (one.symbol, orders[cid].order.symbol)}
+        reported = [(ticket.orphan, ticket.order) for ticket in self._tickets.values() if ticket.orphan is not None]
+        return {symbol for report, order in reported for symbol in (report.symbol, order.symbol)}
 
     def apply_findings(self, findings: ReconciliationReport) -> None:
         """Apply a confirmed reading: orphan orders, orders with other terms than ordered, and external orders.
@@ -48,10 +48,11 @@ class OrphanOrders:
         Raises SettingsError at a start beside another tbot install.
         """
         shown = {one.client_order_id: one for one in findings.open_beyond_books}
-        for cid in [one for one in self._reports if one not in shown]:
-            self._drop(cid)
+        for cid, ticket in self._tickets.items():
+            if ticket.orphan is not None and cid not in shown:
+                self._drop(ticket)
         for cid, report in shown.items():
-            self._record_report(cid, report)
+            self._record_report(self._tickets[cid], report)
         self._record_other_terms(findings.open_with_other_terms)
         self._record_external(findings.external_orders)
 
@@ -60,47 +61,48 @@ class OrphanOrders:
 
         Returns whether it must be cancelled.
         """
+        ticket = self._tickets[client_order_id]
         if open_beyond is None:
-            self._drop(client_order_id)
+            self._drop(ticket)
         else:
-            self._record_report(client_order_id, open_beyond)
-        return client_order_id in self._confirmed
+            self._record_report(ticket, open_beyond)
+        return ticket.orphan_confirmed
 
     async def cancel_confirmed(self) -> None:
         """Cancel the orphan orders that two sources reported, and replace the protection that they were."""
-        for cid in sorted(self._confirmed):
+        confirmed = sorted(cid for cid, ticket in self._tickets.items() if ticket.orphan_confirmed)
+        for cid in confirmed:
             self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(cid)
-        if self._confirmed:
-            cancels = [CancelOrder(client_order_id=cid) for cid in sorted(self._confirmed)]
+        if confirmed:
+            cancels = [CancelOrder(client_order_id=cid) for cid in confirmed]
             await self._execution.execute(MinuteCommands(actions=cancels))
 
-    def _record_report(self, cid: str, report: OrderStatusReport) -> None:
-        order = self._execution.orders[cid].order
+    def _record_report(self, ticket: Ticket, report: OrderStatusReport) -> None:
+        order = ticket.order
         price = order.limit_price or order.stop_price or report.average_price
         if price is not None:
             self._decision_engine.exposure.external.set_price_if_unknown(report.symbol, price)
-        if cid not in self._reports:
-            self._execution.lookups[cid] = None
-        elif cid not in self._confirmed:
-            self._confirmed.add(cid)
+        if ticket.orphan is None:
+            ticket.must_look_up = True
+        elif not ticket.orphan_confirmed:
+            ticket.orphan_confirmed = True
             for symbol in sorted({report.symbol, order.symbol}):
-                self._execution.frozen_instruments.freeze(symbol, self._words(cid, report))
-            self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(cid)
-        self._reports[cid] = report
+                self._execution.frozen_instruments.freeze(symbol, self._words(ticket, report))
+            self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(order.client_order_id)
+        ticket.orphan = report
 
-    def _words(self, cid: str, report: OrderStatusReport) -> str:
-        record, rest = self._execution.orders[cid], format_quantity(report.quantity - report.filled)
-        if record.terminal:
-            return f"{rest} of order {cid} are working at the broker, which had reported it as {record.state.value}"
+    @staticmethod
+    def _words(ticket: Ticket, report: OrderStatusReport) -> str:
+        cid, rest = ticket.order.client_order_id, format_quantity(report.quantity - report.filled)
+        if ticket.terminal:
+            return f"{rest} of order {cid} are working at the broker, which had reported it as {ticket.state.value}"
         side = "buy" if report.buy else "sell"
         return f"order {cid} to {side} {rest} {report.symbol} is working at the broker beyond the ordered quantity"
 
-    def _drop(self, cid: str) -> None:
-        self._reports.pop(cid, None)
-        if cid in self._confirmed:
-            self._confirmed.discard(cid)
-            if self._execution.orders[cid].terminal:
-                self._decision_engine.position_manager.mismatched_orders.on_orphan_ended(cid)
+    def _drop(self, ticket: Ticket) -> None:
+        was_confirmed, ticket.orphan, ticket.orphan_confirmed = ticket.orphan_confirmed, None, False
+        if was_confirmed and ticket.terminal:
+            self._decision_engine.position_manager.mismatched_orders.on_orphan_ended(ticket.order.client_order_id)
 
     def _record_other_terms(self, reports: Iterable[OrderStatusReport]) -> None:
         recorder, venue = self._execution.recorder, self._execution.venue
@@ -109,7 +111,7 @@ class OrphanOrders:
             terms = f"{'buy' if report.buy else 'sell'} {report.quantity} {report.symbol}"
             source = (venue.name, venue.account_id, f"{cid} was accepted as {terms}")
             if not recorder.journal.contains(source):
-                entry = recorder.entry(OrderTermsDiffer.of(report, self._execution.orders[cid].order), cid)
+                entry = recorder.entry(OrderTermsDiffer.of(report, self._tickets[cid].order), cid)
                 recorder.write(attrs.evolve(entry, source=source))
 
     def _record_external(self, reports: Sequence[OrderStatusReport]) -> None:

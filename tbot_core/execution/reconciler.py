@@ -21,16 +21,8 @@ from tbot_core.errors import BrokerError, Unavailable
 from tbot_core.execution.account_updates import update_account
 from tbot_core.execution.contradictions import CONTRADICTED_S, Judgment
 from tbot_core.execution.corporate_actions import SplitMatcher
+from tbot_core.execution.frozen_instruments import lacks_execution
 from tbot_core.execution.instrument_requests import InstrumentRules
-from tbot_core.execution.order_lookup import (
-    IN_FLIGHT_S,
-    SETTLING_S,
-    UNANSWERED_S,
-    OrderLookup,
-    is_watched,
-    list_watched,
-    update_lookups,
-)
 from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
     LocalBooks,
@@ -52,6 +44,7 @@ from tbot_core.journal.projections.book import broker_events
 from tbot_core.model.types import Leg, OrderState, quantity_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.system import log
+from tbot_core.trading.order_lookup import IN_FLIGHT_S, SETTLING_S, UNANSWERED_S, WATCHED_S, OrderLookup
 from tbot_core.trading.orders import ENDED, IN_DOUBT, WORKING
 from tbot_core.trading.risk.states import StateCause
 
@@ -63,6 +56,7 @@ if TYPE_CHECKING:
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Fill
+    from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.decision_engine import DecisionEngine
     from tbot_core.trading.orders import OrderRecord
 
@@ -95,6 +89,7 @@ class Reconciler:
     ) -> None:
         self._execution = execution
         self._decision_engine = decision_engine
+        self._tickets = execution.tickets
         self._broker = execution.venue.broker
         self._clock = clock
         self._trading_state = trading_state
@@ -108,14 +103,12 @@ class Reconciler:
         self._last_statement = ledger_of(past).stated
         self._stated = self._last_statement is not None and self._last_statement.date() == since.date()
         self._since = since - MARGIN
-        self._lookups: dict[str, OrderLookup] = {}
         self._next_reading = 0.0
         self._failed_readings = 0
         self._orphans = OrphanOrders(execution, decision_engine)
         self._holdings_before: dict[str, int] = {}
         self._requested_at = float("-inf")
         self._contradicted = frozenset[str]()
-        self._queried: set[str] = set()
 
     @property
     def has_read_account(self) -> bool:
@@ -165,7 +158,7 @@ class Reconciler:
             return None
         self.read_at = began
         self.splits.add_activities(snapshot.activities)
-        self._execution.contradictions.add_reading(snapshot, self._execution.orders, self._requested_at)
+        self._execution.contradictions.add_reading(snapshot, self._tickets, self._requested_at)
         findings = compare_with_books(self._books(listed, ended), snapshot)
         crossed = self._decision_engine.portfolio.cash_atoms != cash or self._differs_in_own(findings)
         clean = self._apply_findings(findings, listed)
@@ -188,11 +181,10 @@ class Reconciler:
         """
         self._stated = True
         first = await self.read()
-        for cid in [*self._execution.lookups]:
-            self._lookups.setdefault(cid, OrderLookup(next_lookup_at=self._clock.monotonic()))
-            await self._look_up(cid)
+        for ticket in [ticket for ticket in self._tickets.values() if ticket.must_look_up]:
+            await self._look_up(ticket)
         self._stated = any(
-            not one.terminal and one.state is not OrderState.LOST for one in self._execution.orders.values()
+            not ticket.terminal and ticket.state is not OrderState.LOST for ticket in self._tickets.values()
         )
         return first is not None and await self.read() is not None
 
@@ -241,120 +233,161 @@ class Reconciler:
         if self._waits_for_list:
             most = IN_FLIGHT_S if self._failed_readings == 1 else SETTLING_S
             return min(max(self._second_list_at - self._clock.monotonic(), AGREE_S), most)
-        living = [record for record in self._execution.orders.values() if not record.terminal]
-        interval = OPEN_ORDERS_S if living or self._orphans.symbols else POSITIONS_S
+        is_open = any(ticket.is_open for ticket in self._tickets.values())
+        interval = OPEN_ORDERS_S if is_open else POSITIONS_S
         return min(interval, IN_FLIGHT_S) if self._failed_readings == 1 else interval
 
     @property
     def _second_list_at(self) -> float:
         # When a list may show that an order without a known outcome was not booked.
-        found = [self._lookups[cid].not_found_by for cid in self._urgent() if cid in self._lookups]
-        first = [max(one.values()) for one in found if "list" in one]
+        missed = [ticket.lookup.not_found_by for ticket in self._urgent() if ticket.lookup is not None]
+        first = [max(by_source.values()) for by_source in missed if "list" in by_source]
         return min(first, default=math.inf) + self._broker.capabilities.list_lag_s
 
     @property
     def _waits_for_list(self) -> bool:
         # Whether a position waits for a reading, or for what lists alone can say of its order.
         waits = self._decision_engine.position_manager.reading_due < math.inf
-        return waits or any(not self._may_send_again(self._execution.orders[cid]) for cid in self._urgent())
+        return waits or any(not self._may_send_again(ticket) for ticket in self._urgent())
 
     async def look_up_due(self) -> None:
         """Look up the orders that are due."""
-        if not self._execution.orders:
+        if not self._tickets:
             return
         await self.settle_due()
         now = self._clock.monotonic()
-        due = [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]
-        listed = await list_watched(self._execution, self._lookups, OPEN_ORDERS.of(self._broker), due)
-        for cid in dict.fromkeys((*listed, *due)):  # a list is out of date after the next request
-            if not self._is_urgent(self._execution.orders[cid]):
-                await self._look_up(cid, listed.get(cid))
+        due = [ticket for ticket, lookup in self._looked_up() if lookup.next_lookup_at <= now]
+        listed = await self._list_watched(due)
+        # A list is out of date after the next request.
+        for cid in dict.fromkeys((*listed, *(ticket.order.client_order_id for ticket in due))):
+            if not self._is_urgent(self._tickets[cid]):
+                await self._look_up(self._tickets[cid], listed.get(cid))
+
+    def _looked_up(self) -> list[tuple[Ticket, OrderLookup]]:
+        # The orders that are being looked up, in the order in which that began.
+        doubted = [(ticket, ticket.lookup) for ticket in self._tickets.values() if ticket.lookup is not None]
+        return sorted(doubted, key=lambda pair: pair[1].since)
 
     def must_settle(self) -> bool:
         """Whether an order leaves a position bare whose outcome is to be asked for now."""
         now = self._clock.monotonic()
-        due = (cid for cid in self._urgent() if cid not in self._lookups or self._lookups[cid].is_due(now))
-        return bool(self._unanswered()) or any(due)
+        is_due = any(ticket.lookup is None or ticket.lookup.is_due(now) for ticket in self._urgent())
+        return is_due or bool(self._unanswered())
 
     async def settle_due(self) -> None:
         """Settle the orders without a known outcome that leave a position bare, all at once; exits only meanwhile."""
         for cid in self._unanswered():
             self._execution.mark_unknown(f"no answer within {UNANSWERED_S:.0f} s", cid)
         urgent, now = self._urgent(), self._clock.monotonic()
-        orders = [self._execution.orders[cid].order for cid in urgent]
-        words = ", ".join(f"{one.leg.value} of {one.symbol}" for one in orders if one.leg is not Leg.TARGET)
+        orders = [ticket.order for ticket in urgent]
+        words = ", ".join(f"{order.leg.value} of {order.symbol}" for order in orders if order.leg is not Leg.TARGET)
         self._trading_state.set_cause(StateCause.OUTCOME_UNKNOWN, words)
         if self._waits_for_list:
             self._next_reading = min(self._next_reading, self._requested_at + self._interval)
-        update_lookups(self._execution, self._lookups, now)
-        due = [cid for cid in urgent if self._lookups[cid].is_due(now)]
-        await run_concurrently([partial(self._settle, cid) for cid in due])
+        self._update_lookups(now)
+        due = [ticket for ticket in urgent if ticket.doubt(now).is_due(now)]
+        await run_concurrently([partial(self._settle, ticket) for ticket in due])
+
+    def _update_lookups(self, now: float) -> None:
+        # Start lookups of orders that became unknown, and of entries that work; end those of all others.
+        for ticket in self._tickets.values():
+            silent = ticket.state is OrderState.SENDING and self._execution.age(ticket) > IN_FLIGHT_S
+            if silent or ticket.state in IN_DOUBT or ticket.must_look_up:
+                lookup = ticket.doubt(now)
+                lookup.next_lookup_at = lookup.next_lookup_at if lookup.asked else now
+                lookup.asked = True
+            elif not self._is_watched(ticket):
+                ticket.lookup = None
+            elif ticket.lookup is None:
+                ticket.doubt(now).next_lookup_at = now + WATCHED_S
+            else:
+                ticket.lookup.asked = False
+
+    def _is_watched(self, ticket: Ticket) -> bool:
+        # Whether an entry works whose fills a stream reports: a silent stream must not leave them without protection.
+        return self._execution.stream is not None and ticket.order.leg is Leg.ENTRY and ticket.state in WORKING
+
+    async def _list_watched(self, due: Sequence[Ticket]) -> dict[str, OrderStatusReport | None]:
+        # All watched orders by one request, if one of them is due; None, and last, those that are not listed as open.
+        #
+        # Empty where the broker cannot list them or fails to: they are looked up one by one.
+        broker = OPEN_ORDERS.of(self._broker)
+        watched = [ticket for ticket, lookup in self._looked_up() if not lookup.asked and self._is_watched(ticket)]
+        if broker is None or not any(ticket in due for ticket in watched):
+            return {}
+        try:
+            listed = {report.client_order_id: report for report in await broker.open_orders()}
+        except BrokerError as fault:
+            _log.warning("open_orders.not_listed", reason=fault.message)
+            return {}
+        still = [ticket.order.client_order_id for ticket in watched if self._is_watched(ticket)]
+        return {cid: listed.get(cid) for cid in sorted(still, key=lambda cid: cid not in listed)}
 
     def _unanswered(self) -> list[str]:
         # The stops and exits of positions that were sent and not answered in time: their outcome is unknown.
         if self._broker.capabilities.simulated:
             return []
         manager = self._decision_engine.position_manager
-        silent = [cid for cid, one in self._execution.orders.items() if one.state is OrderState.SENDING]
         return [
             cid
-            for cid in silent
-            if self._execution.age(cid) >= UNANSWERED_S
-            and not self._execution.orders[cid].confirmed
-            and manager.is_current(self._execution.orders[cid].order)
+            for cid, ticket in self._tickets.items()
+            if ticket.state is OrderState.SENDING
+            and self._execution.age(ticket) >= UNANSWERED_S
+            and not ticket.record.confirmed
+            and manager.is_current(ticket.order)
         ]
 
-    def _urgent(self) -> list[str]:
+    def _urgent(self) -> list[Ticket]:
         # The orders whose outcome must be settled within seconds.
-        return [cid for cid, record in self._execution.orders.items() if self._is_urgent(record)]
+        return [ticket for ticket in self._tickets.values() if self._is_urgent(ticket)]
 
-    def _is_urgent(self, record: OrderRecord) -> bool:
+    def _is_urgent(self, ticket: Ticket) -> bool:
         # Whether the outcome of an order decides whether a position is protected, or closed.
         manager = self._decision_engine.position_manager
-        return record.state is OrderState.UNKNOWN and manager.is_current(record.order)
+        return ticket.state is OrderState.UNKNOWN and manager.is_current(ticket.order)
 
-    async def _settle(self, cid: str) -> None:
+    async def _settle(self, ticket: Ticket) -> None:
         # Settle a stop or exit without a known outcome: look it up, and send it again under its id where the broker
         # refuses one that it has seen.
-        settled = self._lookups[cid]
-        settled.settling = True
+        lookup = ticket.doubt(self._clock.monotonic())
+        lookup.settling = True
         try:
-            await self._look_up_and_send_again(cid)
+            await self._look_up_and_send_again(ticket)
         finally:
-            settled.settling = False
+            lookup.settling = False
 
-    async def _look_up_and_send_again(self, cid: str) -> None:
+    async def _look_up_and_send_again(self, ticket: Ticket) -> None:
+        cid = ticket.order.client_order_id
         try:
             async with asyncio.timeout(UNANSWERED_S):
-                await self._look_up(cid)
+                await self._look_up(ticket)
         except TimeoutError:
             _log.warning("order.not_looked_up", id=cid, reason=f"no answer within {UNANSWERED_S:.0f} s")
-        record, lookup = self._execution.orders[cid], self._lookups.get(cid)
-        if not self._may_send_again(record):
+        if not self._may_send_again(ticket):
             return
         if self._execution.rejections.must_read:
-            if lookup is not None:
-                lookup.next_lookup_at = self._clock.monotonic()  # once the reading has been asked for
+            if ticket.lookup is not None:
+                ticket.lookup.next_lookup_at = self._clock.monotonic()  # once the reading has been asked for
             return
         try:
             async with asyncio.timeout(UNANSWERED_S):
-                await self._execution.send_again(record.order)
+                await self._execution.send_again(ticket.order)
         except TimeoutError:
             _log.warning("order.not_sent_again", id=cid, reason=f"no answer within {UNANSWERED_S:.0f} s")
 
-    def _may_send_again(self, record: OrderRecord) -> bool:
+    def _may_send_again(self, ticket: Ticket) -> bool:
         # Whether an order may be sent again under its id: nothing says that it was booked, and it fits its position.
+        record = ticket.record
         unseen = record.state is OrderState.UNKNOWN and not record.confirmed and record.refused_at is None
         manager = self._decision_engine.position_manager
         return self._broker.capabilities.unique_client_order_id and unseen and manager.may_send_again(record.order)
 
-    async def _look_up(self, cid: str, listed: OrderStatusReport | None = None) -> None:
+    async def _look_up(self, ticket: Ticket, listed: OrderStatusReport | None = None) -> None:
         # Act on what the broker says of an order, with the report of a list or by a request of its own.
-        record, requested = self._execution.orders[cid], self._clock.monotonic()
-        watched = is_watched(self._execution, record)
-        lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested))
-        lookup.postpone(requested, watched=watched, urgent=self._is_urgent(record))
-        broker, ended = ORDER_LOOKUP.of(self._broker), listed is None and record.terminal
+        cid, requested, watched = ticket.order.client_order_id, self._clock.monotonic(), self._is_watched(ticket)
+        lookup = ticket.doubt(requested)
+        lookup.postpone(requested, watched=watched, urgent=self._is_urgent(ticket))
+        broker, ended = ORDER_LOOKUP.of(self._broker), listed is None and ticket.terminal
         if broker is None and listed is None:
             self._next_reading = 0.0
             return
@@ -363,44 +396,43 @@ class Reconciler:
         except BrokerError as fault:
             _log.warning("order.not_looked_up", id=cid, reason=fault.message)
             return
-        record = self._execution.orders[cid]
-        if watched and lookup.defer(record, report, self._clock.monotonic()):
+        if watched and lookup.defer(ticket.record, report, self._clock.monotonic()):
             return
-        if report is not None or record.terminal:
-            self._execution.lookups.pop(cid, None)
+        if report is not None or ticket.terminal:
+            ticket.must_look_up = False
         if report is not None:
             lookup.not_found_by.clear()
-            self._apply_report(record, report)
-            if self._lacks_execution(cid, requested) or self._is_older_than_list(lookup, requested):
-                self._execution.lookups[cid] = None
-            if self._orphans.apply_lookup(cid, open_beyond_books(self._execution.orders[cid], report, ended=ended)):
+            self._apply_report(ticket, report)
+            if self._lacks_execution(ticket, requested) or self._is_older_than_list(lookup, requested):
+                ticket.must_look_up = True
+            if self._orphans.apply_lookup(cid, open_beyond_books(ticket.record, report, ended=ended)):
                 self.read_soon()
             return
-        self._on_not_found(cid, lookup, "query", requested)
+        self._on_not_found(ticket, lookup, "query", requested)
 
-    def _on_not_found(self, cid: str, lookup: OrderLookup, source: str, requested: float) -> None:
+    def _on_not_found(self, ticket: Ticket, lookup: OrderLookup, source: str, requested: float) -> None:
         # A source does not know the order. If two do not, it is unknown, and when that has lasted it is lost.
         lookup.not_found_by.setdefault(source, requested)
-        record, rules = self._execution.orders[cid], self._broker.capabilities
+        cid, record, rules = ticket.order.client_order_id, ticket.record, self._broker.capabilities
         if record.refused_at is not None:
             if requested >= record.refused_at + rules.list_lag_s:  # else an order of it may not be listed yet
                 self._execution.mark_lost(cid, reading_after=requested)
         elif len(lookup.not_found_by) < (2 if rules.query_by_cid else 1):
             return
         elif record.state is OrderState.UNKNOWN:
-            if self._is_given_up(record, lookup, source, requested):
+            if self._is_given_up(ticket, lookup, source, requested):
                 self._execution.mark_lost(cid)
         elif record.state is not OrderState.LOST:
             self._execution.mark_not_found(cid)
 
-    def _is_given_up(self, record: OrderRecord, lookup: OrderLookup, source: str, requested: float) -> bool:
+    def _is_given_up(self, ticket: Ticket, lookup: OrderLookup, source: str, requested: float) -> bool:
         # Whether an order that no source knows is lost. An entry, and what no position waits for, is awaited for long.
         rules, missed_s = self._broker.capabilities, lookup.missed_for(requested)
-        if not self._is_urgent(record):
-            return self._execution.age(record.order.client_order_id) > max(rules.lookup_window_s, LEAST_WINDOW_S)
-        if record.confirmed:
+        if not self._is_urgent(ticket):
+            return self._execution.age(ticket) > max(rules.lookup_window_s, LEAST_WINDOW_S)
+        if ticket.record.confirmed:
             return missed_s >= CONTRADICTED_S
-        return source == "list" and not self._may_send_again(record) and missed_s >= rules.list_lag_s
+        return source == "list" and not self._may_send_again(ticket) and missed_s >= rules.list_lag_s
 
     async def _confirmed_snapshot(self) -> AccountSnapshot | None:
         # A snapshot that a second one confirms; None if they keep differing, as in a busy minute. One with a barrier
@@ -438,61 +470,59 @@ class Reconciler:
         # for a valid balance; nor does the stop of what was filled.
         listed = {report.client_order_id: report for report in snapshot.orders}
         manager = self._decision_engine.position_manager
-        for cid, record in [*self._execution.orders.items()]:
+        for cid, ticket in [*self._tickets.items()]:
             report, is_unreadable = listed.get(cid), bool({cid, ""} & snapshot.unreadable.keys())
             # Where no stream names its executions.
-            has_filled = report is not None and report.filled > record.filled and self._execution.stream is None
-            is_awaited = manager.is_current(record.order) or has_filled
-            if record.terminal or not is_awaited or (report is None and is_unreadable):
+            has_filled = report is not None and report.filled > ticket.record.filled and self._execution.stream is None
+            is_awaited = manager.is_current(ticket.order) or has_filled
+            if ticket.terminal or not is_awaited or (report is None and is_unreadable):
                 continue
-            if report is not None and (has_filled or self._is_urgent(record) or _has_ended(record, report)):
-                self._lookups.pop(cid, None)
-                self._apply_report(record, report)
+            if report is not None and (has_filled or self._is_urgent(ticket) or _has_ended(ticket.record, report)):
+                ticket.lookup = None
+                self._apply_report(ticket, report)
             elif report is not None:
-                self._note_quantity(record, report)
-            elif self._is_urgent(record):
-                lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested))
-                self._on_not_found(cid, lookup, "list", requested)
-            elif record.state in WORKING:  # it may have ended
-                self._execution.lookups[cid] = None
-                self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested)).unlisted_at = requested
+                self._note_quantity(ticket, report)
+            elif self._is_urgent(ticket):
+                self._on_not_found(ticket, ticket.doubt(requested), "list", requested)
+            elif ticket.state in WORKING:  # it may have ended
+                ticket.must_look_up = True
+                ticket.doubt(requested).unlisted_at = requested
 
-    def _apply_report(self, record: OrderRecord, report: OrderStatusReport) -> None:
+    def _apply_report(self, ticket: Ticket, report: OrderStatusReport) -> None:
         # Act on what the broker says of an order.
-        self._execution.apply_events(tuple(events_from_report(record, report)), read=True)
-        self._note_quantity(record, report)
+        self._execution.apply_events(tuple(events_from_report(ticket.record, report)), read=True)
+        self._note_quantity(ticket, report)
 
-    def _lacks_execution(self, cid: str, requested: float) -> bool:
+    def _lacks_execution(self, ticket: Ticket, requested: float) -> bool:
         # Whether the books lack an execution that what was asked for need not have yet.
-        since = requested - self._broker.capabilities.list_lag_s
-        return self._execution.frozen_instruments.lacks_execution(self._execution.orders[cid], since)
+        return lacks_execution(ticket, requested - self._broker.capabilities.list_lag_s)
 
     def _is_older_than_list(self, lookup: OrderLookup, requested: float) -> bool:
         # Whether a look-up may be behind the list that lacked its order.
         return requested < lookup.unlisted_at + self._broker.capabilities.list_lag_s
 
-    def _note_quantity(self, record: OrderRecord, report: OrderStatusReport) -> None:
+    def _note_quantity(self, ticket: Ticket, report: OrderStatusReport) -> None:
         # An order that works for less than was ordered protects less, as a bracket's stop while its entry still fills.
-        manager, missing = self._decision_engine.position_manager, record.order.quantity - report.quantity
-        if report.kind == OrderStatus.WORKING and manager.is_current(record.order):
-            manager.mismatched_orders.on_taken(record.order.client_order_id, max(missing, Decimal(0)))
+        manager, missing = self._decision_engine.position_manager, ticket.order.quantity - report.quantity
+        if report.kind == OrderStatus.WORKING and manager.is_current(ticket.order):
+            manager.mismatched_orders.on_taken(ticket.order.client_order_id, max(missing, Decimal(0)))
 
     def _orders_to_list(self) -> frozenset[str]:
         # The orders that a reading from now must list if they are open.
-        return frozenset(cid for cid in self._execution.orders if self._execution.age(cid) > IN_FLIGHT_S)
+        return frozenset(cid for cid, ticket in self._tickets.items() if self._execution.age(ticket) > IN_FLIGHT_S)
 
     def _ended_orders(self) -> frozenset[str]:
         # The orders that a reading from now must not show as open.
-        return frozenset(cid for cid, record in self._execution.orders.items() if record.terminal)
+        return frozenset(cid for cid, ticket in self._tickets.items() if ticket.terminal)
 
     def _books(self, listed: frozenset[str], ended: frozenset[str]) -> LocalBooks:
-        execution = self._execution
         held = {symbol: quantity_of(units) for symbol, units in self._decision_engine.portfolio.holdings.items()}
-        return LocalBooks(orders=execution.orders, held=held, external=self.external, listed=listed, ended=ended)
+        orders = self._decision_engine.book.records()
+        return LocalBooks(orders=orders, held=held, external=self.external, listed=listed, ended=ended)
 
     def _differs_in_own(self, findings: ReconciliationReport) -> bool:
         # Whether a reading may be older or newer than the books: it differs in a symbol that we traded.
-        ours = {record.order.symbol for record in self._execution.orders.values()}
+        ours = {ticket.order.symbol for ticket in self._tickets.values()}
         return any(one.symbol in ours for one in findings.differences)
 
     def _apply_findings(self, findings: ReconciliationReport, listed: frozenset[str]) -> bool:
@@ -505,15 +535,14 @@ class Reconciler:
         }
         self._execution.apply_events(findings.events, read=True)
         for cid in listed.difference(findings.not_found, findings.unreadable):
-            if not self._lacks_execution(cid, self._requested_at):
-                self._execution.lookups.pop(cid, None)
-        self._execution.lookups.update(dict.fromkeys(findings.unreadable))
-        now = self._clock.monotonic()
+            ticket = self._tickets[cid]
+            ticket.must_look_up &= self._lacks_execution(ticket, self._requested_at)
+        for cid in findings.unreadable:
+            self._tickets[cid].must_look_up = True
         for cid in findings.not_found:
-            if self._execution.orders[cid].state not in IN_DOUBT:
-                self._execution.lookups[cid] = None  # it may have ended
-            lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=now))
-            self._on_not_found(cid, lookup, "list", self._requested_at)
+            ticket = self._tickets[cid]
+            ticket.must_look_up |= ticket.state not in IN_DOUBT  # it may have ended
+            self._on_not_found(ticket, ticket.doubt(self._clock.monotonic()), "list", self._requested_at)
         self._orphans.apply_findings(findings)
         in_question = moved | self._in_flight(listed)
         waiting = [one for one in findings.differences if one.symbol in in_question or self._must_query(one.symbol)]
@@ -542,7 +571,7 @@ class Reconciler:
     def _judged(self, difference: PositionDifference) -> Judgment:
         # What becomes of a difference that no order of ours may explain. In a symbol that tbot has not traded, it
         # contradicts nothing.
-        symbol, orders = difference.symbol, self._execution.orders.values()
+        symbol, orders = difference.symbol, self._tickets.values()
         if self._returned_fills(difference):
             return Judgment.EXPLAINED
         holds = symbol in self._decision_engine.portfolio.holdings
@@ -562,9 +591,8 @@ class Reconciler:
             if one.symbol not in before:
                 recorder.record(PositionDisputed(symbol=one.symbol, there=True, ours=one.ours, theirs=one.theirs))
                 _log.error("account.contradicts", symbol=one.symbol, ours=str(one.ours), theirs=str(one.theirs))
-            for cid, record in self._execution.orders.items():
-                if record.order.symbol == one.symbol and not record.terminal:
-                    self._execution.lookups[cid] = None
+            for ticket in self._tickets.values():
+                ticket.must_look_up |= ticket.order.symbol == one.symbol and not ticket.terminal
         for symbol in sorted(before - self._contradicted):
             recorder.record(PositionDisputed(symbol=symbol, there=False))
         at_start = [one for one in contradicted if one.symbol in opened - before]
@@ -584,11 +612,11 @@ class Reconciler:
         # The symbols in which an order of ours may explain a difference: it is unknown, is being looked up, or was sent
         # too late for the reading.
         found = set()
-        for cid, record in self._execution.orders.items():
-            young = not (record.terminal or cid in listed)
-            doubted = record.state in {OrderState.SENDING, OrderState.UNKNOWN} or cid in self._execution.lookups
-            if record.state is not OrderState.LOST and (young or doubted):
-                found.add(record.order.symbol)
+        for cid, ticket in self._tickets.items():
+            young = not (ticket.terminal or cid in listed)
+            doubted = ticket.state in {OrderState.SENDING, OrderState.UNKNOWN} or ticket.must_look_up
+            if ticket.state is not OrderState.LOST and (young or doubted):
+                found.add(ticket.order.symbol)
         return found
 
     def _must_query(self, symbol: str) -> bool:
@@ -598,12 +626,12 @@ class Reconciler:
         if rules.lists_closed or rules.lists_fills or not rules.query_by_cid:
             return False
         ended = [
-            cid
-            for cid, record in self._execution.orders.items()
-            if record.order.symbol == symbol and record.state in ENDED and cid not in self._queried
+            ticket
+            for ticket in self._tickets.values()
+            if ticket.order.symbol == symbol and ticket.state in ENDED and not ticket.was_queried
         ]
-        self._queried.update(ended)
-        self._execution.lookups.update(dict.fromkeys(ended))
+        for ticket in ended:
+            ticket.was_queried = ticket.must_look_up = True
         return bool(ended)
 
     def _book_difference(self, difference: PositionDifference, *, unexplained: bool) -> None:

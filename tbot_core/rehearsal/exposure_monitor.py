@@ -142,7 +142,8 @@ def _together(close: Counter[Leg]) -> int:
 def _unreserved(supervisor: BrokerSupervisor, symbol: str) -> Iterator[tuple[str, str]]:
     # Entries that may still fill, and that no limit counts.
     exposure = supervisor.broker_session.decision_engine.exposure
-    for cid, record in supervisor.broker_session.execution.orders.items():
+    for cid, ticket in supervisor.broker_session.decision_engine.book.tickets.items():
+        record = ticket.record
         is_entry = record.order.leg is Leg.ENTRY and record.order.symbol == symbol
         if is_entry and record.state in _OPEN and record.open_quantity and cid not in exposure.working:
             yield symbol, f"the entry {cid} is {record.state.value}, and is not reserved"
@@ -174,12 +175,12 @@ def _persists(since: dict[str, float], symbol: str, now: float, *, present: bool
 
 def _is_unclear(supervisor: BrokerSupervisor, symbol: str) -> bool:
     # Whether the bot knows that something is wrong, or is still looking it up.
-    decision_engine, execution = supervisor.broker_session.decision_engine, supervisor.broker_session.execution
+    decision_engine = supervisor.broker_session.decision_engine
     if (
         not _BY_OPERATOR.issuperset(cause.name for cause in supervisor.trading_state.causes)
         or symbol in supervisor.reconciler.external
         or symbol in decision_engine.portfolio.unassigned_units
     ):
         return True
-    orders = [record for record in execution.orders.values() if record.order.symbol == symbol]
-    return any(one.state in _UNCLEAR or one.order.client_order_id in execution.lookups for one in orders)
+    tickets = [ticket for ticket in decision_engine.book.tickets.values() if ticket.order.symbol == symbol]
+    return any(ticket.state in _UNCLEAR or ticket.must_look_up for ticket in tickets)

@@ -158,7 +158,7 @@ def _final_state(supervisor: BrokerSupervisor) -> FinalVenueState:
     return FinalVenueState(
         held=session.decision_engine.portfolio.holdings,
         external=dict(supervisor.reconciler.external),
-        orders=dict(session.execution.orders),
+        orders=session.decision_engine.book.records(),
     )
 
 

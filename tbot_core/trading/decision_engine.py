@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account, Side, SignalId
+    from tbot_core.trading.account_book import AccountBook
+    from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.proposals import Proposal, TradingRules
     from tbot_core.trading.risk.limits import Limits
 
@@ -62,7 +64,7 @@ class DecisionEngine:
         rules: TradingRules,
         session: Session,
         opening_atoms: int,
-        name: order_factory.OrderIdFactory,
+        name: OrderIdFactory,
         checks: Sequence[tuple[str, RiskCheck]] = (),
     ) -> None:
         self.exposure = ExposureBook(portfolio=Portfolio(opening_atoms=opening_atoms, session=session.date))
@@ -114,6 +116,11 @@ class DecisionEngine:
     def portfolio(self) -> Portfolio:
         """The session's portfolio."""
         return self.exposure.portfolio
+
+    @property
+    def book(self) -> AccountBook:
+        """The orders and positions of the session."""
+        return self.position_manager.book
 
     @property
     def limits(self) -> Limits:

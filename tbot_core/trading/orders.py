@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -322,6 +322,10 @@ def execution_update(before: OrderRecord, after: OrderRecord, fill: Fill) -> Exe
     if now == was or (was is None and not now.quantity):
         return None
     return ExecutionUpdate(now, is_correction=was is not None)
+
+
+OrderIdFactory: TypeAlias = Callable[[SignalId, Leg, int], str]
+"""Creates the client order id of a signal's leg, a new one for each attempt."""
 
 
 @attrs.frozen(kw_only=True)

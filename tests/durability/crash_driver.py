@@ -250,7 +250,11 @@ def live(path: Path, home: Path, at: float, watched: Collection[str], scene: tup
     assert session is not None
     for keeper in session.supervisors:
         post = keeper.broker_session
-        left = post.decision_engine.portfolio.holdings, dict(keeper.reconciler.external), dict(post.execution.orders)
+        left = (
+            post.decision_engine.portfolio.holdings,
+            dict(keeper.reconciler.external),
+            post.decision_engine.book.records(),
+        )
         ways.herald.announce("ended", post.journal_tag, *left)
     life.close()
 

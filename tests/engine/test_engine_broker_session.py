@@ -46,7 +46,7 @@ def test_a_position_waits_for_a_stop_only_where_one_may_rest(filled: str, settle
     )
     desk.position_manager.on_event(BrokerEvent(kind="cancelled", event_id="2", client_order_id=cid), None)
     assert bool(desk.position_manager.orders_due_now()) is not settled
-    nothing_works = cast("ExecutionEngine", SimpleNamespace(orders={}, open_beyond_books={}))
+    nothing_works = cast("ExecutionEngine", SimpleNamespace(tickets={}))
     assert BrokerSession(name="", decision_engine=desk, execution=nothing_works).is_settled is settled
 
 
@@ -58,7 +58,7 @@ def test_a_position_whose_stop_somebody_else_cancelled_waits_for_another() -> No
     execution = fill(entry, "100", str(entry.quantity))
     told = BrokerEvent(kind="fill", event_id="1", client_order_id=entry.client_order_id, fill=execution)
     desk.position_manager.on_event(told, ExecutionUpdate(execution, is_correction=False))
-    nothing_works = cast("ExecutionEngine", SimpleNamespace(orders={}, open_beyond_books={}))
+    nothing_works = cast("ExecutionEngine", SimpleNamespace(tickets={}))
     post = BrokerSession(name="", decision_engine=desk, execution=nothing_works)
     assert not post.is_settled
     for one in entry.protection:

@@ -51,7 +51,7 @@ def _unreachable(session: LiveTradingSession, _folder: Path) -> None:
 def _seen_by_a_barrier(session: LiveTradingSession, folder: Path) -> None:
     control.prepare_folder(folder)
     (folder / "kill").touch()
-    (record,) = session.run.execution.orders.values()
+    (record,) = session.run.execution.tickets.values()
     assert session.denial_reason(record.order)
 
 

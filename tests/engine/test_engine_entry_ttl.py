@@ -110,7 +110,7 @@ def test_an_entry_past_its_time_is_cancelled_in_each_state(tmp_path: Path, state
         post = BrokerSession(name="waiting", decision_engine=desk, execution=execution)
         supervisor = BrokerSupervisor(post, TradingState(), clock, session().open, TTL_S)
         asyncio.run(supervisor.reconcile())
-        assert execution.orders[ENTRY].state is state
+        assert execution.tickets[ENTRY].state is state
         while clock.monotonic() < sent + TTL_S + 2 * ROUND_S:
             asyncio.run(clock.sleep(ROUND_S))
             asyncio.run(supervisor.process_broker_events())

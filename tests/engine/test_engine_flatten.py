@@ -199,7 +199,7 @@ def test_no_cancel_is_written_before_its_order(run: Run, journal: Journal, clock
         await withdrawing
 
     asyncio.run(trade())
-    entry = next(iter(run.broker_sessions[1].execution.orders))
+    entry = next(iter(run.broker_sessions[1].execution.tickets))
     wanted = {records.INTENDED, records.CANCEL_REQUESTED}
     told = [one.kind for one in journal.events() if one.cid == entry and one.kind in wanted]
     assert told == [records.INTENDED, records.CANCEL_REQUESTED]

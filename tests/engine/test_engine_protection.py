@@ -100,7 +100,7 @@ class Bench:
 
     def report(self, kind: str, cid: str) -> None:
         """Report something of an order."""
-        done = fill(self.execution.orders[cid].order, "100", execution=cid) if kind == "fill" else None
+        done = fill(self.execution.tickets[cid].order, "100", execution=cid) if kind == "fill" else None
         event = BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid, fill=done)
         self.execution.apply_events([event])
 
@@ -185,7 +185,7 @@ def test_a_position_is_protected_by_an_order_or_by_fresh_prices(
             bench.desk.position_manager.held["AAA"].position.units *= 2
         case "more of its entry was filled than is booked":
             bench.report("acknowledged", "stop 1")
-            other = fill(bench.execution.orders["entry 1"].order, "101", execution="entry 1")
+            other = fill(bench.execution.tickets["entry 1"].order, "101", execution="entry 1")
             again = BrokerEvent(kind="fill", event_id="again", client_order_id="entry 1", fill=other)
             bench.execution.apply_events([again])
         case "somebody else cancelled its stop":

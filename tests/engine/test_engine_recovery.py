@@ -107,7 +107,7 @@ class Process:
         """Enter AAA; the entry is filled by so many of its 7 shares."""
         one = proposal(exits=shape or ExitRules(leave=60), target=150.0)
         asyncio.run(self.execution.execute(MinuteCommands(decisions=self.desk.decide([one]))))
-        entry = self.execution.orders["AAA entry"].order
+        entry = self.execution.tickets["AAA entry"].order
         self.hear(said("acknowledged", "AAA entry"), filled(entry, quantity))
         return entry
 
@@ -119,7 +119,7 @@ class Process:
     @property
     def states(self) -> dict[str, OrderState]:
         """Each order's state."""
-        return {cid: record.state for cid, record in self.execution.orders.items()}
+        return {cid: record.state for cid, record in self.execution.tickets.items()}
 
 
 @pytest.fixture
@@ -142,8 +142,7 @@ def filled(of: Order, quantity: str, price: str = "100", execution: str = "1") -
 
 def same(before: Process, after: Process) -> None:
     """Both know the same orders and money, and do the same next."""
-    for cid, record in before.execution.orders.items():
-        assert after.execution.orders[cid] == record
+    assert after.desk.book.records() == before.desk.book.records()
     assert after.desk.portfolio == before.desk.portfolio
     assert after.desk.exposure.working == before.desk.exposure.working
     assert after.desk.exposure.sent == before.desk.exposure.sent
@@ -160,7 +159,8 @@ def test_a_position_is_recalled_with_its_plan_and_protection(process: Process) -
     after = process.again()
     same(process, after)
     assert after.desk.portfolio.positions["AAA"].units == 3_000_000
-    assert after.execution.sent_at.keys() == {"AAA entry", "AAA stop", "AAA target"}
+    sent = {cid for cid, ticket in after.execution.tickets.items() if ticket.sent_at is not None}
+    assert sent == {"AAA entry", "AAA stop", "AAA target"}
 
 
 def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:
@@ -171,7 +171,7 @@ def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:
             one.enter()
             one.do(*one.desk.position_manager.orders_after_minute(SessionDraft("AAA", "BBB").bars(), 59))
             one.hear(said("cancelled", "AAA target"), said("cancelled", "AAA stop"))
-            leaving = one.execution.orders["AAA exit"].order
+            leaving = one.execution.tickets["AAA exit"].order
             assert one.again().desk.position_manager.orders_due_now() == []
             one.hear(attrs.evolve(filled(leaving, "7", "101", "2"), words=words))
             after = one.again()
@@ -189,7 +189,7 @@ def test_a_stop_that_was_moved_is_recalled_where_it_was_asked_to_be(process: Pro
     )  # the crash may have come before it left
     process.hear(said("replaced", "AAA stop"))
     assert process.again().desk.position_manager.orders_after_minute(bars, 30) == []
-    stop = process.execution.orders["AAA stop"].order
+    stop = process.execution.tickets["AAA stop"].order
     process.hear(filled(stop, "7", "107.80", "2"))
     assert [trade.exit_reason for trade in process.again().desk.portfolio.closed] == [ExitReason.TRAILING_STOP]
 
@@ -398,7 +398,7 @@ def test_a_denial_is_recalled_as_decided(process: Process) -> None:
     asyncio.run(process.execution.execute(MinuteCommands(decisions=denied)))
     after = process.again()
     assert after.recall.decided == {denied[0].proposal.signal.text}
-    assert after.execution.orders == {}
+    assert after.execution.tickets == {}
 
 
 def test_words_that_move_no_order_change_nothing(process: Process) -> None:

@@ -103,7 +103,7 @@ def test_the_projection_equals_the_desk_after_each_minute(home: Path) -> None:
         for symbol, position in desk.positions.items():
             assert portfolio.positions[symbol].units == position.units
         assert [one.signal for one in portfolio.closed] == [one.signal for one in desk.closed]
-        assert stood(book.orders) == stood(session.execution.orders)
+        assert stood(book.orders) == stood(session.decision_engine.book.records())
 
     demo(home, RunWatcher(on_events=wrote, on_minute=minute))
     assert book.trades

@@ -294,7 +294,7 @@ def test_f39_nothing_is_sent_while_the_exchange_is_closed(scene: Scene) -> None:
     """Before the bell and after the close every order is refused before its first byte, exits too."""
     life = scene.live()
     assert life.session is not None
-    orders = [record.order for record in life.session.run.execution.orders.values()]
+    orders = [record.order for record in life.session.run.execution.tickets.values()]
     assert orders
     assert {life.session.denial_reason(order) for order in orders} == {"the exchange is closed"}
     sent = [one.applied for one in scene.events(records.SENDING)]

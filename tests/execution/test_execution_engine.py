@@ -155,11 +155,24 @@ class Bench:
         return [f"{one.kind} {one.cid or ''}".strip() for one in self.journal.events(2)]
 
     @property
+    def looked_up(self) -> list[str]:
+        """The orders that must be looked up."""
+        return [cid for cid, ticket in self.execution.tickets.items() if ticket.must_look_up]
+
+    @property
     def states(self) -> dict[str, OrderState]:
         """Each order's state, as the execution and the journal know it alike."""
-        mine = {cid: one.state for cid, one in self.execution.orders.items()}
+        mine = {cid: one.state for cid, one in self.execution.tickets.items()}
         assert mine == {cid: one.state for cid, one in fold_events(self.journal.events()).orders.items()}
         return mine
+
+    def know(self, *client_order_ids: str) -> None:
+        """Add orders that were sent earlier: entries of these names."""
+        [decision] = self.desk.decide([proposal("AAA")])
+        assert decision.order is not None
+        ticket = self.execution.tickets.pop("AAA entry")
+        for cid in client_order_ids:
+            self.desk.book.add_ticket(attrs.evolve(ticket.order, client_order_id=cid), ticket.plan, 0)
 
     def decide(self, *proposals: Proposal) -> None:
         """Decide signals and carry the decisions out."""
@@ -305,7 +318,7 @@ def test_the_rejection_of_an_accepted_order_is_looked_up_before_its_reservation_
     bench.hear(said("acknowledged", "AAA entry"), said("rejected", "AAA entry"))
     assert bench.states["AAA entry"] is OrderState.NEW
     assert list(bench.desk.exposure.working) == ["AAA entry"]
-    assert list(bench.execution.lookups) == ["AAA entry"]
+    assert bench.looked_up == ["AAA entry"]
     bench.hear(said("cancelled", "AAA entry"))
     assert not bench.desk.exposure.working
 
@@ -325,7 +338,7 @@ def test_f2_f3_f5_f9_f10_f15_f16_no_answer_is_no_rejection(bench: Bench, fault: 
 def test_a_fill_is_on_disk_before_the_desk_hears_of_it(bench: Bench) -> None:
     """First the journal, then the books."""
     bench.decide(proposal("AAA"))
-    entry = bench.execution.orders["AAA entry"].order
+    entry = bench.execution.tickets["AAA entry"].order
     heard: list[int] = []
     booked = bench.desk.position_manager.on_order_event
 
@@ -344,7 +357,7 @@ def test_a_fill_is_on_disk_before_the_desk_hears_of_it(bench: Bench) -> None:
 def test_fills_before_acknowledgements_and_twice_told_are_booked_once(bench: Bench) -> None:
     """One event twice in a poll, again in the next, and one execution under another event: one fill."""
     bench.decide(proposal("AAA"))
-    entry = bench.execution.orders["AAA entry"].order
+    entry = bench.execution.tickets["AAA entry"].order
     part = filled(entry, quantity="3")
     bench.hear(part, part)
     bench.hear(part, attrs.evolve(part, event_id="the same in other words"), said("acknowledged", "AAA entry"))
@@ -377,14 +390,14 @@ def test_no_word_stops_a_session(bench: Bench, kind: str) -> None:
     bench.hear(
         said(kind, "AAA entry", "first"), said("expired", "AAA entry", "second"), said(kind, "AAA entry", "third")
     )
-    assert bench.execution.orders["AAA entry"].terminal
+    assert bench.execution.tickets["AAA entry"].terminal
     assert bench.states
 
 
 def held(bench: Bench) -> Bars:
     """Let the bench hold AAA with a resting stop; flat bars."""
     bench.decide(proposal("AAA", exits=ExitRules(leave=60, trailing=True)))
-    entry = bench.execution.orders["AAA entry"].order
+    entry = bench.execution.tickets["AAA entry"].order
     bench.hear(said("acknowledged", "AAA entry"), filled(entry), said("acknowledged", "AAA stop"))
     return SessionDraft("AAA", "BBB").bar(30, 110.0).bars()
 
@@ -404,7 +417,7 @@ def test_an_exit_leaves_once_its_protection_is_proven_gone(bench: Bench) -> None
     intended = bench.journal.last_event("intended")
     assert intended is not None
     assert (intended.payload["reason"], intended.payload["leg"], intended.payload["quantity"]) == ("TIME", "exit", "7")
-    bench.hear(filled(bench.execution.orders["AAA exit"].order, "101", execution="2"))
+    bench.hear(filled(bench.execution.tickets["AAA exit"].order, "101", execution="2"))
     book = fold_events(bench.journal.events())
     assert [trade.exit_reason for trade in book.trades] == [ExitReason.TIME]
     assert dollars_of(bench.desk.portfolio.pnl_atoms) == book.trades[0].pnl == 7
@@ -433,7 +446,7 @@ def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
     requested = bench.journal.last_event("replace_requested")
     assert requested is not None
     assert requested.payload == {"stop_price": "107.8000", "reason": "TRAILING_STOP"}
-    stop = bench.execution.orders["AAA stop"].order
+    stop = bench.execution.tickets["AAA stop"].order
     bench.hear(said("replaced", "AAA stop"), filled(stop, "107.80", execution="2"))
     trade = bench.desk.portfolio.closed[0].to_trade()
     assert [trade] == fold_events(bench.journal.events()).trades
@@ -448,7 +461,7 @@ def test_a_move_without_an_answer_is_looked_into_and_asked_for_again(bench: Benc
     bench.broker.asked.clear()
     bench.broker.faults["replace AAA stop 107.8000"] = fault
     bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 30)))
-    assert list(bench.execution.lookups) == ["AAA stop"]
+    assert bench.looked_up == ["AAA stop"]
     bench.broker.faults.clear()
     bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 31)))
     assert bench.broker.asked == ["replace AAA stop 107.8000"] * 2
@@ -478,7 +491,7 @@ def test_a_cancel_without_proof_keeps_the_exit_back_and_is_asked_again(bench: Be
     word = "cancel_refused" if isinstance(fault, Rejected) else "silence"
     assert bench.kinds.count(f"{word} AAA stop") == 2
     assert bench.states["AAA stop"] is OrderState.NEW
-    bench.hear(filled(bench.execution.orders["AAA stop"].order, "98", execution="2"))
+    bench.hear(filled(bench.execution.tickets["AAA stop"].order, "98", execution="2"))
     assert [trade.exit_reason for trade in fold_events(bench.journal.events()).trades] == [ExitReason.STOP]
     assert bench.desk.position_manager.orders_after_minute(bars, 61) == []
 
@@ -501,6 +514,7 @@ def test_f62_the_same_request_is_under_way_once_however_slow_its_answer_is(bench
     """Two rounds that ask for one cancel at a time send one; once it is answered it may be asked for again."""
     broker = bench.broker = SlowBroker()
     bench.execution.venue = attrs.evolve(bench.execution.venue, broker=broker)
+    bench.know("S1")
     once = MinuteCommands(actions=[CancelOrder(client_order_id="S1")])
 
     async def twice() -> None:
@@ -517,6 +531,7 @@ def test_cancels_do_not_wait_for_each_others_answers(bench: Bench) -> None:
     broker = bench.broker = SlowBroker()
     bench.execution.venue = attrs.evolve(bench.execution.venue, broker=broker)
     symbols = [f"S{number:02d}" for number in range(25)]
+    bench.know(*symbols)
     broker.faults["cancel S03"] = Rejected("too late")
     bench.do(MinuteCommands(actions=[CancelOrder(client_order_id=symbol) for symbol in symbols]))
     assert broker.asked == [f"cancel {symbol}" for symbol in symbols]
@@ -535,6 +550,7 @@ def test_a_cancel_that_cannot_be_written_down_ends_the_session_once_all_have_lef
 
     with closing(open_journal(tmp_path / "run.sqlite")) as opened:
         bench = Bench(Full(opened.path, opened._connection))
+        bench.know(*"ABC")
         bench.broker.faults["cancel A"] = OutcomeUnknown("silence")
         with pytest.raises(JournalError, match="full"):
             bench.do(MinuteCommands(actions=[CancelOrder(client_order_id=one) for one in "ABC"]))
@@ -619,8 +635,8 @@ def test_words_of_ours_are_events_too(bench: Bench) -> None:
 def test_more_than_was_ordered_is_booked_and_alarms(bench: Bench) -> None:
     """The truth of a fill beyond the quantity stands in both books."""
     bench.decide(proposal("AAA"))
-    bench.hear(filled(bench.execution.orders["AAA entry"].order, quantity="9"))
-    assert bench.execution.orders["AAA entry"].overfilled == 2
+    bench.hear(filled(bench.execution.tickets["AAA entry"].order, quantity="9"))
+    assert bench.execution.tickets["AAA entry"].record.overfilled == 2
     assert bench.desk.portfolio.positions["AAA"].units == 9_000_000
 
 
@@ -776,7 +792,7 @@ def test_a_permit_is_for_one_sending() -> None:
 def test_executions_are_told_apart_by_order_where_a_broker_uses_their_ids_again(bench: Bench) -> None:
     """Two orders with an execution 1 each have two fills; where ids are unique, the first that bears one counts."""
     bench.decide(proposal("AAA"), proposal("BBB", row=1))
-    entries = [bench.execution.orders[f"{symbol} entry"].order for symbol in ("AAA", "BBB")]
+    entries = [bench.execution.tickets[f"{symbol} entry"].order for symbol in ("AAA", "BBB")]
     bench.hear(*(filled(entry) for entry in entries))
     assert bench.desk.portfolio.positions.keys() == {"AAA", "BBB"}
     bench.broker.capabilities = BrokerCapabilities(exec_ids_unique=True)
@@ -788,7 +804,7 @@ def test_executions_are_told_apart_by_order_where_a_broker_uses_their_ids_again(
 def test_an_execution_that_is_named_later_grows_nothing(bench: Bench) -> None:
     """What was supposed from a cumulative quantity is booked; the executions behind it come too late to count."""
     bench.decide(proposal("AAA"))
-    entry = bench.execution.orders["AAA entry"].order
+    entry = bench.execution.tickets["AAA entry"].order
     bench.hear(filled(entry, quantity="3", execution=f"{SUPPOSED_PREFIX}AAA entry-0-3"), filled(entry, quantity="3"))
     assert bench.desk.portfolio.positions["AAA"].units == 3_000_000
     bench.hear(filled(entry, quantity="4", execution="2"))
@@ -820,7 +836,7 @@ def _found_again(bench: Bench) -> None:
 
 
 def _filled_in_part(bench: Bench) -> None:
-    bench.hear(filled(bench.execution.orders["AAA entry"].order, quantity="1"))
+    bench.hear(filled(bench.execution.tickets["AAA entry"].order, quantity="1"))
 
 
 def _cancel_without_answer(bench: Bench) -> None:
@@ -929,4 +945,5 @@ def test_an_order_ages_by_the_steady_clock(bench: Bench) -> None:
     """From the moment it was marked; one that never was has no age."""
     bench.decide(proposal("AAA"))
     asyncio.run(bench.clock.sleep(3))
-    assert (bench.execution.age("AAA entry"), bench.execution.age("nobody's")) == (3.0, 0.0)
+    sent = bench.execution.tickets["AAA entry"]
+    assert (bench.execution.age(sent), bench.execution.age(attrs.evolve(sent, sent_second=None))) == (3.0, 0.0)

@@ -100,7 +100,7 @@ class Bench:
         """The reason of a decision, or the state of its order after it was executed."""
         decisions = self.desk.decide([proposal(side=side)])
         asyncio.run(self.execution.execute(MinuteCommands(decisions=decisions)))
-        record = self.execution.orders.get("AAA entry 1")
+        record = self.execution.tickets.get("AAA entry 1")
         return decisions[0].reason.name if record is None else record.state.name
 
 

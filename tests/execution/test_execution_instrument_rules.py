@@ -118,7 +118,7 @@ class Bench:
 
     def hear(self, kind: str, cid: str, price: str = "", words: str = "") -> None:
         """Let the broker say a word on an order."""
-        order = self.execution.orders[cid].order
+        order = self.execution.tickets[cid].order
         told = fill(order, price, execution=cid) if price else None
         self.execution.apply_events(
             [
@@ -263,7 +263,7 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
     bench.settle()
     assert (bench.last.leg, bench.last.quantity) == (Leg.EXIT, Decimal(7))
     bench.hear("rejected", bench.last.client_order_id, words=OFF)
-    assert not bench.execution.orders["AAA exit 1"].filled
+    assert not bench.execution.tickets["AAA exit 1"].record.filled
     bench.close(99.0, 42)
     assert len(bench.broker.sent) == 3  # exits wait for the rules
     bench.broker.found = Instrument(symbol="AAA", quantity_step=Decimal(5))

@@ -9,8 +9,8 @@ import pytest
 
 from tbot_core.errors import JournalError
 from tbot_core.execution.open_requests import OpenRequests
-from tbot_core.execution.order_lookup import UNANSWERED_S
 from tbot_core.rehearsal.virtual_loop import VirtualLoop, run_virtual
+from tbot_core.trading.order_lookup import UNANSWERED_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -31,7 +31,6 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.contradictions import APART_S, CONTRADICTED_S, Judgment
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.order_lookup import IN_FLIGHT_S
 from tbot_core.execution.reconciler import LEAST_WINDOW_S, Reconciler
 from tbot_core.execution.reconciliation import PositionDifference, ReconciliationStatus, events_from_report
 from tbot_core.execution.trading_state import TradingStateController, recall_states
@@ -47,6 +46,7 @@ from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.order_lookup import IN_FLIGHT_S
 from tbot_core.trading.orders import SUPPOSED_PREFIX, OrderRecord
 from tbot_core.trading.portfolio import Portfolio
 from tbot_core.trading.risk.exposure import ExposureBook
@@ -152,7 +152,7 @@ class Bench:
     def enter(self) -> Order:
         """Send the entry of AAA, which is not answered."""
         asyncio.run(self.execution.execute(MinuteCommands(decisions=self.desk.decide([proposal()]))))
-        return self.execution.orders["AAA entry"].order
+        return self.execution.tickets["AAA entry"].order
 
     def hold(self) -> Order:
         """The entry of AAA, known to be filled."""
@@ -190,7 +190,7 @@ class Bench:
     @property
     def record(self) -> OrderRecord:
         """What is known of the entry."""
-        return self.execution.orders["AAA entry"]
+        return self.execution.tickets["AAA entry"].record
 
     @property
     def state(self) -> OrderState:
@@ -317,7 +317,7 @@ def test_a_sale_that_crosses_a_reading_costs_a_cash_account_nothing(bench: Bench
     """What had settled stays as it was, in the journal too, and the next reading is right again."""
     protected(bench)
     cash = attrs.evolve(ACCOUNT, margin=False, cash=Decimal(99_300))
-    stop, funds = bench.execution.orders["AAA stop"].order, bench.desk.exposure.funds
+    stop, funds = bench.execution.tickets["AAA stop"].order, bench.desk.exposure.funds
     bench.broker.says(cash)
     bench.read()
     assert funds.settled_atoms == atoms_of(Decimal(100_000))
@@ -875,7 +875,7 @@ def leaves(bench: Bench) -> list[Order]:
     bench.desk.position_manager.exits.flattening = True
     actions = bench.desk.position_manager.orders_after_minute(SessionDraft("AAA").bars(), 60)
     asyncio.run(bench.execution.execute(MinuteCommands(actions=actions)))
-    return [one.order for one in bench.execution.orders.values() if one.order.leg is Leg.EXIT]
+    return [one.order for one in bench.execution.tickets.values() if one.order.leg is Leg.EXIT]
 
 
 def refused(bench: Bench) -> str:
@@ -896,7 +896,7 @@ def test_f30_an_id_that_is_used_again_freezes_its_instrument_until_a_reading_has
     assert refused(bench) == "INSTRUMENT_FROZEN"
     assert leaves(bench) == []
     said = attrs.evolve(report(entry, "fill", "7"), fills=(first, second))
-    stop = report(bench.execution.orders["AAA stop"].order)
+    stop = report(bench.execution.tickets["AAA stop"].order)
     bench.broker.found = {"AAA entry": said, "AAA stop": stop}
     bench.broker.shown = [reading(said, stop, AAA="7")]
     bench.later(IN_FLIGHT_S + 1)
@@ -918,7 +918,7 @@ def test_f30_what_may_be_behind_does_not_settle_an_id_that_is_used_again(bench: 
     bench.broker.found, bench.broker.shown = {"AAA entry": before}, [reading(before, AAA="3")]
     bench.later(asked_s)
     is_settled = asked_s > QUERIES.list_lag_s
-    assert ("AAA entry" in bench.execution.lookups) is not is_settled
+    assert bench.execution.tickets["AAA entry"].must_look_up is not is_settled
     assert frozen(bench) == ([True, False] if is_settled else [True])
 
 
@@ -940,7 +940,7 @@ def test_f30_an_id_of_another_order_is_booked_as_soon_as_its_own_order_says_so(t
         bench = Bench(journal, attrs.evolve(QUERIES, exec_ids_unique=True))
         other = attrs.evolve(fill(bench.enter(), "99", "1"), client_order_id="BBB entry", symbol="BBB")
         hears(bench, "fill", "BBB entry", other)
-        entry = bench.execution.orders["AAA entry"].order
+        entry = bench.execution.tickets["AAA entry"].order
         said = report(entry, "fill", "7")
         bench.broker.found["AAA entry"] = said
         hears(bench, "fill", told=fill(entry, "100", "7"))
@@ -1085,9 +1085,10 @@ def test_f28_more_than_was_ordered_is_booked_and_freezes_its_instrument(bench: B
     hears(bench, "fill", told=fill(entry, "100", str(more)))
     assert bench.desk.portfolio.positions["AAA"].units == int(more) * 1_000_000
     assert frozen(bench) == [True]
-    stops = [one.order for one in bench.desk.position_manager.orders_due_now() if isinstance(one, SubmitOrder)]
-    assert [(stop.leg, stop.quantity) for stop in stops] == [(Leg.STOP, more)]
-    bench.broker.shown = [reading(report(entry, "fill", str(more)), AAA=str(more))]
+    asyncio.run(bench.execution.process_broker_events())
+    stop = bench.execution.tickets["AAA stop"].order
+    assert stop.quantity == more
+    bench.broker.shown = [reading(report(entry, "fill", str(more)), report(stop), AAA=str(more))]
     bench.later(IN_FLIGHT_S + 1)
     bench.later(10.0)
     bench.judge()
@@ -1185,7 +1186,8 @@ def test_a_reading_of_before_an_orders_end_says_nothing_against_it(bench: Bench)
     bench.broker.meanwhile = lambda: hears(bench, "cancelled", "AAA entry")
     bench.broker.readings = 0
     assert bench.read() is ReconciliationStatus.MATCHED
-    assert (bench.state.value, bench.desk.exposure.gross(), bench.execution.lookups) == ("cancelled", 0, {})
+    assert (bench.state.value, bench.desk.exposure.gross()) == ("cancelled", 0)
+    assert not bench.execution.tickets["AAA entry"].must_look_up
 
 
 def test_a_list_that_is_behind_takes_nothing_back(bench: Bench) -> None:
@@ -1261,7 +1263,7 @@ def test_a_look_up_that_may_be_behind_the_list_without_a_stop_does_not_say_that_
     bench.broker.shown = [*[reading(AAA="7")] * 2, reading(report(stop), AAA="7")]
     for seconds in (31, 1, QUERIES.list_lag_s + 1):
         bench.later(seconds)
-        asked.append("AAA stop" in bench.execution.lookups)
+        asked.append(bench.execution.tickets["AAA stop"].must_look_up)
     assert asked == [True, True, False]
 
 
@@ -1271,7 +1273,7 @@ def test_a_stop_that_a_list_shows_for_less_and_then_for_all_closes_all_again(ben
     for quantity in (3, 7):
         bench.broker.shown = [reading(attrs.evolve(report(stop), quantity=Decimal(quantity)), AAA="7")]
         bench.later(31)
-        closes.append(bench.desk.position_manager.closing_units(bench.execution.orders["AAA stop"]))
+        closes.append(bench.execution.tickets["AAA stop"].closing_units)
     assert closes == [3 * UNITS_PER_SHARE, 7 * UNITS_PER_SHARE]
 
 
@@ -1282,15 +1284,15 @@ def test_f19_an_exit_that_the_broker_took_for_less_is_cancelled_and_sent_again_a
     hears(bench, "cancelled", "AAA stop")
     asyncio.run(bench.execution.process_broker_events())
     hears(bench, "acknowledged", "AAA exit")
-    taken = attrs.evolve(report(bench.execution.orders["AAA exit"].order), quantity=Decimal(3))
+    taken = attrs.evolve(report(bench.execution.tickets["AAA exit"].order), quantity=Decimal(3))
     bench.broker.shown = [reading(taken, AAA="7")]
     bench.later(31)
     asyncio.run(bench.execution.process_broker_events())
     assert bench.broker.cancels[-1] == "AAA exit"
-    hears(bench, "fill", "AAA exit", fill(bench.execution.orders["AAA exit"].order, "100", "2"))
+    hears(bench, "fill", "AAA exit", fill(bench.execution.tickets["AAA exit"].order, "100", "2"))
     hears(bench, "cancelled", "AAA exit")
     asyncio.run(bench.execution.process_broker_events())
-    assert bench.execution.orders["AAA exit 2"].order.quantity == Decimal(5)
+    assert bench.execution.tickets["AAA exit 2"].order.quantity == Decimal(5)
 
 
 @pytest.mark.parametrize(
@@ -1315,7 +1317,7 @@ def test_f19_what_was_filled_for_something_else_is_not_the_signals_position(
     assert bench.desk.portfolio.unassigned_units == {symbol: int(shares) * UNITS_PER_SHARE}
     assert bench.desk.portfolio.unassigned_units == fold_events(bench.journal.events()).portfolio.unassigned_units
     assert (bench.desk.portfolio.positions, {**bench.desk.position_manager.held}) == ({}, {})
-    assert {*bench.execution.orders} == {"AAA entry"}
+    assert {*bench.execution.tickets} == {"AAA entry"}
     assert bench.desk.exposure.working == {}
     assert (bench.tender.verdict, bench.tender.external) == (ReconciliationStatus.MATCHED, {})
     assert bench.desk.exposure.frozen.keys() == {"AAA"}  # what was filled is as the books have it
@@ -1331,14 +1333,14 @@ def test_f19_an_exit_that_the_broker_took_for_another_symbol_is_not_sent_again(b
     asyncio.run(bench.execution.execute(MinuteCommands(actions=actions)))
     hears(bench, "cancelled", "AAA stop")
     asyncio.run(bench.execution.process_broker_events())
-    leaves = bench.execution.orders["AAA exit"].order
+    leaves = bench.execution.tickets["AAA exit"].order
     hears(bench, "fill", "AAA exit", attrs.evolve(fill(leaves, "100", "7"), symbol="AAB"))
     for minute in (60, 61):
         actions = bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), minute)
         asyncio.run(bench.execution.execute(MinuteCommands(actions=actions)))
     assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE, "AAB": -7 * UNITS_PER_SHARE}
-    assert [one.order.leg for one in bench.execution.orders.values() if not one.terminal] == [Leg.STOP]
-    assert "AAA exit 2" not in bench.execution.orders
+    assert [one.order.leg for one in bench.execution.tickets.values() if not one.terminal] == [Leg.STOP]
+    assert "AAA exit 2" not in bench.execution.tickets
     assert bench.desk.exposure.frozen.keys() == bench.desk.exposure.frozen_for_session | {"AAB"} == {"AAA", "AAB"}
 
 
@@ -1375,7 +1377,7 @@ def protected(bench: Bench) -> Order:
     bench.hold()
     asyncio.run(bench.execution.process_broker_events())
     hears(bench, "acknowledged", "AAA stop")
-    stop = bench.execution.orders["AAA stop"].order
+    stop = bench.execution.tickets["AAA stop"].order
     bench.broker.shown = [reading(report(stop), AAA="7")]
     bench.later(IN_FLIGHT_S + 1)
     return stop
@@ -1392,7 +1394,7 @@ def astray_stop(bench: Bench) -> None:
 
 def stops(bench: Bench) -> list[str]:
     """The stops of AAA that were written down."""
-    return [cid for cid, one in bench.execution.orders.items() if one.order.leg is Leg.STOP]
+    return [cid for cid, one in bench.execution.tickets.items() if one.order.leg is Leg.STOP]
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -1404,8 +1406,8 @@ def test_f19_a_stop_that_the_broker_works_for_more_is_taken_back_and_made_anew(b
     assert (frozen(bench), {*bench.broker.cancels}, stops(bench)) == ([True], {"AAA stop"}, ["AAA stop"])
     hears(bench, "cancelled", "AAA stop")
     asyncio.run(bench.execution.process_broker_events())
-    placed = bench.execution.orders["AAA stop 2"].order
-    was = bench.execution.orders["AAA stop"].order
+    placed = bench.execution.tickets["AAA stop 2"].order
+    was = bench.execution.tickets["AAA stop"].order
     assert (placed.quantity, placed.stop_price) == (was.quantity, was.stop_price)
     held = bench.desk.position_manager.held["AAA"]
     assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
@@ -1427,7 +1429,7 @@ def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_thi
     """Not after a restart either: none rests, its symbol is free again, and a close beyond its level closes it."""
     astray_stop(bench)
     for one in ("AAA stop", "AAA stop 2"):
-        taken = attrs.evolve(report(bench.execution.orders[one].order), quantity=Decimal(70))
+        taken = attrs.evolve(report(bench.execution.tickets[one].order), quantity=Decimal(70))
         bench.broker.shown = [reading(taken, AAA="7")]
         bench.broker.found[one] = taken
         hears(bench, "acknowledged", one)
@@ -1464,7 +1466,7 @@ def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) 
         == 1
     )
     hears(bench, "acknowledged", "AAA stop 2")
-    less = attrs.evolve(report(bench.execution.orders["AAA stop 2"].order), quantity=Decimal(5))
+    less = attrs.evolve(report(bench.execution.tickets["AAA stop 2"].order), quantity=Decimal(5))
     bench.broker.found["AAA stop 2"], bench.broker.shown = less, [reading(less, AAA="7")]
     bench.later(31)
     asyncio.run(bench.execution.execute(MinuteCommands(actions=[CancelOrder(client_order_id="AAA stop 2")])))
@@ -1531,7 +1533,7 @@ def test_f19_a_bracket_whose_stop_is_worked_for_more_gets_another_when_its_entry
         entry = bench.enter()
         hears(bench, "acknowledged", "AAA entry")
         hears(bench, "acknowledged", "AAA stop")
-        taken = attrs.evolve(report(bench.execution.orders["AAA stop"].order), quantity=Decimal(70))
+        taken = attrs.evolve(report(bench.execution.tickets["AAA stop"].order), quantity=Decimal(70))
         bench.broker.found = {"AAA stop": taken, "AAA entry": report(entry)}
         bench.broker.shown = [reading(report(entry), taken)]
         bench.later(11)
@@ -1559,7 +1561,7 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
             if number == 0 and "ended" in told:
                 hears(bench, "cancelled", "AAA stop")
         assert "AAA stop" in bench.broker.cancels
-        if not bench.execution.orders["AAA stop"].terminal:
+        if not bench.execution.tickets["AAA stop"].terminal:
             cancel = CancelOrder(client_order_id="AAA stop")
             assert names(resumed(bench, brackets=True)) == [f"- {cancel}"]
             hears(bench, "cancelled", "AAA stop")
@@ -1567,7 +1569,7 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
         asyncio.run(bench.execution.process_broker_events())
         held = bench.desk.position_manager.held["AAA"]
         assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
-        assert bench.execution.orders["AAA stop 2"].order.quantity == Decimal(4)
+        assert bench.execution.tickets["AAA stop 2"].order.quantity == Decimal(4)
 
 
 @pytest.mark.parametrize("read", [True, False], ids=["two readings", "a reading and a query"])
@@ -1584,7 +1586,7 @@ def test_i12_no_second_stop_leaves_beside_one_that_is_open_while_an_exit_works(b
     asyncio.run(bench.execution.process_broker_events())
     hears(bench, "acknowledged", "AAA exit")
     bench.desk.position_manager.exits.flattening = False
-    leaves = report(bench.execution.orders["AAA exit"].order)
+    leaves = report(bench.execution.tickets["AAA exit"].order)
     bench.broker.shown = [reading(report(stop), leaves, AAA="7")]
     bench.broker.found = {"AAA exit": leaves} | ({} if read else {"AAA stop": report(stop)})
     bench.read()
@@ -1608,9 +1610,9 @@ def test_f19_a_stop_that_was_filled_for_another_symbol_is_made_anew(bench: Bench
     protected(bench)
     held = bench.desk.position_manager.held["AAA"]
     for cid, after in (("AAA stop", {Leg.STOP: "AAA stop 2"}), ("AAA stop 2", {})):
-        stop = bench.execution.orders[cid].order
+        stop = bench.execution.tickets[cid].order
         hears(bench, "fill", cid, attrs.evolve(fill(stop, "98", shares, f"of {cid}"), symbol="AAB"))
-        if not bench.execution.orders[cid].terminal:
+        if not bench.execution.tickets[cid].terminal:
             asyncio.run(bench.execution.process_broker_events())
             assert bench.broker.cancels[-1] == cid
             hears(bench, "cancelled", cid)
@@ -1625,7 +1627,7 @@ def test_f29_an_execution_that_is_corrected_to_something_else_is_not_the_signals
 ) -> None:
     """Its stop is taken back; corrected once more it is, and has another."""
     protected(bench)
-    right = fill(bench.execution.orders["AAA entry"].order, "100", "7")
+    right = fill(bench.execution.tickets["AAA entry"].order, "100", "7")
     wrong = attrs.evolve(right, **other)
     hears(bench, "corrected", told=wrong)
     asyncio.run(bench.execution.process_broker_events())
@@ -1705,7 +1707,7 @@ def test_f43_a_line_that_does_not_fit_is_no_evidence(bench: Bench, tmp_path: Pat
 def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Bench) -> None:
     """Lots, position and levels follow, nothing is traded until a reading agrees, and it is booked once."""
     stop = protected(bench)
-    entry = report(bench.execution.orders["AAA entry"].order, "fill", "7")
+    entry = report(bench.execution.tickets["AAA entry"].order, "fill", "7")
     shown = attrs.evolve(reading(entry, report(stop), AAA="14"), activities=(split("7"),))
     bench.broker.shown = [shown]
     bench.judge()
@@ -1720,7 +1722,7 @@ def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Benc
     assert bench.count(records.CANCEL_REQUESTED) == 1
     hears(bench, "cancelled", "AAA stop")
     asyncio.run(bench.execution.process_broker_events())
-    anew = bench.execution.orders["AAA stop 2"].order
+    anew = bench.execution.tickets["AAA stop 2"].order
     assert (anew.quantity, anew.stop_price) == (Decimal(14), Decimal(49))
     bench.broker.shown = [attrs.evolve(reading(entry, report(anew), AAA="14"), activities=(split("7"),))]
     bench.broker.found["AAA stop 2"] = report(anew)
@@ -1809,14 +1811,14 @@ def ending(bench: Bench) -> Shutdown:
     bench.later(1)
     keeper.trading_state.raise_cause(StateCause.STOP_COMMAND)
     bench.execution.apply_events([BrokerEvent(kind="cancelled", event_id="c", client_order_id="AAA entry")])
-    assert not bench.execution.lookups
+    assert not bench.execution.tickets["AAA entry"].must_look_up
     return Shutdown(requests, [keeper], bench.clock, 30.0)
 
 
 def test_a_stop_is_not_over_while_what_an_entry_filled_may_be_told_late(bench: Bench) -> None:
     """The account is read once more: shares of an entry that was taken back are found, held and protected."""
     stop = ending(bench)
-    entry = bench.execution.orders["AAA entry"].order
+    entry = bench.execution.tickets["AAA entry"].order
     bench.broker.shown = [reading(barrier="1", AAA="7")]
     bench.broker.found["AAA entry"] = report(entry, "cancelled", "7")
     for _ in range(3):

@@ -89,13 +89,13 @@ class Bench:
         """The state of an entry whose submit is answered like this."""
         self.broker.fault = fault
         asyncio.run(self.execution.execute(MinuteCommands(decisions=self.desk.decide([proposal()]))))
-        return self.execution.orders[ENTRY].state
+        return self.execution.tickets[ENTRY].state
 
     def report(self, kind: str, meaning: RejectionMeaning | None) -> OrderState:
         """The state of the entry after an event of the broker's stream."""
         event = BrokerEvent(kind=kind, event_id=f"{kind} {meaning}", client_order_id=ENTRY, words="no", meaning=meaning)
         self.execution.apply_events([event])
-        return self.execution.orders[ENTRY].state
+        return self.execution.tickets[ENTRY].state
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_the_account_is_read_at_once_where_the_books_may_be_wrong(bench: Bench, 
 def test_a_duplicate_id_ends_no_order(bench: Bench) -> None:
     """There is an order of this id at the broker: it is unknown and looked up, never rejected."""
     assert bench.enter(Rejected("must be unique", meaning=RejectionMeaning.DUPLICATE_ID)) is OrderState.UNKNOWN
-    assert ENTRY in bench.execution.lookups
+    assert bench.execution.tickets[ENTRY].must_look_up
     assert bench.desk.exposure.working
 
 
@@ -146,9 +146,9 @@ def test_a_duplicate_id_after_the_order_was_found_changes_nothing(bench: Bench) 
     assert bench.report("acknowledged", None) is OrderState.NEW
     assert bench.report("rejected", RejectionMeaning.DUPLICATE_ID) is OrderState.NEW
     assert bench.report("cancelled", None) is OrderState.CANCELLED
-    bench.execution.lookups.clear()
+    bench.execution.tickets[ENTRY].must_look_up = False
     assert bench.report("rejected", RejectionMeaning.DUPLICATE_ID) is OrderState.CANCELLED
-    assert not bench.execution.lookups
+    assert not bench.execution.tickets[ENTRY].must_look_up
 
 
 def test_a_duplicate_id_of_nobody_is_only_logged(bench: Bench) -> None:
@@ -157,7 +157,7 @@ def test_a_duplicate_id_of_nobody_is_only_logged(bench: Bench) -> None:
         kind=BrokerEventKind.REJECTED, event_id="1", client_order_id="x", meaning=RejectionMeaning.DUPLICATE_ID
     )
     bench.execution.apply_events([event])
-    assert not bench.execution.lookups
+    assert not bench.execution.tickets
 
 
 def test_what_cannot_be_sold_short_is_not_sold_short_again(bench: Bench) -> None:

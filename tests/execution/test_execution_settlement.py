@@ -27,7 +27,6 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.contradictions import CONTRADICTED_S, Contradictions
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.order_lookup import UNANSWERED_S
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
@@ -42,6 +41,7 @@ from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading.commands import SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.order_lookup import UNANSWERED_S
 from tbot_core.trading.risk.states import StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Bench:
         """Let the position reach the end of its time."""
         self.desk.position_manager.exits.flattening = True
         actions = self.desk.position_manager.orders_after_minute(SessionDraft().bars(), 60)
-        self.venue.end(self.execution.orders["stop 1"].order)
+        self.venue.end(self.execution.tickets["stop 1"].order)
         asyncio.run(self.execution.execute(MinuteCommands(actions=actions)))
 
     def rounds(self, seconds: float, step: float = ROUND_S) -> None:
@@ -222,7 +222,7 @@ class Bench:
 
     def state_of(self, cid: str) -> OrderState:
         """What is known of an order."""
-        return self.execution.orders[cid].state
+        return self.execution.tickets[cid].state
 
     @property
     def posts(self) -> list[str]:
@@ -342,7 +342,7 @@ def test_an_order_is_settled_by_one_request_at_a_time(journal: Journal) -> None:
 def test_an_order_that_was_given_up_while_it_waited_is_not_sent(bench: Bench) -> None:
     """It was settled without it: another one may have taken its place."""
     bench.enter((None, False))
-    [order] = [record.order for record in bench.execution.orders.values() if record.order.leg is Leg.STOP]
+    [order] = [record.order for record in bench.execution.tickets.values() if record.order.leg is Leg.STOP]
     bench.execution.mark_unknown("no answer", order.client_order_id)
     asyncio.run(bench.execution.send(MinuteCommands(actions=(SubmitOrder(order=order),)), [order]))
     assert bench.posts == ["stop 1"]
@@ -391,7 +391,7 @@ def test_a_stop_that_was_confirmed_and_is_nowhere_is_believed_for_minutes(
 def test_no_stop_is_sent_again_for_more_than_is_held(bench: Bench) -> None:
     """An execution of its entry was corrected meanwhile: the stop for the whole is cancelled, in case it was booked."""
     bench.enter((LOST, False))
-    entry = bench.execution.orders["entry 1"].order
+    entry = bench.execution.tickets["entry 1"].order
     less = fill(entry, "100", "3", execution="entry 1")
     bench.venue.events = [BrokerEvent(kind="corrected", event_id="less", client_order_id="entry 1", fill=less)]
     asyncio.run(bench.execution.process_broker_events())
@@ -447,7 +447,7 @@ def test_a_stop_that_is_refused_since_less_is_held_is_followed_by_one_for_what_i
     bench.enter((first, False))
     bench.venue.sell(4)
     bench.rounds(15.0)
-    working = [one for one in bench.execution.orders.values() if one.state is OrderState.NEW]
+    working = [one for one in bench.execution.tickets.values() if one.state is OrderState.NEW]
     assert [(one.order.leg, one.order.quantity) for one in working] == [(Leg.STOP, Decimal(3))]
     assert bench.venue.cancels == []
 
@@ -491,7 +491,7 @@ def test_an_entry_whose_answer_was_lost_is_never_sent_again(bench: Bench) -> Non
 
 def ended(bench: Bench, cid: str = "stop 1") -> None:
     """Somebody else cancels a stop, and it is reported."""
-    bench.venue.end(bench.execution.orders[cid].order)
+    bench.venue.end(bench.execution.tickets[cid].order)
     asyncio.run(bench.execution.process_broker_events())
 
 
@@ -522,7 +522,7 @@ def test_nothing_is_sent_for_a_position_of_which_somebody_else_sold_before_a_rea
     bench.enter()
     bench.rounds(30)
     bench.venue.sell(4)
-    stop = bench.execution.orders["stop 1"].order
+    stop = bench.execution.tickets["stop 1"].order
     sale = attrs.evolve(fill(stop, "100", "4", execution="theirs"), client_order_id="")
     bench.venue.events = [BrokerEvent(kind="fill", event_id="theirs", client_order_id="", fill=sale)]
     asyncio.run(bench.execution.process_broker_events())
@@ -532,7 +532,7 @@ def test_nothing_is_sent_for_a_position_of_which_somebody_else_sold_before_a_rea
     bench.rounds(15)
     asyncio.run(bench.execution.execute(MinuteCommands(actions=manager.orders_after_minute(SessionDraft().bars(), 61))))
     ended(bench)
-    assert bench.execution.orders["exit 1"].order.quantity == Decimal(3)
+    assert bench.execution.tickets["exit 1"].order.quantity == Decimal(3)
 
 
 @pytest.mark.parametrize("case", ["a part was sold", "a reading failed"])
@@ -547,7 +547,7 @@ def test_a_stop_that_is_placed_again_has_the_size_of_what_is_held(bench: Bench, 
     ended(bench)
     bench.rounds(15.0)
     assert bench.posts == ["stop 1", "stop 2"]
-    assert bench.execution.orders["stop 2"].order.quantity == (3 if case == "a part was sold" else 7)
+    assert bench.execution.tickets["stop 2"].order.quantity == (3 if case == "a part was sold" else 7)
 
 
 def test_of_stops_that_somebody_else_cancels_each_but_the_first_counts_as_rejected(bench: Bench) -> None:
@@ -613,11 +613,11 @@ def test_shares_that_departed_without_an_explanation_are_taken_back(bench: Bench
         bench.venue.held = Decimal(held)
         bench.rounds(CONTRADICTED_S + 60, LAG_S)
         assert (same_everywhere(bench), bench.reconciler.external) == (held, {})
-        for cid, one in bench.execution.orders.items():  # the venue ends what is cancelled
+        for cid, one in bench.execution.tickets.items():  # the venue ends what is cancelled
             if cid in bench.venue.cancels and not one.terminal:
                 bench.venue.end(one.order)
         bench.rounds(2 * ROUND_S)
-    working = [one for one in bench.execution.orders.values() if one.state is OrderState.NEW]
+    working = [one for one in bench.execution.tickets.values() if one.state is OrderState.NEW]
     assert [(one.order.leg, one.order.quantity) for one in working] == [(Leg.STOP, Decimal(holdings[-1]))]
 
 
@@ -636,12 +636,12 @@ def test_a_shares_stop_that_fills_after_they_departed_closes_their_position(benc
     bench.enter()
     bench.venue.held = Decimal(0)
     bench.rounds(CONTRADICTED_S + 60, LAG_S)
-    bench.venue.report("fill", bench.execution.orders["stop 1"].order)
+    bench.venue.report("fill", bench.execution.tickets["stop 1"].order)
     bench.venue.orders["stop 1"] = attrs.evolve(
         bench.venue.orders["stop 1"],
         kind="fill",
         filled=Decimal(7),
-        fills=(fill(bench.execution.orders["stop 1"].order, "100", execution="stop 1"),),
+        fills=(fill(bench.execution.tickets["stop 1"].order, "100", execution="stop 1"),),
     )
     bench.rounds(60)
     assert (same_everywhere(bench), bench.reconciler.external, bench.posts) == (0, {}, ["stop 1"])

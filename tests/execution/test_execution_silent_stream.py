@@ -23,7 +23,6 @@ from tbot_core.errors import Rejected, RejectionMeaning, Unavailable
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.order_lookup import IN_FLIGHT_S, WATCHED_S
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal.recorder import JournalRecorder
@@ -33,6 +32,7 @@ from tbot_core.model.types import Account, OrderState, atoms_of
 from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder
 from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.order_lookup import IN_FLIGHT_S, WATCHED_S
 from tbot_core.trading.risk.states import StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Bench:
     async def enter(self) -> Order:
         """Send the entry of AAA."""
         await self.execution.execute(MinuteCommands(decisions=self.desk.decide([proposal()])))
-        return self.execution.orders[ENTRY].order
+        return self.execution.tickets[ENTRY].order
 
     async def later(self, seconds: float) -> None:
         """Let time pass, then make a round."""
@@ -162,7 +162,7 @@ class Bench:
     @property
     def record(self) -> OrderRecord:
         """The entry."""
-        return self.execution.orders[ENTRY]
+        return self.execution.tickets[ENTRY].record
 
     @property
     def state(self) -> OrderState:
@@ -249,7 +249,7 @@ async def entered(bench: Bench, count: int) -> list[Order]:
     """So many entries that work, by the broker's word on the stream."""
     symbols = [letter * 3 for letter in "ABCDEFGH"[:count]]
     await bench.execution.execute(MinuteCommands(decisions=bench.desk.decide([proposal(one) for one in symbols])))
-    found = [record.order for record in bench.execution.orders.values()]
+    found = [record.order for record in bench.execution.tickets.values()]
     events = [
         BrokerEvent(kind="acknowledged", event_id=one.client_order_id, client_order_id=one.client_order_id)
         for one in found
@@ -281,7 +281,7 @@ def test_working_entries_are_watched_by_one_request_for_all(listing: Bench, coun
         assert (broker.lists, broker.lookups) == (5, before)
         broker.report(entries[0], "acknowledged", listing.clock.now(), "1")
         await listing.later(WATCHED_S)
-        assert listing.execution.orders[entries[0].client_order_id].filled == 1
+        assert listing.execution.tickets[entries[0].client_order_id].record.filled == 1
         await closed(task)
 
     asyncio.run(live())
@@ -298,7 +298,7 @@ def test_an_entry_that_is_not_listed_any_more_is_looked_up_at_once(listing: Benc
         last, before = entries[-1], broker.lookups
         filled_at = listing.clock.now()
         broker.report(last, "fill", filled_at, str(last.quantity))
-        while listing.execution.orders[last.client_order_id].state is not OrderState.FILLED:
+        while listing.execution.tickets[last.client_order_id].state is not OrderState.FILLED:
             await listing.later(0.5)
         assert (listing.clock.now() - filled_at).total_seconds() <= WATCHED_S + 0.5
         assert broker.lookups == before + 1
@@ -339,8 +339,8 @@ def test_an_entry_that_ends_while_the_list_is_read_is_not_touched_by_it(listing:
 
         broker.meanwhile = fills
         await listing.later(WATCHED_S)
-        assert listing.execution.orders[entry.client_order_id].state is OrderState.FILLED
-        assert not listing.execution.open_beyond_books
+        assert listing.execution.tickets[entry.client_order_id].state is OrderState.FILLED
+        assert listing.execution.tickets[entry.client_order_id].orphan is None
         await closed(task)
 
     asyncio.run(live())
@@ -380,15 +380,15 @@ def test_a_fill_without_an_id_is_left_to_the_stream_for_a_second(bench: Bench) -
             await bench.clock.sleep(WATCHED_S)
             bench.broker.report(entry, "acknowledged" if streamed else "fill", filled=str(filled))
             await bench.later(0)
-            executions = bench.execution.orders[ENTRY].executions
+            executions = bench.execution.tickets[ENTRY].record.executions
             assert sum(one.quantity for one in executions.values()) == filled - half
             if streamed:
                 told = attrs.evolve(fill(entry, "100", str(half)), execution_id="of the stream")
                 event = BrokerEvent(kind="fill", event_id="2", client_order_id=ENTRY, fill=told)
                 bench.execution.apply_events([event])
             await bench.later(1)
-            assert bench.execution.orders[ENTRY].filled == filled
-        assert [name == "of the stream" for name in bench.execution.orders[ENTRY].executions] == [True, False]
+            assert bench.execution.tickets[ENTRY].record.filled == filled
+        assert [name == "of the stream" for name in bench.execution.tickets[ENTRY].record.executions] == [True, False]
         await closed(task)
 
     asyncio.run(live())

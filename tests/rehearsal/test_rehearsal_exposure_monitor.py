@@ -30,13 +30,13 @@ def bot(causes: tuple[StateCause, ...] = (), **held: object) -> BotProcess:
     leaving = SimpleNamespace(exits_blocked=lambda _symbol: False)
     desk = SimpleNamespace(
         portfolio=SimpleNamespace(unassigned_units={}),
+        book=SimpleNamespace(tickets={}),
         position_manager=SimpleNamespace(held=held, exits=leaving),
         exposure=SimpleNamespace(frozen={}, rules_unknown={}, working={}, gross=lambda: 0, all_brokers=()),
     )
     post = SimpleNamespace(
         name="alpha",
         decision_engine=desk,
-        execution=SimpleNamespace(orders={}, lookups={}),
     )
     keeper = SimpleNamespace(
         broker_session=post, reconciler=SimpleNamespace(external={}), trading_state=SimpleNamespace(causes=causes)
@@ -142,7 +142,9 @@ def test_an_entry_that_may_fill_stays_reserved(state: OrderState, working: bool,
     entry = order(name="entry", symbol=SYMBOL)
     session: Any = life.session
     desk = session.supervisors[0].broker_session
-    desk.execution.orders["entry"] = OrderRecord(order=entry, state=state)
+    record = OrderRecord(order=entry, state=state)
+    ticket = SimpleNamespace(record=record, order=entry, state=state, must_look_up=False)
+    desk.decision_engine.book.tickets["entry"] = ticket
     reserved = {"entry": SimpleNamespace(worst_atoms=100)} if working else {}
     portfolio = SimpleNamespace(positions={}, closed=[], surplus=[], pnl_atoms=0)
     book = SimpleNamespace(portfolio=portfolio, working=reserved)

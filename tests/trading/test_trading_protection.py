@@ -14,7 +14,7 @@ import pytest
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, RejectionMeaning, ReplaceMode
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, RiskState, Side, atoms_of
+from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderState, RiskState, Side, atoms_of
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
@@ -709,7 +709,8 @@ def test_an_exit_does_not_wait_for_an_entry_whose_outcome_is_unknown(*, unknown:
     entry = found.decide([proposal(exits=TIMED)])[0].order
     assert entry is not None
     filled(found, entry, quantity="3")
-    found.position_manager.unknown_entries = {"AAA entry"} if unknown else set()
+    ticket = found.book.tickets["AAA entry"]
+    ticket.record = ticket.record.in_state(OrderState.UNKNOWN if unknown else OrderState.PARTIALLY_FILLED)
     found.position_manager.orders_after_minute(SessionDraft().bars(), 59)
     say(found, "cancelled", "AAA stop")
     assert names(found.position_manager.orders_due_now()) == ["place AAA exit"] * unknown

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tbot_core.model.bars import Bars
-    from tbot_core.trading.positions.state import ManagedPosition
+    from tbot_core.trading.account_book import ManagedPosition
 
 BRACKETS = BrokerCapabilities(brackets=True, replace="same_id", shortable=True, buy_stop_collar=Decimal("0.01"))
 BARE = BrokerCapabilities(shortable=True)

@@ -27,8 +27,8 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tbot_core.trading.account_book import ManagedPosition
     from tbot_core.trading.commands import Decision
-    from tbot_core.trading.positions.state import ManagedPosition
     from tbot_core.trading.proposals import Proposal
 
 _HALF: Final = 0.5
@@ -185,7 +185,7 @@ def unknown_exit_sent_again() -> Swaps:
     def anew(self: Any, words: str, *cids: str) -> None:
         doubt(self, words, *cids)
         for cid in cids:
-            order = self.orders[cid].order
+            order = self.tickets[cid].order
             held: ManagedPosition | None = vars(self._decision_engine.position_manager)["_held"].get(order.symbol)
             if order.leg is Leg.EXIT and held is not None and held.exit_order_id == cid:
                 held.exit_order_id, held.exit_pending = None, True

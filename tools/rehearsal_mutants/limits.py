@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -14,6 +14,9 @@ from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading.orders import WORKING
 from tbot_core.trading.risk.limits import LimitFractions, Limits
 
+if TYPE_CHECKING:
+    from tbot_core.trading.account_book import Ticket
+
 _WIDE: Final = 10**30
 _IN_DOUBT: Final = frozenset({OrderState.PARTIALLY_FILLED, OrderState.UNKNOWN})
 
@@ -22,9 +25,9 @@ def old_entries_in_doubt_kept() -> Swaps:
     """An entry that is partly filled or in doubt is not cancelled after ENTRY_TTL."""
     age = current_attribute(ExecutionEngine, "age")
 
-    def young(self: Any, cid: str) -> float:
-        seconds: float = age(self, cid)
-        return 0.0 if self.orders[cid].state in _IN_DOUBT else seconds
+    def young(self: Any, ticket: Ticket) -> float:
+        seconds: float = age(self, ticket)
+        return 0.0 if ticket.state in _IN_DOUBT else seconds
 
     return ((ExecutionEngine, "age", young),)
 
@@ -34,7 +37,7 @@ def unacknowledged_entries_kept() -> Swaps:
     may_cancel = current_attribute(BrokerSupervisor, "_may_cancel")
 
     def acknowledged(self: Any, cid: str, **repeated: bool) -> bool:
-        works = self.broker_session.execution.orders[cid].state in WORKING
+        works = self.broker_session.execution.tickets[cid].state in WORKING
         return works and bool(may_cancel(self, cid, **repeated))
 
     return ((BrokerSupervisor, "_may_cancel", acknowledged),)

@@ -10,22 +10,22 @@ from tbot_core.engine.live.protection import Protection, ProtectionMonitor
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.model.types import Leg, Order, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute, patched
+from tbot_core.trading.account_book import AccountBook, StopLevel
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.positions.exits import SENT_AGAIN, ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.manager import PositionManager
 from tbot_core.trading.positions.rebalancing import PositionTrimmer
-from tbot_core.trading.positions.state import ManagedState, PendingReplace
 from tbot_core.trading.positions.stops import ProtectiveStops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from decimal import Decimal
 
-    from tbot_core.execution.order_lookup import OrderLookup
     from tbot_core.model.types import Fill
-    from tbot_core.trading.orders import OrderRecord
+    from tbot_core.trading.account_book import ManagedPosition, Ticket
+    from tbot_core.trading.order_lookup import OrderLookup
+    from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.portfolio import Position
-    from tbot_core.trading.positions.state import ManagedPosition
 
 
 def exit_for_all_that_was_entered() -> Swaps:
@@ -54,7 +54,7 @@ def oversized_stop_kept() -> Swaps:
 
     def unless_larger(self: Any, held: ManagedPosition, entries: Sequence[str] = ()) -> list[Any]:
         rests = held.resting.get(Leg.STOP)
-        enough = rests is not None and self._state.tickets[rests].open_units >= self.units_to_cover(held)
+        enough = rests is not None and self._book.tickets[rests].open_units >= self.units_to_cover(held)
         return [] if enough else list(protect(self, held, entries))
 
     return ((ProtectiveStops, "protect", unless_larger),)
@@ -64,9 +64,9 @@ def confirmed_replace_takes_the_newest_level() -> Swaps:
     """Of two replaces under way, the confirmation of the first counts for the last."""
 
     def on_moved(self: Any) -> None:
-        self.level = self.pending_levels.pop() if self.pending_levels else self.level
+        self.ticks = self.pending.pop() if self.pending else self.ticks
 
-    return ((PendingReplace, "on_moved", on_moved),)
+    return ((StopLevel, "on_moved", on_moved),)
 
 
 def stop_sent_again_for_more_than_held() -> Swaps:
@@ -122,7 +122,7 @@ def trim_beside_a_stop_for_all() -> Swaps:
     place = current_attribute(PositionTrimmer, "place_trim")
 
     def larger(self: Any, held: ManagedPosition) -> list[Any]:
-        with patched(((ManagedState, "units_in_trim", lambda _self, _held: 0),)):
+        with patched(((AccountBook, "units_in_trim", lambda _self, _held: 0),)):
             return list(place(self, held))
 
     return ((PositionTrimmer, "place_trim", larger),)
@@ -194,7 +194,7 @@ def exit_beside_a_target() -> Swaps:
 
 
 def _whole(make: Callable[..., Order]) -> Callable[..., Order]:
-    def whole(name: order_factory.OrderIdFactory, position: Position, *rest: Any) -> Order:
+    def whole(name: OrderIdFactory, position: Position, *rest: Any) -> Order:
         return attrs.evolve(make(name, position, *rest), quantity=quantity_of(position.entry_units))
 
     return whole
@@ -221,9 +221,9 @@ def stop_in_doubt_taken_for_resting() -> Swaps:
 def one_list_lets_a_stop_be_sent_anew() -> Swaps:
     """Where ids may repeat, a stop or exit is given up by the first list without it, however far lists are behind."""
 
-    def given_up(self: Any, record: OrderRecord, lookup: OrderLookup, source: str, requested: float) -> bool:
-        urgent = self._is_urgent(record) and not record.confirmed
-        return (urgent and source == "list") or is_given_up(self, record, lookup, source, requested)
+    def given_up(self: Any, ticket: Ticket, lookup: OrderLookup, source: str, requested: float) -> bool:
+        urgent = self._is_urgent(ticket) and not ticket.record.confirmed
+        return (urgent and source == "list") or is_given_up(self, ticket, lookup, source, requested)
 
     is_given_up = current_attribute(Reconciler, "_is_given_up")
     return ((Reconciler, "_is_given_up", given_up),)

@@ -15,7 +15,6 @@ from tbot_core.engine.session import recovery
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import engine, reconciler
 from tbot_core.execution.engine import ExecutionEngine
-from tbot_core.execution.order_lookup import OrderLookup
 from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import store
@@ -25,12 +24,14 @@ from tbot_core.journal.store import Journal
 from tbot_core.model.types import Fill, Order, OrderState
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading import orders
+from tbot_core.trading.order_lookup import OrderLookup
 from tbot_core.trading.orders import ClientOrderIds, OrderEvent, OrderRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from tbot_core.execution.intents import MinuteCommands
+    from tbot_core.trading.account_book import Ticket
 
 _MINUTE_S: Final = 60.0
 _NO_CANCEL: Final = frozenset({BrokerEventKind.CANCEL_REFUSED, BrokerEventKind.NOT_FOUND})
@@ -42,7 +43,8 @@ def second_barrier_left_out() -> Swaps:
 
     def mark(self: Any, orders: Sequence[Order]) -> list[Order]:
         for part in (part for order in orders for part in (order, *order.protection)):
-            self.orders[part.client_order_id] = OrderRecord(order=part, state=OrderState.SENDING)
+            ticket = self.tickets[part.client_order_id]
+            ticket.record = ticket.record.in_state(OrderState.SENDING)
             self.mark_sent(part.client_order_id, self._clock.now())
         return [*orders]
 
@@ -89,7 +91,7 @@ def permit_asks_only_what_was_given_up() -> Swaps:
     """What was marked leaves unless it was given up while it waited, whatever has been set since."""
 
     def given_up(self: Any, order: Order) -> str:
-        waits = self.orders[order.client_order_id].state is OrderState.SENDING
+        waits = self.tickets[order.client_order_id].state is OrderState.SENDING
         return "" if waits else "it was given up while it waited"
 
     return ((ExecutionEngine, "_denial_reason", given_up),)
@@ -166,9 +168,9 @@ def sent_again_under_a_new_id() -> Swaps:
         cid = f"{order.client_order_id[:-1]}0"
         fresh = attrs.evolve(order, client_order_id=cid, protection=())
         self._barrier(self.recorder.entry(OrderIntended.of(fresh), cid))
+        was = self.tickets[order.client_order_id]
+        self._decision_engine.book.add_ticket(fresh, was.plan, was.row)
         self._mark([fresh])
-        tickets = vars(self._decision_engine.position_manager)["_tickets"]
-        tickets[cid] = attrs.evolve(tickets[order.client_order_id], order=fresh)
         await self.venue.broker.submit(fresh, SendPermit(fresh, self.venue.denial_reason))
 
     return _retried(again)
@@ -211,8 +213,10 @@ def refused_cancel_read_as_done() -> Swaps:
 def not_found_read_as_rejected() -> Swaps:
     """An order that a source does not know is taken for rejected."""
 
-    def missed(self: Any, cid: str, _lookup: object, _source: str, _requested: float) -> None:
-        event = BrokerEvent(kind=BrokerEventKind.REJECTED, event_id=f"404-{cid}", client_order_id=cid, words="404")
+    def missed(self: Any, ticket: Ticket, _lookup: object, _source: str, _requested: float) -> None:
+        event = BrokerEvent(
+            kind=BrokerEventKind.REJECTED, event_id=f"404-{ticket.cid}", client_order_id=ticket.cid, words="404"
+        )
         self._execution.apply_events([event])
 
     return ((reconciler.Reconciler, "_on_not_found", missed),)
@@ -221,11 +225,11 @@ def not_found_read_as_rejected() -> Swaps:
 def one_source_is_evidence() -> Swaps:
     """An order that one source does not know is lost at once, without a second one and without waiting."""
 
-    def missed(self: Any, cid: str, _lookup: object, _source: str, _requested: float) -> None:
-        if self._execution.orders[cid].state is OrderState.UNKNOWN:
-            self._execution.mark_lost(cid)
-        elif self._execution.orders[cid].state is not OrderState.LOST:
-            self._execution.mark_not_found(cid)
+    def missed(self: Any, ticket: Ticket, _lookup: object, _source: str, _requested: float) -> None:
+        if ticket.state is OrderState.UNKNOWN:
+            self._execution.mark_lost(ticket.cid)
+        elif ticket.state is not OrderState.LOST:
+            self._execution.mark_not_found(ticket.cid)
 
     return ((reconciler.Reconciler, "_on_not_found", missed),)
 
@@ -242,8 +246,8 @@ def one_list_counts_twice() -> Swaps:
 def age_by_the_wall_clock() -> Swaps:
     """How long an order has been out is counted by a clock that jumps."""
 
-    def age(self: Any, cid: str) -> float:
-        placed = self.sent_at.get(cid)
+    def age(self: Any, ticket: Ticket) -> float:
+        placed = ticket.sent_at
         seconds: float = 0.0 if placed is None else (self._clock.now() - placed).total_seconds()
         return seconds
 
@@ -262,13 +266,13 @@ def doubt_never_looked_up() -> Swaps:
 def doubt_ended_by_the_clock() -> Swaps:
     """An order in doubt for a minute is taken for cancelled."""
 
-    def notice(execution: Any, _lookups: Any, _now: float) -> None:
-        for cid, record in [*execution.orders.items()]:
-            if record.state is OrderState.UNKNOWN and execution.age(cid) > _MINUTE_S:
+    def notice(self: Any, _now: float) -> None:
+        for cid, ticket in [*self._tickets.items()]:
+            if ticket.state is OrderState.UNKNOWN and self._execution.age(ticket) > _MINUTE_S:
                 event = BrokerEvent(kind=BrokerEventKind.CANCELLED, event_id=f"old-{cid}", client_order_id=cid)
-                execution.apply_events([event])
+                self._execution.apply_events([event])
 
-    return ((reconciler, "update_lookups", notice),)
+    return ((reconciler.Reconciler, "_update_lookups", notice),)
 
 
 def keys_written_as_they_are_quoted() -> Swaps:
@@ -319,7 +323,7 @@ def fill_of_a_doubtful_order_dropped() -> Swaps:
     book = current_attribute(ExecutionEngine, "apply_events")
 
     def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
-        doubtful = {cid for cid, record in self.orders.items() if record.state is OrderState.UNKNOWN}
+        doubtful = {cid for cid, ticket in self.tickets.items() if ticket.state is OrderState.UNKNOWN}
         book(self, [one for one in said if one.fill is None or one.client_order_id not in doubtful], **further)
 
     return ((ExecutionEngine, "apply_events", booked),)
@@ -372,7 +376,7 @@ def _retried(again: Callable[[Any, Order], Awaitable[None]]) -> Swaps:
 
     async def twice(self: Any, order: Order) -> None:
         await submit(self, order)
-        if self.orders[order.client_order_id].state is OrderState.UNKNOWN:
+        if self.tickets[order.client_order_id].state is OrderState.UNKNOWN:
             try:
                 await again(self, order)
             except BrokerError as silence:
@@ -393,5 +397,5 @@ def _advancing(change: Callable[[OrderRecord, Fill], OrderRecord]) -> Swaps:
 
 
 def _over(run: Any, event: BrokerEvent) -> bool:
-    record = run.orders.get(event.client_order_id)
-    return record is not None and record.terminal
+    ticket = run.tickets.get(event.client_order_id)
+    return ticket is not None and ticket.terminal

@@ -140,10 +140,11 @@ def named_execution_counts_in_full() -> Swaps:
     take_in = current_attribute(ExecutionEngine, "_apply_event")
 
     def full(self: Any, event: Any) -> None:
-        before = self.orders.get(event.client_order_id)
+        ticket = self.tickets.get(event.client_order_id)
+        before = None if ticket is None else ticket.record
         take_in(self, event)
         if before is not None and event.fill is not None:
-            grown = self.orders[event.client_order_id].filled - before.filled
+            grown = ticket.record.filled - before.filled
             if rest := event.fill.quantity - grown:
                 self._decision_engine.position_manager.on_order_event(
                     attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=rest))
@@ -250,7 +251,7 @@ def attempts_not_recalled() -> Swaps:
 
     def forget(self: Any, order: Order) -> None:
         recall(self, order)
-        del self._state.attempts[order.signal, order.leg]
+        del self._book.attempts[order.signal, order.leg]
 
     return ((PositionRecovery, "restore_order", forget),)
 
@@ -269,7 +270,7 @@ def sending_orders_dropped_on_restart() -> Swaps:
     """What a restart finds on its way is taken for never sent."""
 
     def settle(self: Any) -> None:
-        for cid, record in [*self._execution.orders.items()]:
+        for cid, record in self._decision_engine.book.records().items():
             if record.state in {OrderState.INTENDED, OrderState.SENDING}:
                 self._execution.drop("a restart", cid)
 
@@ -290,7 +291,7 @@ def intended_orders_kept_on_restart() -> Swaps:
     """What a restart finds written down and not sent goes on reserving."""
 
     def settle(self: Any) -> None:
-        for cid, record in [*self._execution.orders.items()]:
+        for cid, record in self._decision_engine.book.records().items():
             if record.state is OrderState.SENDING:
                 self._execution.mark_unknown("a restart", cid)
 
@@ -314,7 +315,7 @@ def _sent_on_restart(state: OrderState) -> Swaps:
     found: list[Order] = []
 
     def note(self: Any) -> None:
-        orders = self._execution.orders.values()
+        orders = self._tickets.values()
         parts = {part.client_order_id for one in orders for part in one.order.protection}
         found[:] = [one.order for one in orders if one.state is state and one.order.client_order_id not in parts]
         if state is OrderState.SENDING:

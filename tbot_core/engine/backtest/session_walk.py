@@ -18,8 +18,8 @@ from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, Subm
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import MatchingEngine, last_close_ticks
+from tbot_core.trading.orders import OrderIdFactory
 from tbot_core.trading.portfolio import Position
-from tbot_core.trading.positions.order_factory import OrderIdFactory
 from tbot_core.trading.proposals import TradingRules
 from tbot_core.trading.risk.account import simulated_account
 

@@ -144,17 +144,18 @@ class BrokerSupervisor:
         old = [
             cid
             for cid in self.broker_session.decision_engine.exposure.working
-            if execution.age(cid) > self._ttl_s and execution.orders[cid].state is not OrderState.LOST
+            if execution.age(execution.tickets[cid]) > self._ttl_s
+            and execution.tickets[cid].state is not OrderState.LOST
         ]
         await self._cancel([cid for cid in old if self._may_cancel(cid)])
         await self._repeat_cancels()
 
     async def _repeat_cancels(self) -> None:
         # A request may be lost: what a position waits for is cancelled again.
-        orders = self.broker_session.execution.orders
+        tickets = self.broker_session.execution.tickets
         awaited = self.broker_session.decision_engine.position_manager.awaited_cancels
         if awaited and not self.broker_session.execution.venue.broker.capabilities.simulated:
-            working = [cid for cid in awaited if orders[cid].state in WORKING]
+            working = [cid for cid in awaited if tickets[cid].state in WORKING]
             await self._cancel([cid for cid in working if self._may_cancel(cid, is_repeated=True)])
 
     def should_settle_orders(self) -> bool:

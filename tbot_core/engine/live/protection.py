@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.engine.live.data_guard import BREACH_HOLDS_S, MAX_SPREAD
+from tbot_core.execution.frozen_instruments import lacks_execution
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
 from tbot_core.journal.events.risk import ProtectionChanged
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.marketdata.feed_health import FeedHealth
     from tbot_core.model.clock import Clock
-    from tbot_core.trading.positions.state import ManagedPosition
+    from tbot_core.trading.account_book import ManagedPosition
 
 
 class Protection(StrEnum):
@@ -110,9 +111,9 @@ class ProtectionMonitor:
         # What protects a position now.
         manager, execution = self._broker_session.decision_engine.position_manager, self._broker_session.execution
         closing = (position.resting.get(Leg.STOP), position.exit_order_id, position.trim_order_id)
-        known = [execution.orders[cid] for cid in closing if cid is not None and cid not in execution.lookups]
-        working = [one for one in known if one.state in WORKING]
-        needed, closed = manager.units_to_close(position), sum(manager.closing_units(one) for one in working)
+        tickets = [execution.tickets[cid] for cid in closing if cid is not None]
+        working = [ticket for ticket in tickets if ticket.state in WORKING and not ticket.must_look_up]
+        needed, closed = manager.units_to_close(position), sum(ticket.closing_units for ticket in working)
         if 0 < needed <= closed:
             return Protection.BARE if self._holds_more(position) else Protection.RESTING
         if not position.plan.stop_rests:  # the strategy closes it on closed bars
@@ -124,10 +125,9 @@ class ProtectionMonitor:
 
     def _holds_more(self, position: ManagedPosition) -> bool:
         # Whether an entry of it has filled for more than is booked.
-        execution, signal = self._broker_session.execution, position.position.signal
-        entries = (one for one in execution.orders.values() if one.order.leg is Leg.ENTRY)
-        mine = [one for one in entries if one.order.signal == signal]
-        return any(execution.frozen_instruments.lacks_execution(one, since=-math.inf) for one in mine)
+        signal, tickets = position.position.signal, self._broker_session.execution.tickets.values()
+        entries = (ticket for ticket in tickets if ticket.order.leg is Leg.ENTRY and ticket.order.signal == signal)
+        return any(lacks_execution(entry, since=-math.inf) for entry in entries)
 
     def _price(self, position: ManagedPosition) -> float | None:
         # A fresh price of its symbol; None without one.

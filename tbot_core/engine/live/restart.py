@@ -96,13 +96,12 @@ class SessionRestart:
         for unsent in found:
             execution = unsent.broker_session.execution
             await execution.process_broker_events()
-            states = {one: execution.orders[one.client_order_id].state for one in unsent.orders}
+            states = {one: execution.tickets[one.client_order_id].state for one in unsent.orders}
             recorded = [one for one, state in states.items() if state is OrderState.INTENDED]
             marked = execution.persist_intents(MinuteCommands(), recorded)
             orders = [one for one, state in states.items() if state is OrderState.SENDING or one in marked]
             orders.sort(key=lambda one: one.leg is Leg.ENTRY)
-            working = {cid for cid, record in execution.orders.items() if not record.terminal}
-            requests = [one for one in unsent.requests if one.client_order_id in working]
+            requests = [one for one in unsent.requests if not execution.tickets[one.client_order_id].terminal]
             await execution.send(
                 MinuteCommands(actions=[*requests, *(SubmitOrder(order=one) for one in orders)]), orders
             )

@@ -129,10 +129,10 @@ def _blocked_by(supervisor: BrokerSupervisor, symbol: str) -> str:
 
 
 def _why(supervisor: BrokerSupervisor, position: Position) -> str:
-    symbol, orders = position.signal.symbol, supervisor.broker_session.execution.orders.values()
+    symbol, tickets = position.signal.symbol, supervisor.broker_session.execution.tickets.values()
     if symbol in supervisor.broker_session.decision_engine.position_manager.exits.halted:
         return "it is halted"
-    exits = [one for one in orders if one.order.leg is Leg.EXIT and one.order.signal == position.signal]
+    exits = [one for one in tickets if one.order.leg is Leg.EXIT and one.order.signal == position.signal]
     if exits and exits[-1].state in {*IN_DOUBT, OrderState.SENDING}:
         return "the outcome of its exit order is unknown"
     if no_answer := next((cause for cause in supervisor.trading_state.causes if cause in _NO_ANSWER_CAUSES), None):

@@ -10,12 +10,13 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.trading.decision_engine import DecisionEngine
-from tbot_core.trading.orders import ENDED, ClientOrderIds, OrderRecord
+from tbot_core.trading.orders import ENDED, ClientOrderIds
 from tbot_core.trading.proposals import TradingRules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.commands import Decision
     from tbot_core.trading.proposals import Proposal
     from tbot_core.trading.risk.exposure import ReservedEntry
@@ -68,8 +69,7 @@ class BrokerSession:
     @property
     def in_flight(self) -> int:
         """The number of orders not known to have ended, or open at the broker although the books call them ended."""
-        orphans = self.execution.open_beyond_books
-        return sum(1 for cid, one in self.execution.orders.items() if cid in orphans or not one.terminal)
+        return sum(1 for ticket in self.execution.tickets.values() if ticket.is_open)
 
     @property
     def is_idle(self) -> bool:
@@ -82,8 +82,11 @@ class BrokerSession:
         """Whether no entry, exit or cancel is in progress and each position has its stop."""
         manager = self.decision_engine.position_manager
         working = self._working
-        protecting = (one for one in working if one.order.leg in _PROTECTION and one.state in _ACCEPTED)
-        resting = {one.order.client_order_id for one in protecting} - self.execution.open_beyond_books.keys()
+        resting = {
+            ticket.order.client_order_id
+            for ticket in working
+            if ticket.order.leg in _PROTECTION and ticket.state in _ACCEPTED and ticket.orphan is None
+        }
         stops = [
             held.resting.get(Leg.STOP) for held in manager.held.values() if manager.protection.units_to_cover(held)
         ]
@@ -93,28 +96,24 @@ class BrokerSession:
     @property
     def has_lookups(self) -> bool:
         """Whether an order that is not given up as lost is being looked up at the broker."""
-        execution = self.execution
-        return any(execution.orders[cid].state is not OrderState.LOST for cid in execution.lookups)
+        tickets = self.execution.tickets.values()
+        return any(ticket.must_look_up and ticket.state is not OrderState.LOST for ticket in tickets)
 
     @property
     def ended_orders(self) -> int:
         """The number of sent orders that have ended; their last fills may be reported late."""
-        return sum(1 for one in self.execution.orders.values() if one.state in ENDED)
+        return sum(1 for ticket in self.execution.tickets.values() if ticket.state in ENDED)
 
     @property
     def open_symbols(self) -> set[str]:
         """The symbols with a position or a working order."""
-        return {*self.decision_engine.portfolio.positions, *(one.order.symbol for one in self._working)}
+        return {*self.decision_engine.portfolio.positions, *(ticket.order.symbol for ticket in self._working)}
 
     @property
-    def _working(self) -> list[OrderRecord]:
+    def _working(self) -> list[Ticket]:
         # Orders that work by the books, or by the broker's report beyond them.
-        orphans = self.execution.open_beyond_books
-        return [
-            one
-            for cid, one in self.execution.orders.items()
-            if cid in orphans or not (one.terminal or one.state is OrderState.LOST)
-        ]
+        tickets = self.execution.tickets.values()
+        return [one for one in tickets if one.is_open and (one.state is not OrderState.LOST or one.orphan is not None)]
 
 
 class EntryRouter(Protocol):

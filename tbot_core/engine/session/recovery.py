@@ -23,7 +23,7 @@ from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, Side
 from tbot_core.plugins.call_guard import FailedCall
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder
-from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent, OrderRecord, advance, execution_update
+from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent, advance, execution_update
 from tbot_core.trading.proposals import Proposal
 from tbot_core.trading.risk.exposure import impose_defense
 from tbot_core.trading.risk.external import open_shares
@@ -51,20 +51,18 @@ class SessionRecovery:
     def __init__(self, decision_engine: DecisionEngine, execution: ExecutionEngine, rows: Mapping[str, int]) -> None:
         self._decision_engine = decision_engine
         self._execution = execution
+        self._tickets = decision_engine.book.tickets
         self._rows = rows
         self._broker = execution.recorder.broker
         self._proposals: dict[str, Proposal] = {}
         self._entry: Order
         self._awaited: set[str] = set()
-        self._intended_at: dict[str, datetime] = {}
-        self._requested: dict[str, CancelOrder | ReplaceOrder] = {}
-        self._mismatched: set[str] = set()
         self.external = decision_engine.exposure.external.held
         self.decided: set[str] = set()
 
     def apply(self, event: Event) -> None:
         """Apply an event from before the crash, if it belongs to this broker."""
-        if event.payload.get("broker", "") == self._broker or event.cid in self._execution.orders:
+        if event.payload.get("broker", "") == self._broker or event.cid in self._tickets:
             self._apply(event)
 
     def resolve_open_orders(self, repeat_from: datetime | None = None) -> list[Order]:
@@ -75,14 +73,14 @@ class SessionRecovery:
         Each kind is one transaction, so that a thousand orders need one disk write.
         """
         found, parts = [], set[str]()
-        for cid, record in self._execution.orders.items():
-            unanswered = record.state in {OrderState.INTENDED, OrderState.SENDING}
-            if repeat_from is not None and unanswered and self._intended_at[cid] >= repeat_from:
-                found.append(record.order)
-                parts.update(part.client_order_id for part in (record.order, *record.order.protection))
-        orders = [(cid, record) for cid, record in self._execution.orders.items() if cid not in parts]
-        never_sent = [cid for cid, record in orders if record.state is OrderState.INTENDED]
-        in_flight = [cid for cid, record in orders if record.state is OrderState.SENDING]
+        for ticket in self._tickets.values():
+            unanswered = ticket.state in {OrderState.INTENDED, OrderState.SENDING}
+            if repeat_from is not None and unanswered and ticket.recorded_at and ticket.recorded_at >= repeat_from:
+                found.append(ticket.order)
+                parts.update(part.client_order_id for part in (ticket.order, *ticket.order.protection))
+        tickets = [(cid, ticket) for cid, ticket in self._tickets.items() if cid not in parts]
+        never_sent = [cid for cid, ticket in tickets if ticket.state is OrderState.INTENDED]
+        in_flight = [cid for cid, ticket in tickets if ticket.state is OrderState.SENDING]
         if never_sent:
             self._execution.drop(_NEVER_SENT, *never_sent)
         if in_flight:
@@ -92,8 +90,8 @@ class SessionRecovery:
 
     @property
     def unanswered_requests(self) -> list[CancelOrder | ReplaceOrder]:
-        """The cancels and replaces that nothing was reported about since, oldest first."""
-        return list(self._requested.values())
+        """The cancels and replaces that nothing was reported about since."""
+        return [ticket.unanswered for ticket in self._tickets.values() if ticket.unanswered is not None]
 
     def _apply(self, event: Event) -> None:
         payload, cid = event.payload, event.cid
@@ -101,8 +99,7 @@ class SessionRecovery:
             case records.DECISION | records.TOP_UP:
                 self._on_decision(payload, cid)
             case records.INTENDED if cid is not None:
-                self._intended_at[cid] = event.applied
-                self._on_intent(cid, payload)
+                self._on_intent(cid, event)
             case records.RISK:
                 self._restore_latch(payload["what"])
             case records.FOREIGN_ORDER | records.SETTLED | records.ADJUSTMENT:
@@ -113,7 +110,7 @@ class SessionRecovery:
                 self._on_request(cid, payload)
             case records.TAKEN_OTHERWISE if cid is not None:
                 self._on_mismatch(cid, payload)
-            case _ if cid in self._execution.orders:
+            case _ if cid in self._tickets:
                 self._on_order_event(cid, event)
             case BrokerEventKind.FILL:
                 clock = self._execution.recorder.clock
@@ -141,12 +138,13 @@ class SessionRecovery:
         #
         # Whether an ended order is still open is for the restart's own readings to find.
         price = Decimal(payload["stop_price"]) if "stop_price" in payload else None
-        self._requested[cid] = (
+        ticket = self._tickets[cid]
+        ticket.unanswered = (
             CancelOrder(client_order_id=cid)
             if price is None
             else ReplaceOrder(client_order_id=cid, stop_price=price, reason=ExitReason(payload["reason"]))
         )
-        if price is None and cid in self._mismatched and not self._execution.orders[cid].terminal:
+        if price is None and ticket.works_for_more and not ticket.terminal:
             self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(cid)
         else:
             self._decision_engine.position_manager.recovery.restore_request(cid, price)
@@ -156,7 +154,7 @@ class SessionRecovery:
         ordered = payload["ordered"]
         same = all(payload[name] == ordered[name] for name in ("symbol", "buy"))
         if not same or Decimal(payload["quantity"]) > Decimal(ordered["quantity"]):
-            self._mismatched.add(cid)
+            self._tickets[cid].works_for_more = True
 
     def _on_instrument_event(self, kind: str, payload: Mapping[str, Any]) -> None:
         # An event of a symbol that belongs to no order.
@@ -178,45 +176,44 @@ class SessionRecovery:
         if cid is not None:
             self._proposals[cid] = proposal_of(payload, self._rows.get(signal.symbol))
 
-    def _on_intent(self, cid: str, payload: Mapping[str, Any]) -> None:
-        order = records.order_of(cid, payload)
-        self._execution.orders[cid] = OrderRecord(order=order)
+    def _on_intent(self, cid: str, event: Event) -> None:
+        order = records.order_of(cid, event.payload)
         if order.leg is Leg.ENTRY:
-            self._entry, self._awaited = order, set(payload["protection"])
+            self._entry, self._awaited = order, set(event.payload["protection"])
         elif cid in self._awaited:
             self._awaited.remove(cid)
             self._entry = attrs.evolve(self._entry, protection=(*self._entry.protection, order))
         else:
             self._decision_engine.position_manager.recovery.restore_order(order)
+            self._tickets[cid].recorded_at = event.applied
             return
         if not self._awaited:  # an entry and its protection are written in one transaction
-            self._execution.orders[self._entry.client_order_id] = OrderRecord(order=self._entry)
             self._decision_engine.restore_entry(self._entry, self._proposals.pop(self._entry.client_order_id))
+            for ticket in self._decision_engine.book.parts(self._entry):
+                ticket.recorded_at = event.applied
 
     def _on_order_event(self, cid: str, event: Event) -> None:
-        execution, payload = self._execution, event.payload
-        self._requested.pop(cid, None)
+        ticket, payload = self._tickets[cid], event.payload
+        ticket.unanswered = None
         word = ORDER_EVENT_KINDS.get(event.kind) or BROKER_EVENT_KINDS.get(event.kind)
         if word is None:
             return
         fill = records.fill_of(cid, payload)
-        before = execution.orders[cid]
-        execution.orders[cid], _ = advance(before, word, fill)
+        before = ticket.record
+        ticket.record, _ = advance(before, word, fill)
         match word:
             case OrderEvent.SEND:
-                execution.mark_sent(cid, event.applied)
+                self._execution.mark_sent(cid, event.applied)
             case OrderEvent.DROP:
                 self._decision_engine.position_manager.on_dropped(cid)
             case OrderEvent.GIVE_UP:
                 self._decision_engine.position_manager.on_lost(cid)
             case _ if event.kind in BROKER_EVENT_KINDS:
-                found = None if fill is None else execution_update(before, execution.orders[cid], fill)
+                found = None if fill is None else execution_update(before, ticket.record, fill)
                 broker_event = BrokerEvent(
                     kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"]
                 )
-                self._decision_engine.position_manager.on_event(
-                    broker_event, found, ended=execution.orders[cid].terminal
-                )
+                self._decision_engine.position_manager.on_event(broker_event, found, ended=ticket.terminal)
 
     def _restore_latch(self, what: str) -> None:
         # A latch survives a restart: current marks may no longer show the loss that set it.

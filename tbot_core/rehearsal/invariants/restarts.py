@@ -76,7 +76,7 @@ def recover_state(history: RehearsalHistory, events: Sequence[Event]) -> Recover
     waiting = ConfirmationQueue(history.rules.entries, decision_engine, recorder)
     asked = waiting.restore(past, rows)
     knows = _figures_of(decision_engine) | {
-        "orders": execution.orders,
+        "orders": decision_engine.book.records(),
         "foreign": found.external,
         "decided": found.decided | asked,
     }

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import BrokerEvent
     from tbot_core.model.types import Order
+    from tbot_core.trading.account_book import AccountBook, ManagedPosition, Ticket
     from tbot_core.trading.portfolio import Portfolio
     from tbot_core.trading.positions.cancel_queue import CancelQueue
-    from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket
     from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.risk.exposure import ExposureBook
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 class OverfillCorrector:
     """Reverses overfills of one session; `confirmed` are the symbols whose overfill a reading has confirmed."""
 
-    def __init__(self, state: ManagedState, portfolio: Portfolio, exposure: ExposureBook) -> None:
+    def __init__(self, book: AccountBook, portfolio: Portfolio, exposure: ExposureBook) -> None:
         self.confirmed: frozenset[str] = frozenset()
-        self._state = state
+        self._book = book
         self._portfolio = portfolio
         self._exposure = exposure
         self._closing: dict[str, str] = {}
@@ -57,9 +57,9 @@ class OverfillCorrector:
         if not units or ticket is None or symbol in self._closing or symbol in self._portfolio.positions:
             return []
         signal, leg = ticket.order.signal, Leg.EXIT
-        self._state.attempts[signal, leg] += 1
-        order = order_factory.overfill_order(self._state.name, signal, units, self._state.attempts[signal, leg])
-        self._state.add_ticket(order, ticket.plan, ticket.row)
+        self._book.attempts[signal, leg] += 1
+        order = order_factory.overfill_order(self._book.name, signal, units, self._book.attempts[signal, leg])
+        self._book.add_ticket(order, ticket.plan, ticket.row)
         self.restore_exit(order)
         self.confirmed -= {symbol}  # the next overfill needs its own confirmation
         return [SubmitOrder(order=order)]
@@ -73,8 +73,8 @@ class OverfillCorrector:
         if self._closing.get(order.symbol) == order.client_order_id:
             del self._closing[order.symbol]
 
-    def _latest(self, symbol: str) -> OrderTicket | None:
-        return next((one for one in reversed(self._state.tickets.values()) if one.order.symbol == symbol), None)
+    def _latest(self, symbol: str) -> Ticket | None:
+        return next((one for one in reversed(self._book.tickets.values()) if one.order.symbol == symbol), None)
 
 
 ENDINGS = frozenset({BrokerEventKind.EXPIRED, BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED})
@@ -86,58 +86,44 @@ _WORKS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED, Brok
 class MissingOrders:
     """The orders of a session that are lost, or that ended before their position was opened."""
 
-    def __init__(self, state: ManagedState, exposure: ExposureBook, cancels: CancelQueue) -> None:
-        self._state = state
+    def __init__(self, book: AccountBook, exposure: ExposureBook, cancels: CancelQueue) -> None:
+        self._book = book
         self._exposure = exposure
         self._cancels = cancels
-        self._ended_early: set[str] = set()
-        self._lost: set[str] = set()
-        self._spared_protection: dict[str, Order] = {}
 
-    def __contains__(self, client_order_id: str) -> bool:
-        """Whether an order is lost and was not reported since."""
-        return client_order_id in self._lost
-
-    def mark_ended_early(self, client_order_id: str) -> None:
-        """Record that an order ended before its position was opened."""
-        self._ended_early.add(client_order_id)
-
-    def has_ended_early(self, client_order_id: str) -> bool:
-        """Whether an order ended before its position was opened."""
-        return client_order_id in self._ended_early
-
-    def mark_lost(self, order: Order) -> None:
+    def mark_lost(self, ticket: Ticket) -> None:
         """Record a lost order; if it appears later it is cancelled, except an entry and its protection."""
-        self._lost.add(order.client_order_id)
-        if self._may_protect(order):
-            self._spared_protection[order.client_order_id] = order
-        elif order.leg is not Leg.ENTRY:
-            self._cancels.cancel_next_minute([order.client_order_id])
+        ticket.is_lost = True
+        if self._may_protect(ticket):
+            ticket.may_return = True
+        elif ticket.order.leg is not Leg.ENTRY:
+            self._cancels.cancel_next_minute([ticket.order.client_order_id])
 
     def on_position_closing(self, held: ManagedPosition) -> None:
         """Cancel the lost bracket orders of a position that is being closed or has its own stop, if they appear."""
-        if held.exit_reason is not None or (held.manages_own_stop and Leg.STOP in held.resting):
-            parted = [cid for cid, one in self._spared_protection.items() if one.signal == held.position.signal]
-            for cid in parted:
-                del self._spared_protection[cid]
-            self._cancels.cancel_now(parted)
+        if held.exit_reason is None and not (held.manages_own_stop and Leg.STOP in held.resting):
+            return
+        for ticket in self._book.tickets.values():
+            if ticket.may_return and ticket.order.signal == held.position.signal:
+                ticket.may_return = False
+                self._cancels.cancel_now([ticket.order.client_order_id])
 
-    def on_event(self, event: BrokerEvent, order: Order) -> None:
+    def on_event(self, event: BrokerEvent, ticket: Ticket) -> None:
         """Apply a broker event of an order: a lost one is working, or has ended."""
-        cid, works = order.client_order_id, event.fill is not None or event.kind in _WORKS
-        if cid in self._lost and (works or event.kind in ENDINGS):
-            self._lost.discard(cid)
-            self._spared_protection.pop(cid, None)
-            if works and order.leg in order_factory.REASONS:
-                self._on_found(order)
+        works = event.fill is not None or event.kind in _WORKS
+        if ticket.is_lost and (works or event.kind in ENDINGS):
+            ticket.is_lost = ticket.may_return = False
+            if works and ticket.order.leg in order_factory.REASONS:
+                self._on_found(ticket)
 
-    def _on_found(self, order: Order) -> None:
+    def _on_found(self, ticket: Ticket) -> None:
         # A lost bracket order that works protects its entry further, unless another order was placed.
-        cid, leg, held = order.client_order_id, order.leg, self._state.held.get(order.symbol)
+        order, held = ticket.order, self._book.held.get(ticket.order.symbol)
+        cid, leg = order.client_order_id, order.leg
         if held is None or held.position.signal != order.signal:
-            if not self._may_protect(order):
+            if not self._may_protect(ticket):
                 self._cancels.cancel_now([cid])
-            self._ended_early.discard(cid)
+            ticket.ended_early = False
         elif held.exit_order_id is not None or leg in held.resting or (held.manages_own_stop and leg is Leg.TARGET):
             self._cancels.cancel_now([cid])
         elif held.exit_reason is not None:  # an exit that was not sent waits for its end
@@ -149,17 +135,18 @@ class MissingOrders:
             if leg is Leg.STOP:
                 held.plan.on_close = not held.plan.stop_rests
 
-    def _may_protect(self, order: Order) -> bool:
+    def _may_protect(self, ticket: Ticket) -> bool:
         # Whether it was lost before its entry's fill, and the entry may still fill.
-        entering = any(one.signal == order.signal for one in self._exposure.working.values())
-        return entering and order.client_order_id in self._ended_early
+        return ticket.ended_early and any(
+            entry.signal == ticket.order.signal for entry in self._exposure.working.values()
+        )
 
 
 class MismatchedOrders:
     """Replaces the protection of orders that the broker works or fills with other terms than the books have."""
 
-    def __init__(self, state: ManagedState, protection: ProtectiveStops, cancels: CancelQueue) -> None:
-        self._state = state
+    def __init__(self, book: AccountBook, protection: ProtectiveStops, cancels: CancelQueue) -> None:
+        self._book = book
         self._protection = protection
         self._cancels = cancels
 
@@ -170,8 +157,8 @@ class MismatchedOrders:
         then, also while its position is being closed, so that no exit is sent beside it. A second mismatched stop of a
         position is not replaced: the stop is emulated. May be called repeatedly.
         """
-        ticket = self._state.tickets[client_order_id]
-        order, held = ticket.order, self._state.held.get(ticket.order.symbol)
+        ticket = self._book.tickets[client_order_id]
+        order, held = ticket.order, self._book.held.get(ticket.order.symbol)
         if held is None:
             ticket.stop_rejected |= order.leg is Leg.STOP
         elif client_order_id in held.resting.values():
@@ -186,9 +173,9 @@ class MismatchedOrders:
 
         A stop or exit of less than ordered is sent again, for all that is held. May be called repeatedly.
         """
-        ticket = self._state.tickets[client_order_id]
+        ticket = self._book.tickets[client_order_id]
         ticket.missing_units = units_of(missing)
-        held = self._state.held.get(ticket.order.symbol)
+        held = self._book.held.get(ticket.order.symbol)
         if held is None or not missing:
             return
         rests = held.resting.get(Leg.STOP) == client_order_id and held.manages_own_stop and not ticket.stop_rejected
@@ -198,12 +185,12 @@ class MismatchedOrders:
         if rests or exits:
             self._cancels.cancel_now([client_order_id])
 
-    def on_wrong_fill(self, ticket: OrderTicket) -> None:
+    def on_wrong_fill(self, ticket: Ticket) -> None:
         """Cancel an order that was filled with another symbol or side, and its protection.
 
         Its position, if still held, gets a separate stop.
         """
-        order, held = ticket.order, self._state.held.get(ticket.order.symbol)
+        order, held = ticket.order, self._book.held.get(ticket.order.symbol)
         ticket.filled_wrongly = True
         self._cancels.cancel_now([order.client_order_id, *(one.client_order_id for one in order.protection)])
         if held is None or held.position.signal != order.signal:
@@ -217,13 +204,13 @@ class MismatchedOrders:
 
     def on_orphan_ended(self, client_order_id: str) -> None:
         """Apply that an orphan order no longer works, without a broker event of it."""
-        held = self._state.held.get(self._state.tickets[client_order_id].order.symbol)
+        held = self._book.held.get(self._book.tickets[client_order_id].order.symbol)
         self._cancels.on_ended(client_order_id)
         if held is not None and held.resting.get(Leg.STOP) == client_order_id:
             del held.resting[Leg.STOP]
             held.stop_being_replaced = False
 
-    def _replace(self, held: ManagedPosition, ticket: OrderTicket) -> None:
+    def _replace(self, held: ManagedPosition, ticket: Ticket) -> None:
         # A mismatched stop counts as a rejected one. The position is not closed at once, since the exit could be
         # mismatched as well: it is closed when the stop's level is reached.
         self._protection.replace_bracket(held)
@@ -239,8 +226,8 @@ class UnsentOrders:
     After a connection fault they may be released at once, otherwise with the next minute.
     """
 
-    def __init__(self, state: ManagedState) -> None:
-        self._state = state
+    def __init__(self, book: AccountBook) -> None:
+        self._book = book
         self._blocked: dict[str, bool] = {}
 
     def __contains__(self, symbol: str) -> bool:
@@ -254,7 +241,7 @@ class UnsentOrders:
 
     def on_dropped(self, order: Order, *, barred: bool) -> None:
         """Record an order that was never sent; if `barred`, an exit is decided again with the next minute."""
-        held = self._state.held.get(order.symbol)
+        held = self._book.held.get(order.symbol)
         if held is None:
             return
         if held.resting.get(Leg.STOP) == order.client_order_id:
@@ -268,8 +255,8 @@ class UnsentOrders:
     def await_reading(self, after: float) -> None:
         """Let the symbols that wait for the connection wait for a reading `after` this second of a steady clock."""
         for symbol, barred in self._blocked.items():
-            if symbol in self._state.held and not barred:
-                self._state.held[symbol].reading_after = after
+            if symbol in self._book.held and not barred:
+                self._book.held[symbol].reading_after = after
 
     def release(self, *, barred: bool) -> None:
         """Release the symbols that wait for the connection; with `barred` all others too."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import BrokerCapabilities
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
-    from tbot_core.trading.positions.state import ManagedPosition, ManagedState
+    from tbot_core.trading.account_book import AccountBook, ManagedPosition
     from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.proposals import TradingRules
     from tbot_core.trading.risk.exposure import ExposureBook
@@ -198,10 +198,8 @@ SENT_AGAIN = 3
 class ExitSubmitter:
     """Creates the exits of one session's positions at a broker account."""
 
-    def __init__(
-        self, state: ManagedState, venue: BrokerCapabilities, exposure: ExposureBook, session: Session
-    ) -> None:
-        self._state = state
+    def __init__(self, book: AccountBook, venue: BrokerCapabilities, exposure: ExposureBook, session: Session) -> None:
+        self._book = book
         self._venue = venue
         self._exposure = exposure
         self._session = session
@@ -210,10 +208,10 @@ class ExitSubmitter:
         """Close the rest of a position at the market, after a minute."""
         lot = lot_of(self._exposure, held.position.signal.symbol)
         units = held.position.units // lot * lot or held.position.units
-        attempt = self._state.next_attempt(held, Leg.EXIT)
-        order = order_factory.exit_order(self._state.name, held.position, units, held.exit_reason, attempt)
+        attempt = self._book.next_attempt(held, Leg.EXIT)
+        order = order_factory.exit_order(self._book.name, held.position, units, held.exit_reason, attempt)
         held.exit_pending, held.exit_order_id, held.exit_placed_minute = False, order.client_order_id, minute
-        self._state.add_ticket(order, held.plan, held.row)
+        self._book.add_ticket(order, held.plan, held.row)
         return SubmitOrder(order=order)
 
     def resend_exit(self, held: ManagedPosition, minute: int) -> list[TradingCommand]:

@@ -12,8 +12,20 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.contracts import BrokerEventKind, RejectionMeaning
-from tbot_core.model.types import ExitReason, Leg, Order, RiskState, Side, price_of, quantity_of, ticks_of, units_of
+from tbot_core.model.types import (
+    ExitReason,
+    Leg,
+    Order,
+    OrderState,
+    RiskState,
+    Side,
+    price_of,
+    quantity_of,
+    ticks_of,
+    units_of,
+)
 from tbot_core.trading import exit_plan
+from tbot_core.trading.account_book import AccountBook, DepartedShares, ManagedPosition, Ticket, symbol_of
 from tbot_core.trading.commands import CancelOrder, TradingCommand
 from tbot_core.trading.positions import order_factory, rebalance_rules
 from tbot_core.trading.positions.anomalies import (
@@ -27,7 +39,6 @@ from tbot_core.trading.positions.cancel_queue import CancelQueue
 from tbot_core.trading.positions.exits import ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.rebalancing import PositionTrimmer, TopUps
 from tbot_core.trading.positions.recovery import PositionRecovery
-from tbot_core.trading.positions.state import DepartedShares, ManagedPosition, ManagedState, OrderTicket, symbol_of
 from tbot_core.trading.positions.stops import ProtectiveStops
 from tbot_core.trading.risk.exposure import count_traded
 
@@ -40,9 +51,8 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Fill
-    from tbot_core.trading.orders import ExecutionUpdate, OrderRecord
+    from tbot_core.trading.orders import ExecutionUpdate, OrderIdFactory
     from tbot_core.trading.portfolio import Position
-    from tbot_core.trading.positions.order_factory import OrderIdFactory
     from tbot_core.trading.proposals import TradingRules
     from tbot_core.trading.risk.exposure import ExposureBook
 
@@ -50,30 +60,26 @@ _ANSWERS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REJECTED})
 
 
 class PositionManager:
-    """Manages the positions and orders of one session; `name` creates client order ids.
-
-    `unknown_entries`: the working entries whose outcome is unknown.
-    """
+    """Manages the positions and orders of one session; `name` creates client order ids."""
 
     def __init__(self, rules: TradingRules, session: Session, exposure: ExposureBook, name: OrderIdFactory) -> None:
         self.session = session
         self._rules = rules
         self._exposure = exposure
         self._portfolio = exposure.portfolio
-        self._state = ManagedState(name)
-        self._held, self._tickets = self._state.held, self._state.tickets
+        self.book = AccountBook(exposure.portfolio, name)
+        self._held, self._tickets = self.book.held, self.book.tickets
         self._cancels = CancelQueue()
-        self.protection = ProtectiveStops(self._state, rules.venue, exposure, self._cancels)
-        self.mismatched_orders = MismatchedOrders(self._state, self.protection, self._cancels)
+        self.protection = ProtectiveStops(self.book, rules.venue, exposure, self._cancels)
+        self.mismatched_orders = MismatchedOrders(self.book, self.protection, self._cancels)
         self.exits = ExitEvaluator(rules, exposure, self.protection, self.flatten_from)
-        self._exit_submitter = ExitSubmitter(self._state, rules.venue, exposure, session)
-        self.unsent_orders = UnsentOrders(self._state)
-        self.unknown_entries = set[str]()
-        self._missing = MissingOrders(self._state, exposure, self._cancels)
-        self._trimmer = PositionTrimmer(self._state, rules, exposure, self.protection)
-        self.top_ups = TopUps(self._state, rules, exposure, session)
-        self.overfills = OverfillCorrector(self._state, self._portfolio, exposure)
-        self.recovery = PositionRecovery(self._state, self._portfolio, self.overfills)
+        self._exit_submitter = ExitSubmitter(self.book, rules.venue, exposure, session)
+        self.unsent_orders = UnsentOrders(self.book)
+        self._missing = MissingOrders(self.book, exposure, self._cancels)
+        self._trimmer = PositionTrimmer(self.book, rules, exposure, self.protection)
+        self.top_ups = TopUps(self.book, rules, exposure, session)
+        self.overfills = OverfillCorrector(self.book, self._portfolio, exposure)
+        self.recovery = PositionRecovery(self.book, self._portfolio, self.overfills)
         self._minute, self.is_still = -1, False
 
     @property
@@ -128,7 +134,7 @@ class PositionManager:
         if ticket is None:
             return
         order = ticket.order
-        self._missing.on_event(event, order)
+        self._missing.on_event(event, ticket)
         if event.fill is not None:
             self._apply_fill(event.fill, ticket, exit_plan.closing_reason(ticket.reason, event.words))
             return
@@ -201,7 +207,7 @@ class PositionManager:
         explains the change (`unexplained`) and no shares are left, the orders stay. The same execution with another
         quantity takes shares back, with their plan and orders.
         """
-        departed = self._state.departed.get(fill.symbol)
+        departed = self.book.departed.get(fill.symbol)
         if departed is not None and fill.execution_id in departed.fills:
             self._take_back(departed, fill)
             return
@@ -211,7 +217,7 @@ class PositionManager:
             self._on_change_shown(held, fill)
         if unexplained:
             if departed is None or departed.held is not held:
-                departed = self._state.departed[fill.symbol] = DepartedShares(held=held)
+                departed = self.book.departed[fill.symbol] = DepartedShares(held=held)
             departed.fills[fill.execution_id] = fill
         if held.position.units:
             self._on_size_changed(held)
@@ -235,7 +241,7 @@ class PositionManager:
 
         Empty where the change is something else.
         """
-        departed, held = self._state.departed.get(symbol), self._held.get(symbol)
+        departed, held = self.book.departed.get(symbol), self._held.get(symbol)
         if departed is None or (held is not None and held is not departed.held):
             return []
         fills = [*departed.fills.values()]
@@ -256,12 +262,12 @@ class PositionManager:
         if not fill.quantity:
             del departed.fills[fill.execution_id]
         if not departed.fills:
-            del self._state.departed[symbol]
+            del self.book.departed[symbol]
         if symbol not in self._portfolio.positions:  # its stop has filled meanwhile
             self._held.pop(symbol, None)
             return
         held.position = self._portfolio.positions[symbol]
-        held.resting = {leg: cid for leg, cid in held.resting.items() if not self._missing.has_ended_early(cid)}
+        held.resting = {leg: cid for leg, cid in held.resting.items() if not self._tickets[cid].ended_early}
         self._held[symbol] = held
         self._on_size_changed(held)
 
@@ -295,7 +301,7 @@ class PositionManager:
                 self._exposure.record_surplus(symbol, quantity_of(abs(beyond)))
             self._update_corrected(symbol, ticket)
 
-    def _update_corrected(self, symbol: str, ticket: OrderTicket) -> None:
+    def _update_corrected(self, symbol: str, ticket: Ticket) -> None:
         # Update a symbol's managed position after a corrected execution.
         position, held = self._portfolio.positions.get(symbol), self._held.get(symbol)
         if held is not None and (position is None or held.position.signal != position.signal):
@@ -306,7 +312,7 @@ class PositionManager:
         if position is None:
             return
         if held is None:
-            ours = self._state.latest_ticket(position.signal) or ticket
+            ours = self.book.latest_ticket(position.signal) or ticket
             found = ManagedPosition(plan=ours.plan, row=ours.row, position=position, resting={}, manages_own_stop=True)
             self._held[symbol] = found
             return
@@ -318,7 +324,7 @@ class PositionManager:
         # A bracket has the wrong size now: a separate stop replaces it, and the target is emulated.
         held.manages_own_stop = True
         targets = [cid for leg, cid in held.resting.items() if leg is Leg.TARGET]
-        self._cancels.cancel_now([*targets, *self._state.oversized_exits(held, held.position.units)])
+        self._cancels.cancel_now([*targets, *self.book.oversized_exits(held, held.position.units)])
 
     def on_dropped(self, client_order_id: str, *, barred: bool = False) -> None:
         """Apply that a recorded order will never be sent; `barred`: for a reason other than the broker's connection.
@@ -349,7 +355,7 @@ class PositionManager:
             held.reading_after = reading_after
         if order.leg is not Leg.ENTRY:
             self._on_order_ended(order)
-        self._missing.mark_lost(order)
+        self._missing.mark_lost(self._tickets[client_order_id])
 
     def close_at_stop(self, held: ManagedPosition) -> list[TradingCommand]:
         """Close a position whose emulated stop was reached: cancel what works for it, or send its exit."""
@@ -367,12 +373,7 @@ class PositionManager:
     def units_to_close(self, held: ManagedPosition) -> int:
         """The units of a position that its stop, its exit and its trim must close together; 0 without a stop."""
         covered = self.protection.units_to_cover(held)
-        return covered + self._state.units_in_trim(held) if covered else 0
-
-    def closing_units(self, record: OrderRecord) -> int:
-        """The units that a working stop or exit may still close: of what the broker has taken of it."""
-        missing = self._tickets[record.order.client_order_id].missing_units
-        return max(units_of(record.open_quantity) - missing, 0)
+        return covered + self.book.units_in_trim(held) if covered else 0
 
     def may_send_again(self, order: Order) -> bool:
         """Whether a stop or exit without a known outcome still fits its position: it is for no more than is held."""
@@ -417,7 +418,7 @@ class PositionManager:
             return []
         replaced = [held.resting.get(Leg.STOP) for held in self._held.values() if held.stop_being_replaced]
         actions += [CancelOrder(client_order_id=one) for one in replaced if one]
-        actions += [CancelOrder(client_order_id=one) for one in entries if one not in self._missing]
+        actions += [CancelOrder(client_order_id=one) for one in entries if not self._tickets[one].is_lost]
         for held in sorted(active, key=symbol_of):
             if held.reading_after is None and not self.exits.exits_blocked(symbol_of(held)):
                 actions += self._orders_for_position(held, bars, minute)
@@ -452,8 +453,8 @@ class PositionManager:
     def add_entry(self, order: Order, plan: exit_plan.ExitPlan, row: int | None) -> None:
         """Add a recorded entry with its protection; `row` is its symbol's row in the bars, None without bars."""
         for one in (order, *order.protection):
-            self._state.add_ticket(one, plan, row)
-            self._state.attempts[one.signal, one.leg] = 1
+            self.book.add_ticket(one, plan, row)
+            self.book.attempts[one.signal, one.leg] = 1
 
     def _on_order_ended(self, order: Order) -> None:
         # A stop that ended without a cancel of ours is emulated.
@@ -463,7 +464,7 @@ class PositionManager:
         if order.leg is Leg.ENTRY:
             self._exposure.working.pop(order.client_order_id, None)
         elif held is None or held.position.signal != order.signal:
-            self._missing.mark_ended_early(order.client_order_id)
+            self._tickets[order.client_order_id].ended_early = True
         elif order.client_order_id == held.exit_order_id:
             held.exit_order_id = None
         elif order.client_order_id == held.trim_order_id:
@@ -474,7 +475,7 @@ class PositionManager:
                 held.plan.on_close |= held.exit_reason is None and not held.stop_being_replaced
                 held.stop_being_replaced = False
 
-    def _apply_fill(self, fill: Fill, ticket: OrderTicket, reason: ExitReason | None) -> None:
+    def _apply_fill(self, fill: Fill, ticket: Ticket, reason: ExitReason | None) -> None:
         order = ticket.order
         ticket.open_units -= units_of(fill.quantity)
         surplus = len(self._portfolio.surplus)
@@ -492,7 +493,7 @@ class PositionManager:
                 held = self._held[order.symbol]
                 if held.resting.get(Leg.STOP) == order.client_order_id:  # not an older one that is reported late
                     self.protection.on_triggered(held)
-                self._cancels.cancel_now(self._state.oversized_exits(held, position.units))
+                self._cancels.cancel_now(self.book.oversized_exits(held, position.units))
         if ticket.open_units <= 0:
             self._on_order_ended(order)
 
@@ -501,10 +502,10 @@ class PositionManager:
         held = self._held.pop(position.signal.symbol)
         cancel = self._cancels.cancel_now if held.manages_own_stop else self._cancels.cancel_next_minute
         cancel(self._blocking_orders(held))
-        self._cancels.cancel_now(self._state.oversized_exits(held, position.units))
+        self._cancels.cancel_now(self.book.oversized_exits(held, position.units))
         self._exposure.count_closed(fill, position.pnl_atoms)
 
-    def _on_entry_fill(self, fill: Fill, ticket: OrderTicket, position: Position) -> None:
+    def _on_entry_fill(self, fill: Fill, ticket: Ticket, position: Position) -> None:
         order = ticket.order
         count_traded(self._exposure, order.symbol)
         reference = price_of(ticket.plan.price if ticket.reference is None else ticket.reference)
@@ -519,7 +520,7 @@ class PositionManager:
             held.manages_own_stop = True
             self.protection.cancel_all(held)
 
-    def _open_position(self, fill: Fill, ticket: OrderTicket, position: Position) -> ManagedPosition:
+    def _open_position(self, fill: Fill, ticket: Ticket, position: Position) -> ManagedPosition:
         order = ticket.order
         ticket.plan.on_entry_fill(self.session.minute(fill.time))
         resting = {one.leg: one.client_order_id for one in order.protection}
@@ -529,7 +530,7 @@ class PositionManager:
         held.stop_being_replaced = ticket.filled_wrongly and Leg.STOP in resting
         self._held[order.symbol] = held
         for one in order.protection:
-            if self._missing.has_ended_early(one.client_order_id):  # its end was reported before the entry's fill
+            if self._tickets[one.client_order_id].ended_early:  # its end was reported before the entry's fill
                 if self._tickets[one.client_order_id].stop_rejected:
                     self.protection.on_stop_rejected(one)
                 elif one.leg is Leg.STOP and not self._rules.venue.simulated:
@@ -562,8 +563,13 @@ class PositionManager:
         # Whether a due exit can be sent: nothing else works for its position, and it need not wait. An entry in doubt
         # can only add to the position; its stop has been cancelled, so that the exit must not wait for it.
         waits = self.exits.exits_blocked(held.position.signal.symbol) or self.exits.must_wait(held.exit_reason)
-        blocks = not self.unknown_entries.issuperset(self._blocking_orders(held))
+        blocks = any(not self._is_unknown_entry(cid) for cid in self._blocking_orders(held))
         return held.exit_order_id is None and not (waits or blocks)
+
+    def _is_unknown_entry(self, client_order_id: str) -> bool:
+        # Whether an order is a working entry without a known outcome.
+        is_unknown = self._tickets[client_order_id].state is OrderState.UNKNOWN
+        return is_unknown and client_order_id in self._exposure.working
 
     def _may_place_stop(self, held: ManagedPosition) -> bool:
         # Whether a stop of its own is due. While readings contradict the books, only a position's first one is.
@@ -583,4 +589,4 @@ class PositionManager:
     def _working_entries(self, held: ManagedPosition) -> list[str]:
         # The entry and top-up orders of a position that may still fill.
         signal, working = held.position.signal, self._exposure.working.items()
-        return [name for name, one in working if one.signal == signal and name not in self._missing]
+        return [name for name, one in working if one.signal == signal and not self._tickets[name].is_lost]

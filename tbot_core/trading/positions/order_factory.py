@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -22,12 +21,10 @@ from tbot_core.model.types import (
 if TYPE_CHECKING:
     from tbot_core.contracts import BrokerCapabilities
     from tbot_core.trading.exit_plan import ExitPlan
+    from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.portfolio import Position
     from tbot_core.trading.proposals import TradingRules
     from tbot_core.trading.risk.sizing import SizedEntry
-
-OrderIdFactory: TypeAlias = Callable[[SignalId, Leg, int], str]
-"""Creates the client order id of a signal's leg, a new one for each attempt."""
 
 REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
 """The exit reason of a protective order's fill, unless it was moved."""

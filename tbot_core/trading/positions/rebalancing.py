@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Order
+    from tbot_core.trading.account_book import AccountBook, ManagedPosition
     from tbot_core.trading.exit_plan import ExitPlan
-    from tbot_core.trading.positions.state import ManagedPosition, ManagedState
     from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.proposals import TradingRules
     from tbot_core.trading.risk.exposure import ExposureBook
@@ -40,8 +40,8 @@ class RebalanceGap:
 class TopUps:
     """Finds the positions of a session that may be topped up, and records the orders that do so."""
 
-    def __init__(self, state: ManagedState, rules: TradingRules, exposure: ExposureBook, session: Session) -> None:
-        self._state = state
+    def __init__(self, book: AccountBook, rules: TradingRules, exposure: ExposureBook, session: Session) -> None:
+        self._book = book
         self._rules = rules
         self._exposure = exposure
         self._session = session
@@ -58,39 +58,39 @@ class TopUps:
 
     def gap(self, symbol: str) -> RebalanceGap:
         """The current gap of a position."""
-        position = self._state.held[symbol].position
+        position = self._book.held[symbol].position
         whole = position.units % UNITS_PER_SHARE == 0
         return RebalanceGap(atoms=rebalance_rules.missing_atoms(self._rules.rebalance, position), whole=whole)
 
     def denial_reason(self, order: Order) -> str:
         """Why a top-up must not be sent any more; "" for valid ones and for other orders."""
-        held = self._state.held.get(order.symbol) if order.tops_up else None
+        held = self._book.held.get(order.symbol) if order.tops_up else None
         if not order.tops_up or (held is not None and held.position.signal == order.signal and held.is_steady):
             return ""
         return "the position that it adds to is closed, or changes"
 
     def already_denied(self, symbol: str, reason: Reason) -> bool:
         """Record a decision on a top-up; returns whether the previous one was the same denial."""
-        held = self._state.held[symbol]
+        held = self._book.held[symbol]
         again = reason is held.top_up_denial
         held.top_up_denial = None if reason is Reason.ALLOWED else reason
         return again
 
     def next_attempt(self, symbol: str) -> int:
         """The number of the next top-up order of a position."""
-        return self._state.attempts[self._state.held[symbol].position.signal, Leg.ENTRY] + 1
+        return self._book.attempts[self._book.held[symbol].position.signal, Leg.ENTRY] + 1
 
     def add_order(self, order: Order, reference: int) -> None:
         """Add a recorded top-up order, even if its position has changed since."""
-        entered = next(one for one in self._state.tickets.values() if one.order.signal == order.signal)
-        self._state.attempts[order.signal, Leg.ENTRY] += 1
-        self._state.add_ticket(order, entered.plan, entered.row)
-        self._state.tickets[order.client_order_id].reference = reference
+        entered = next(one for one in self._book.tickets.values() if one.order.signal == order.signal)
+        self._book.attempts[order.signal, Leg.ENTRY] += 1
+        self._book.add_ticket(order, entered.plan, entered.row)
+        self._book.tickets[order.client_order_id].reference = reference
 
     def _below_target(self, bars: Bars, minute: int) -> Iterator[ManagedPosition]:
         working = {one.signal for one in self._exposure.working.values()}
-        for symbol in sorted(self._state.held):
-            held = self._state.held[symbol]
+        for symbol in sorted(self._book.held):
+            held = self._book.held[symbol]
             seen = not math.isnan(held.bar_value(bars, "close", minute))
             if seen and held.is_steady and held.position.signal not in working:
                 if rebalance_rules.missing_atoms(self._rules.rebalance, held.position):
@@ -130,16 +130,16 @@ class PositionTrimmer:
     """Trims the positions of a session."""
 
     def __init__(
-        self, state: ManagedState, rules: TradingRules, exposure: ExposureBook, protection: ProtectiveStops
+        self, book: AccountBook, rules: TradingRules, exposure: ExposureBook, protection: ProtectiveStops
     ) -> None:
-        self._state = state
+        self._book = book
         self._rules = rules
         self._exposure = exposure
         self._protection = protection
 
     def check_sizes(self, bars: Bars, minute: int) -> None:
         """Start the trims of positions above their targets; they are sent when their working orders have ended."""
-        for held in self._state.held.values():
+        for held in self._book.held.values():
             if held.is_steady and not math.isnan(held.bar_value(bars, "close", minute)):
                 self._check_size(held)
 
@@ -157,7 +157,7 @@ class PositionTrimmer:
 
     def cancel_protection(self) -> list[TradingCommand]:
         """Cancel the resting orders of positions to trim, so that no more is for sale than is held."""
-        due = [one for one in self._state.held.values() if one.trim_to_units is not None and one.exit_reason is None]
+        due = [one for one in self._book.held.values() if one.trim_to_units is not None and one.exit_reason is None]
         resting = list[str]()
         for held in sorted(due, key=lambda one: one.position.signal.symbol):
             held.stop_being_replaced |= Leg.STOP in held.resting
@@ -172,9 +172,9 @@ class PositionTrimmer:
         beyond, held.trim_to_units = position.units - held.trim_to_units, None
         if beyond <= 0:
             return self._stop_orders(held)
-        order = order_factory.trim_order(self._state.name, position, beyond, self._state.next_attempt(held, Leg.EXIT))
+        order = order_factory.trim_order(self._book.name, position, beyond, self._book.next_attempt(held, Leg.EXIT))
         held.trim_order_id = order.client_order_id
-        self._state.add_ticket(order, held.plan, held.row)
+        self._book.add_ticket(order, held.plan, held.row)
         return [*self._stop_orders(held), SubmitOrder(order=order)]
 
     def _stop_orders(self, held: ManagedPosition) -> list[TradingCommand]:

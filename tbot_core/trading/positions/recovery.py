@@ -6,50 +6,50 @@ from typing import TYPE_CHECKING
 
 from tbot_core.model.types import ExitReason, Leg, Order, ticks_of
 from tbot_core.trading import exit_plan
-from tbot_core.trading.positions.state import ManagedPosition
+from tbot_core.trading.account_book import ManagedPosition
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.model.types import SignalId
+    from tbot_core.trading.account_book import AccountBook
     from tbot_core.trading.portfolio import CarriedPosition, Portfolio
     from tbot_core.trading.positions.anomalies import OverfillCorrector
-    from tbot_core.trading.positions.state import ManagedState
 
 
 class PositionRecovery:
     """Restores recorded positions, orders and requests; it issues no commands."""
 
-    def __init__(self, state: ManagedState, portfolio: Portfolio, overfills: OverfillCorrector) -> None:
-        self._state = state
+    def __init__(self, book: AccountBook, portfolio: Portfolio, overfills: OverfillCorrector) -> None:
+        self._book = book
         self._portfolio = portfolio
         self._overfills = overfills
 
     def restore_position(self, carried: CarriedPosition, row: int | None) -> None:
         """Restore a position carried from an earlier session; it is closed at the next market open."""
         fill = carried.fill
-        self._state.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
+        self._book.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
         self._portfolio.apply(fill, carried.signal, Leg.ENTRY)
         position = self._portfolio.positions[fill.symbol]
         plan = exit_plan.immediate_exit_plan(position.side, position.mark)
         held = ManagedPosition(
             plan=plan, row=row, position=position, resting={}, exit_reason=ExitReason.SESSION_END, manages_own_stop=True
         )
-        self._state.held[fill.symbol] = held
+        self._book.held[fill.symbol] = held
 
     def attempts_by_leg(self, signal: SignalId) -> dict[Leg, int]:
         """The number of orders of each leg of a signal."""
-        return {leg: count for (one, leg), count in self._state.attempts.items() if one == signal}
+        return {leg: count for (one, leg), count in self._book.attempts.items() if one == signal}
 
     def restore_order(self, order: Order) -> None:
         """Restore an order of a position, recorded before a restart."""
         if self._overfills.is_excess_exit(order):
-            ticket = next(one for one in reversed(self._state.tickets.values()) if one.order.signal == order.signal)
-            self._state.attempts[order.signal, order.leg] += 1
-            self._state.add_ticket(order, ticket.plan, ticket.row)
+            ticket = next(one for one in reversed(self._book.tickets.values()) if one.order.signal == order.signal)
+            self._book.attempts[order.signal, order.leg] += 1
+            self._book.add_ticket(order, ticket.plan, ticket.row)
             self._overfills.restore_exit(order)
             return
-        held = self._state.held[order.symbol]
+        held = self._book.held[order.symbol]
         held.reading_after = None  # it was applied before this order was recorded
         if order.trims:
             held.manages_own_stop, held.trim_order_id = True, order.client_order_id
@@ -60,17 +60,17 @@ class PositionRecovery:
             # The exit that was pending when this stop was placed had been cancelled.
             held.exit_reason, held.exit_pending, held.plan.on_close = None, False, False
             held.resting[order.leg], held.stop_triggered = order.client_order_id, False
-        self._state.attempts[order.signal, order.leg] += 1
-        self._state.add_ticket(order, held.plan, held.row)
+        self._book.attempts[order.signal, order.leg] += 1
+        self._book.add_ticket(order, held.plan, held.row)
         # A trailing stop continues from its latest stop order.
-        held.plan.stop = self._state.tickets[order.client_order_id].move.level or held.plan.stop
+        held.plan.stop = self._book.tickets[order.client_order_id].stop_level.ticks or held.plan.stop
 
     def restore_request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
         """Restore a request from before a restart: a replace, or without a price a cancel."""
-        ticket = self._state.tickets[client_order_id]
-        held = self._state.held.get(ticket.order.symbol)
+        ticket = self._book.tickets[client_order_id]
+        held = self._book.held.get(ticket.order.symbol)
         if stop_price is not None:
             ticket.plan.stop = ticks_of(float(stop_price))
-            ticket.move.request(ticket.plan.stop)
+            ticket.stop_level.request(ticket.plan.stop)
         elif held is not None and held.exit_reason is None and held.resting.get(Leg.STOP) == client_order_id:
             held.manages_own_stop = held.stop_being_replaced = True

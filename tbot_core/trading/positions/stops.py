@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from tbot_core.contracts import BrokerCapabilities, BrokerEvent
+    from tbot_core.trading.account_book import AccountBook, ManagedPosition, StopLevel, Ticket
     from tbot_core.trading.positions.cancel_queue import CancelQueue
-    from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket, PendingReplace
     from tbot_core.trading.risk.exposure import ExposureBook
 
 
@@ -24,9 +24,9 @@ class ProtectiveStops:
     """Manages the stops of a session's positions at a broker account."""
 
     def __init__(
-        self, state: ManagedState, venue: BrokerCapabilities, exposure: ExposureBook, cancels: CancelQueue
+        self, book: AccountBook, venue: BrokerCapabilities, exposure: ExposureBook, cancels: CancelQueue
     ) -> None:
-        self._state = state
+        self._book = book
         self._venue = venue
         self._exposure = exposure
         self._cancels = cancels
@@ -38,7 +38,7 @@ class ProtectiveStops:
         """
         if held.plan.on_close:
             return 0
-        units = held.position.units - self._state.units_in_trim(held)
+        units = held.position.units - self._book.units_in_trim(held)
         lot = lot_of(self._exposure, held.position.signal.symbol)
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
@@ -56,12 +56,12 @@ class ProtectiveStops:
             self._cancels.cancel_next_minute(fresh)
             return [CancelOrder(client_order_id=one) for one in fresh]
         if resting is None:
-            attempt = self._state.next_attempt(held, Leg.STOP)
-            order = order_factory.stop_order(self._state.name, held.position, held.plan, attempt, units)
+            attempt = self._book.next_attempt(held, Leg.STOP)
+            order = order_factory.stop_order(self._book.name, held.position, held.plan, attempt, units)
             held.resting[Leg.STOP], held.stop_triggered = order.client_order_id, False
-            self._state.add_ticket(order, held.plan, held.row)
+            self._book.add_ticket(order, held.plan, held.row)
             return [SubmitOrder(order=order)]
-        if held.stop_triggered or self._state.tickets[resting].open_units == units:
+        if held.stop_triggered or self._book.tickets[resting].open_units == units:
             return []
         return self.replace_stop(held)
 
@@ -76,7 +76,7 @@ class ProtectiveStops:
     def is_in_place(self, held: ManagedPosition) -> bool:
         """Whether its stop, if one rests at the broker, is known to be at its plan's level."""
         stop = held.resting.get(Leg.STOP)
-        return stop is None or self._state.tickets[stop].move.level == held.plan.stop
+        return stop is None or self._book.tickets[stop].stop_level.ticks == held.plan.stop
 
     def move_lagging(self, held: ManagedPosition, minute: int) -> list[TradingCommand]:
         """Replace the working order of a stop that lags behind its plan, after a minute.
@@ -99,16 +99,16 @@ class ProtectiveStops:
         move = self._lagging(held)
         return move is not None and move.requested_minute != minute
 
-    def on_stop_event(self, event: BrokerEvent, ticket: OrderTicket, at: float) -> None:
+    def on_stop_event(self, event: BrokerEvent, ticket: Ticket, at: float) -> None:
         """Apply a broker event of a stop, booked `at` a second: a confirmation, a refused replace, or a rejection."""
         held, kind = self._held_by(ticket.order), event.kind
         if held is not None and kind in {BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED}:
             held.had_stop = True
         if kind == BrokerEventKind.REPLACED:
             ticket.reason = ticket.plan.stop_reason
-            ticket.move.on_moved()
+            ticket.stop_level.on_moved()
         elif kind == BrokerEventKind.CANCEL_REFUSED:
-            ticket.move.on_refused()
+            ticket.stop_level.on_refused()
         elif kind == BrokerEventKind.TRIGGERED and held is not None:
             self.on_triggered(held)
         elif kind == BrokerEventKind.REJECTED:
@@ -141,27 +141,27 @@ class ProtectiveStops:
 
     def _held_by(self, stop: Order) -> ManagedPosition | None:
         # The position that has this stop.
-        held = self._state.held.get(stop.symbol)
+        held = self._book.held.get(stop.symbol)
         return held if held is not None and held.resting.get(Leg.STOP) == stop.client_order_id else None
 
-    def _lagging(self, held: ManagedPosition) -> PendingReplace | None:
+    def _lagging(self, held: ManagedPosition) -> StopLevel | None:
         # The level of a resting stop if it is behind its plan's.
         stop = held.resting.get(Leg.STOP)
         if stop is None or held.stop_triggered:
             return None
-        move = self._state.tickets[stop].move
-        return move if move.level is not None and held.plan.is_ahead_of(move.level) else None
+        level = self._book.tickets[stop].stop_level
+        return level if level.ticks is not None and held.plan.is_ahead_of(level.ticks) else None
 
     def apply_split(self, held: ManagedPosition, ratio: Fraction) -> None:
         """Apply a split: the levels are divided, and the working stop, whose level is unknown now, is placed again."""
         held.plan.apply_split(ratio)
         held.manages_own_stop, held.stop_triggered = True, False
         if stop := held.resting.get(Leg.STOP):
-            held.stop_being_replaced, self._state.tickets[stop].move.level = True, None
+            held.stop_being_replaced, self._book.tickets[stop].stop_level.ticks = True, None
 
     def on_instrument_rules(self, symbol: str) -> None:
         """Apply known price steps: a rejected stop is placed at a valid level, or the position is closed."""
-        held = self._state.held.get(symbol)
+        held = self._book.held.get(symbol)
         if held is None:
             return
         held.plan.set_tick_grid(grid_of(self._exposure, symbol))
@@ -171,7 +171,7 @@ class ProtectiveStops:
 
     def on_stop_rejected(self, order: Order) -> None:
         """Apply a rejected stop: a separate stop is tried once, then the position is closed."""
-        self._state.tickets[order.client_order_id].stop_rejected = True
+        self._book.tickets[order.client_order_id].stop_rejected = True
         held = self._held_by(order)
         if held is None:
             return
