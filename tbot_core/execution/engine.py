@@ -39,8 +39,6 @@ from tbot_core.trading.orders import (
     SUPPOSED_PREFIX,
     OrderEvent,
     TransitionEffect,
-    advance,
-    execution_update,
 )
 from tbot_core.trading.risk.exposure import block_entries
 from tbot_core.trading.risk.states import StateCause
@@ -84,7 +82,8 @@ class ExecutionEngine:
         self.order_requests = OrderRequests(self, self._requests)
         self.open_requests = OpenRequests()
         self.symbols: tuple[str, ...] = ()  # of the session
-        self.tickets = decision_engine.book.tickets
+        self._books = decision_engine.book
+        self.tickets = self._books.tickets
 
     async def execute(self, minute: MinuteCommands) -> None:
         """Record the minute's commands, send what may be sent, and book the first responses."""
@@ -130,7 +129,7 @@ class ExecutionEngine:
             if words:
                 self._drop(part, barred=True)
             else:
-                self._advance(part.client_order_id, OrderEvent.SEND)
+                self._books.apply(part.client_order_id, OrderEvent.SEND)
                 self.mark_sent(part.client_order_id, now)
         return [order for order, words in why if not words]
 
@@ -145,7 +144,7 @@ class ExecutionEngine:
 
     def _drop(self, part: Order, *, barred: bool = False) -> None:
         # A recorded order that will never be sent releases its reservation.
-        self._advance(part.client_order_id, OrderEvent.DROP)
+        self._books.apply(part.client_order_id, OrderEvent.DROP)
         self._decision_engine.position_manager.on_dropped(part.client_order_id, barred=barred)
 
     def _barrier(self, *entries: NewEvent) -> None:
@@ -263,7 +262,7 @@ class ExecutionEngine:
         if ticket is None or event.kind != BrokerEventKind.NOT_FOUND:
             return False
         if stale := ticket.terminal or ticket.state in IN_DOUBT:
-            ticket.on_answer(knows=False)
+            ticket.on_known(knows=False)
         return stale
 
     def _event_key(self, event: BrokerEvent) -> str:
@@ -286,21 +285,19 @@ class ExecutionEngine:
         if ticket is None or order_event is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return
-        ticket.on_answer(knows=event.kind != BrokerEventKind.NOT_FOUND)
+        ticket.on_known(knows=event.kind != BrokerEventKind.NOT_FOUND)
         self.contradictions.confirm(ticket.order.symbol, now)
-        before = ticket.record
-        effect = self._advance(cid, order_event, event)
-        if effect is TransitionEffect.ALARM:
+        update = self._books.apply(cid, order_event, event.fill)
+        if update.effect is TransitionEffect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=ticket.state.value)
-        update = None if event.fill is None else execution_update(before, ticket.record, event.fill)
         self.frozen_instruments.on_broker_event(event, ticket.record)
         self.rejections.apply(event, ticket.order)
-        self._decision_engine.position_manager.on_event(event, update, ended=ticket.terminal, at=now)
+        self._decision_engine.position_manager.on_event(event, update.execution, ended=ticket.terminal, at=now)
 
     def mark_not_found(self, client_order_id: str) -> None:
         """Record that the broker's sources do not know an order: its outcome is unknown."""
         self._record(self.recorder.entry(OrderAbsent(), client_order_id))
-        self._advance(client_order_id, OrderEvent.NOT_FOUND)
+        self._books.apply(client_order_id, OrderEvent.NOT_FOUND)
 
     def drop(self, words: str, *client_order_ids: str) -> None:
         """Drop recorded orders that were never sent."""
@@ -313,7 +310,7 @@ class ExecutionEngine:
         """Mark orders as unknown: they may have been sent, and nothing was reported since."""
         self._record(*(self.recorder.entry(OrderUnanswered(words=words), cid) for cid in client_order_ids))
         for cid in client_order_ids:
-            self._advance(cid, OrderEvent.NO_ANSWER)
+            self._books.apply(cid, OrderEvent.NO_ANSWER)
 
     def mark_lost(self, client_order_id: str, *, reading_after: float | None = None) -> None:
         """Mark an order as lost: not found within its lookup window; its exposure stays reserved.
@@ -321,7 +318,7 @@ class ExecutionEngine:
         `reading_after`: as of `PositionManager.on_lost`.
         """
         self._record(self.recorder.entry(OrderLost(), client_order_id))
-        self._advance(client_order_id, OrderEvent.GIVE_UP)
+        self._books.apply(client_order_id, OrderEvent.GIVE_UP)
         self._decision_engine.position_manager.on_lost(client_order_id, reading_after=reading_after)
         _log.error("order.lost", id=client_order_id)
 
@@ -458,9 +455,3 @@ class ExecutionEngine:
         parts = [part.client_order_id for part in intents.order_parts(order)]
         event = partial(BrokerEvent, kind=BrokerEventKind.REJECTED, words=refusal.message, meaning=refusal.meaning)
         self.apply_events([event(event_id=f"refused-{cid}", client_order_id=cid) for cid in parts])
-
-    def _advance(self, cid: str, event: OrderEvent, report: BrokerEvent | None = None) -> TransitionEffect:
-        ticket = self.tickets[cid]
-        ticket.record, effect = advance(ticket.record, event, None if report is None else report.fill)
-        ticket.must_look_up |= effect is TransitionEffect.QUERY
-        return effect

@@ -7,7 +7,6 @@ requested of it, and what is in doubt.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -24,13 +23,21 @@ from tbot_core.model.types import (
     Order,
     OrderState,
     SignalId,
+    price_of,
     ticks_of,
     units_of,
 )
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder
-from tbot_core.trading.exit_plan import ExitPlan
+from tbot_core.trading.exit_plan import ExitPlan, closing_reason
 from tbot_core.trading.order_lookup import OrderLookup
-from tbot_core.trading.orders import OrderIdFactory, OrderRecord
+from tbot_core.trading.orders import (
+    ExecutionUpdate,
+    OrderEvent,
+    OrderRecord,
+    TransitionEffect,
+    advance,
+    execution_update,
+)
 from tbot_core.trading.portfolio import Portfolio, Position
 
 if TYPE_CHECKING:
@@ -120,39 +127,49 @@ class DepartedShares:
     fills: dict[str, Fill] = attrs.field(factory=dict)
 
 
+@attrs.define(kw_only=True)
+class SignalPlan:
+    """How a signal is traded: its exit plan, the row of its symbol in the bars if any, and the orders of each leg."""
+
+    plan: ExitPlan
+    row: int | None
+    attempts: dict[Leg, int] = attrs.field(factory=dict)
+
+    def next_attempt(self, leg: Leg) -> int:
+        """The number of the next order of a leg; client order ids are never reused."""
+        self.attempts[leg] = self.attempts.get(leg, 0) + 1
+        return self.attempts[leg]
+
+
 @attrs.define
 class StopLevel:
     """The level of a stop as the broker reported it, in `ticks`, and the replace requests since.
 
-    `ticks` is None if unknown. `pending` are the levels of the unanswered requests, oldest first; `requested_minute` is
-    the minute of the latest.
+    `ticks` is None if unknown. `pending` are the unanswered requests, oldest first: the level, and the exit reason of
+    a fill there. `requested_minute` is the minute of the latest.
     """
 
     ticks: int | None
-    pending: list[int] = attrs.field(factory=list)
+    pending: list[tuple[int, ExitReason]] = attrs.field(factory=list)
     requested_minute: int | None = None
 
-    def request(self, ticks: int) -> None:
-        """Record a replace request; the same level twice is one request."""
-        if ticks not in self.pending:
-            self.pending.append(ticks)
+    @property
+    def price(self) -> Decimal | None:
+        """The level in dollars; None if unknown."""
+        return None if self.ticks is None else price_of(self.ticks)
 
-    def on_moved(self) -> None:
-        """Apply a confirmed replace: the level is the oldest requested one."""
-        if self.pending:
-            self.ticks = self.pending.pop(0)
-
-    def on_refused(self) -> None:
-        """Apply a rejected request: the level stays, and the replace is requested again with the next minute."""
-        self.pending.clear()
+    def request(self, ticks: int, reason: ExitReason) -> None:
+        """Record a replace request; the same one twice is one request."""
+        if (ticks, reason) not in self.pending:
+            self.pending.append((ticks, reason))
 
 
 @attrs.define(kw_only=True, eq=False)
 class Ticket:
     """All that is known of one order.
 
-    Decided: `plan`, `row` of its symbol in the bars, `reason` of the exit that its fills are, and `reference`, the
-    price in ticks at which a top-up was decided; an entry uses its plan's.
+    Decided: `reason` of the exit that its fills are, and `reference`, the price in ticks at which a top-up was decided;
+    an entry uses its plan's.
 
     Reported: `record`, with its order, state and fills. `open_units`: what may still fill. `stop_level`: that of a
     stop. `missing_units`: what of the ordered quantity the broker did not take. `stop_rejected`: the broker rejected
@@ -164,8 +181,9 @@ class Ticket:
     clock, from the restart that found it. `has_left`: it no longer waits for its turn.
 
     Requested: `requested` has the seconds of its unanswered cancel and replace, `unanswered` the latest one before a
-    restart. `cancel_withheld`: a cancel waits until the broker knows the order again; `unknown_to_broker`: it said that
-    it does not.
+    restart. `is_cancelling`: as a reader of the journal finds it, a cancel was requested and not refused.
+    `cancel_withheld`: a cancel waits until the broker knows the order again; `unknown_to_broker`: it said that it does
+    not.
 
     In doubt: `must_look_up`, an event left its state open; `lookup`, how it is being looked up; `was_queried`, it was
     looked up after its end for fills that no list has. `orphan`: what of it the broker works and the books do not, and
@@ -174,8 +192,6 @@ class Ticket:
     """
 
     record: OrderRecord
-    plan: ExitPlan
-    row: int | None
     reason: ExitReason | None
     open_units: int
     stop_level: StopLevel
@@ -190,6 +206,7 @@ class Ticket:
     has_left: bool = False
     requested: dict[str, float] = attrs.field(factory=dict)
     unanswered: CancelOrder | ReplaceOrder | None = None
+    is_cancelling: bool = False
     cancel_withheld: bool = False
     unknown_to_broker: bool = False
     must_look_up: bool = False
@@ -222,6 +239,10 @@ class Ticket:
         """Whether it has ended; only a late fill can still arrive."""
         return self.record.terminal
 
+    def signal_of(self, fill: Fill) -> SignalId | None:
+        """The signal that a fill belongs to; None if it is not what was ordered."""
+        return self.order.signal if self.order.is_for(fill.symbol, buy=fill.buy) else None
+
     @property
     def is_open(self) -> bool:
         """Whether it has not ended by the books, or is open at the broker although they call it ended."""
@@ -242,7 +263,19 @@ class Ticket:
         waits = self.record.state is OrderState.SENDING and not self.has_left
         return 0.0 if self.sent_second is None or waits else now - self.sent_second
 
-    def on_answer(self, *, knows: bool) -> None:
+    def on_answer(self, event: OrderEvent) -> None:
+        """Apply what an event says of the requests for this order.
+
+        A simulated venue needs no more: it reports each execution once, and knows every order.
+        """
+        level = self.stop_level
+        if event is OrderEvent.REPLACE and level.pending:
+            level.ticks, self.reason = level.pending.pop(0)
+        elif event is OrderEvent.CANCEL_REFUSED:
+            level.pending.clear()
+            self.is_cancelling = False
+
+    def on_known(self, *, knows: bool) -> None:
         """Apply that the broker reported something about the order: it knows it, or it does not."""
         self.unknown_to_broker = not knows
         self.cancel_withheld |= not knows and "cancel" in self.requested
@@ -254,35 +287,80 @@ class Ticket:
         return self.lookup
 
 
+@attrs.frozen
+class OrderUpdate:
+    """What an event changed of an order: what its reader must do, and the fill to book, None for none."""
+
+    effect: TransitionEffect
+    execution: ExecutionUpdate | None
+
+
 @attrs.define(eq=False)
 class AccountBook:
     """The orders, positions and cash of one account in one session.
 
-    `tickets` are in the order in which they were decided. `held`: the managed positions by symbol. `departed`: shares
-    that the account no longer shows, by symbol. `attempts`: the number of orders of each leg of a signal.
-    `name` creates client order ids.
+    The only writer of what is known of an order, and of the portfolio: live, after a restart, in a replay, and where a
+    journal is only read. There no plans are known, and no positions are managed.
+
+    `tickets` are in the order in which they were decided, `signals` have the plans of the signals that were entered.
+    `held`: the managed positions by symbol. `departed`: shares that the account no longer shows, by symbol.
     """
 
     portfolio: Portfolio
-    name: OrderIdFactory
     tickets: dict[str, Ticket] = attrs.field(factory=dict)
+    signals: dict[SignalId, SignalPlan] = attrs.field(factory=dict)
     held: dict[str, ManagedPosition] = attrs.field(factory=dict)
     departed: dict[str, DepartedShares] = attrs.field(factory=dict)
-    attempts: Counter[tuple[SignalId, Leg]] = attrs.field(factory=Counter)
 
-    def add_ticket(self, order: Order, plan: ExitPlan, row: int | None) -> Ticket:
+    def add_ticket(self, order: Order) -> Ticket:
         """Add a decided order."""
         level = StopLevel(None if order.stop_price is None else ticks_of(float(order.stop_price)))
         ticket = Ticket(
             record=OrderRecord(order=order),
-            plan=plan,
-            row=row,
             reason=order.reason,
             open_units=units_of(order.quantity),
             stop_level=level,
         )
         self.tickets[order.client_order_id] = ticket
         return ticket
+
+    def apply(self, client_order_id: str, event: OrderEvent, fill: Fill | None = None) -> OrderUpdate:
+        """Apply an event of an order to its ticket; a fill is booked by `book_fill` or `correct_fill`.
+
+        A confirmed replace is that of the oldest request, since the broker does not say which.
+        """
+        ticket = self.tickets[client_order_id]
+        before = ticket.record
+        ticket.record, effect = advance(before, event, fill)
+        ticket.must_look_up |= effect is TransitionEffect.QUERY
+        ticket.on_answer(event)
+        return OrderUpdate(effect, None if fill is None else execution_update(before, ticket.record, fill))
+
+    def book_fill(self, ticket: Ticket, fill: Fill, words: str = "") -> Position | None:
+        """Book a fill of an order in the portfolio; returns its position as of `Portfolio.apply`.
+
+        `words`: those of the broker's event, which may say why it closed.
+        """
+        ticket.open_units -= units_of(fill.quantity)
+        order = ticket.order
+        return self.portfolio.apply(fill, ticket.signal_of(fill), order.leg, closing_reason(ticket.reason, words))
+
+    def carry(self, fill: Fill, signal: SignalId) -> None:
+        """Book a position from an earlier session as an entry."""
+        self.portfolio.apply(fill, signal, Leg.ENTRY)
+
+    def close_outside(self, fill: Fill) -> Position:
+        """Book shares of a position that were closed outside of tbot; returns the position."""
+        position = self.portfolio.positions[fill.symbol]
+        self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE)
+        return position
+
+    def correct_fill(self, ticket: Ticket, fill: Fill) -> Fill | None:
+        """Book a corrected execution, void if its quantity is 0; returns the old fill, None if it was never booked."""
+        was = self.portfolio.correct_fill(fill, ticket.signal_of(fill))
+        if was is not None and ticket.open_units > 0:
+            ticket.open_units += units_of(was.quantity) - units_of(fill.quantity)
+        return was
 
     def records(self) -> dict[str, OrderRecord]:
         """What the broker has reported of each order, by client order id."""
@@ -292,15 +370,6 @@ class AccountBook:
         """The tickets of an order and of its protection."""
         for part in (order, *order.protection):
             yield self.tickets[part.client_order_id]
-
-    def latest_ticket(self, signal: SignalId) -> Ticket | None:
-        """The latest order of a signal; None if there is none."""
-        return next((ticket for ticket in reversed(self.tickets.values()) if ticket.order.signal == signal), None)
-
-    def next_attempt(self, held: ManagedPosition, leg: Leg) -> int:
-        """The number of the next order of a signal's leg; client order ids are never reused."""
-        self.attempts[held.position.signal, leg] += 1
-        return self.attempts[held.position.signal, leg]
 
     def oversized_exits(self, held: ManagedPosition, units: int) -> list[str]:
         """The exit and trim orders of a position for more units than are left."""

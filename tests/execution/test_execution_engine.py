@@ -172,7 +172,7 @@ class Bench:
         assert decision.order is not None
         ticket = self.execution.tickets.pop("AAA entry")
         for cid in client_order_ids:
-            self.desk.book.add_ticket(attrs.evolve(ticket.order, client_order_id=cid), ticket.plan, 0)
+            self.desk.book.add_ticket(attrs.evolve(ticket.order, client_order_id=cid))
 
     def decide(self, *proposals: Proposal) -> None:
         """Decide signals and carry the decisions out."""

@@ -24,6 +24,7 @@ from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, Subm
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, MatchingEngine, last_close_ticks
+from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent
 from tbot_core.trading.portfolio import CarriedPosition
 from tbot_core.trading.risk.exposure import ReservedEntry
 from tbot_core.trading.slippage import Slippage
@@ -72,6 +73,7 @@ class Day:
     def book(self) -> None:
         """Hand the venue's events to the desk."""
         for event in self.venue.events():
+            self.desk.book.tickets[event.client_order_id].on_answer(BROKER_EVENT_KINDS[event.kind])
             self.desk.position_manager.on_order_event(event)
 
     def step(self, minute: int, *proposals: Proposal) -> None:
@@ -608,6 +610,7 @@ def test_an_exit_waits_until_nothing_else_works_for_its_position() -> None:
     asked = [CancelOrder(client_order_id=one) for one in ("AAA entry", "AAA target", "AAA stop")]
     assert found.position_manager.orders_after_minute(bars, 59) == asked
     found.position_manager.on_order_event(said("cancelled", "AAA target"))
+    found.book.tickets["AAA stop"].on_answer(OrderEvent.CANCEL_REFUSED)
     found.position_manager.on_order_event(said("cancel_refused", "AAA stop"))
     assert found.position_manager.orders_due_now() == []
     assert found.position_manager.orders_after_minute(bars, 60) == [asked[0], asked[2]]

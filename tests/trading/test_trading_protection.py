@@ -20,7 +20,7 @@ from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
-from tbot_core.trading.orders import ExecutionUpdate
+from tbot_core.trading.orders import BROKER_EVENT_KINDS, ExecutionUpdate
 from tbot_core.trading.portfolio import CarriedPosition
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def desk(venue: BrokerCapabilities = BRACKETS, **settings: Any) -> DecisionEngin
 
 def say(found: DecisionEngine, kind: str, cid: str) -> None:
     """Let the broker say a word on an order."""
+    found.book.tickets[cid].on_answer(BROKER_EVENT_KINDS[kind])
     found.position_manager.on_event(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid), None)
 
 
@@ -992,7 +993,8 @@ def test_a_restart_recalls_a_stop_of_its_own() -> None:
 def test_a_restart_recalls_a_stop_that_was_moved() -> None:
     """The level that was asked for is the level that the trail goes on from; until it is told, it is asked for."""
     found = recalled(proposal(exits=ExitRules(trailing=True)))
-    found.position_manager.recovery.restore_request("AAA stop", Decimal("107.80"))
+    moved = ReplaceOrder(client_order_id="AAA stop", stop_price=Decimal("107.80"), reason=ExitReason.TRAILING_STOP)
+    found.position_manager.recovery.restore_request("AAA stop", moved)
     assert names(found.position_manager.orders_after_minute(TRAILED.bars(), 31)) == ["replace AAA stop 107.8"]
     say(found, "replaced", "AAA stop")
     assert found.position_manager.orders_after_minute(SessionDraft().bar(30, 110.0).bars(), 30) == []

@@ -10,7 +10,8 @@ from tbot_core.engine.live.protection import Protection, ProtectionMonitor
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.model.types import Leg, Order, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute, patched
-from tbot_core.trading.account_book import AccountBook, StopLevel
+from tbot_core.trading.account_book import AccountBook, Ticket
+from tbot_core.trading.orders import OrderEvent
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.positions.exits import SENT_AGAIN, ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.manager import PositionManager
@@ -63,10 +64,13 @@ def oversized_stop_kept() -> Swaps:
 def confirmed_replace_takes_the_newest_level() -> Swaps:
     """Of two replaces under way, the confirmation of the first counts for the last."""
 
-    def on_moved(self: Any) -> None:
-        self.ticks = self.pending.pop() if self.pending else self.ticks
+    def on_answer(self: Any, event: OrderEvent) -> None:
+        if event is OrderEvent.REPLACE and self.stop_level.pending:
+            self.stop_level.pending.insert(0, self.stop_level.pending.pop())
+        answered(self, event)
 
-    return ((StopLevel, "on_moved", on_moved),)
+    answered = current_attribute(Ticket, "on_answer")
+    return ((Ticket, "on_answer", on_answer),)
 
 
 def stop_sent_again_for_more_than_held() -> Swaps:

@@ -11,19 +11,17 @@ from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.engine import control
 from tbot_core.engine.live import market_session
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
-from tbot_core.engine.session import recovery
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
-from tbot_core.execution import engine, reconciler
+from tbot_core.execution import reconciler
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import store
 from tbot_core.journal.events.orders import OrderIntended
-from tbot_core.journal.projections import book
 from tbot_core.journal.store import Journal
 from tbot_core.model.types import Fill, Order, OrderState
 from tbot_core.rehearsal.patching import Swaps, current_attribute
-from tbot_core.trading import orders
+from tbot_core.trading import account_book, orders
 from tbot_core.trading.order_lookup import OrderLookup
 from tbot_core.trading.orders import ClientOrderIds, OrderEvent, OrderRecord
 
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 _MINUTE_S: Final = 60.0
 _NO_CANCEL: Final = frozenset({BrokerEventKind.CANCEL_REFUSED, BrokerEventKind.NOT_FOUND})
-_ADVANCING: Final = (engine, recovery, book)
 
 
 def second_barrier_left_out() -> Swaps:
@@ -393,7 +390,7 @@ def _advancing(change: Callable[[OrderRecord, Fill], OrderRecord]) -> Swaps:
     ) -> tuple[OrderRecord, orders.TransitionEffect]:
         return orders.advance(record if fill is None else change(record, fill), event, fill)
 
-    return tuple((module, "advance", step) for module in _ADVANCING)
+    return ((account_book, "advance", step),)
 
 
 def _over(run: Any, event: BrokerEvent) -> bool:

@@ -18,7 +18,7 @@ from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, Subm
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import MatchingEngine, last_close_ticks
-from tbot_core.trading.orders import OrderIdFactory
+from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderIdFactory
 from tbot_core.trading.portfolio import Position
 from tbot_core.trading.proposals import TradingRules
 from tbot_core.trading.risk.account import simulated_account
@@ -187,6 +187,7 @@ class _Walk:
     def _book(self) -> bool:
         events = self.venue.engine.events()
         for event in events:
+            self._manager.book.tickets[event.client_order_id].on_answer(BROKER_EVENT_KINDS[event.kind])
             self._manager.on_order_event(event)
         return bool(events)
 

@@ -23,7 +23,7 @@ from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, Side
 from tbot_core.plugins.call_guard import FailedCall
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder
-from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent, advance, execution_update
+from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent
 from tbot_core.trading.proposals import Proposal
 from tbot_core.trading.risk.exposure import impose_defense
 from tbot_core.trading.risk.external import open_shares
@@ -137,17 +137,15 @@ class SessionRecovery:
         # A request to replace or cancel an order; a mismatched order for more than ordered is cancelled as an orphan.
         #
         # Whether an ended order is still open is for the restart's own readings to find.
-        price = Decimal(payload["stop_price"]) if "stop_price" in payload else None
-        ticket = self._tickets[cid]
-        ticket.unanswered = (
-            CancelOrder(client_order_id=cid)
-            if price is None
-            else ReplaceOrder(client_order_id=cid, stop_price=price, reason=ExitReason(payload["reason"]))
-        )
-        if price is None and ticket.works_for_more and not ticket.terminal:
+        ticket, replace = self._tickets[cid], None
+        if "stop_price" in payload:
+            price, reason = Decimal(payload["stop_price"]), ExitReason(payload["reason"])
+            replace = ReplaceOrder(client_order_id=cid, stop_price=price, reason=reason)
+        ticket.unanswered = replace or CancelOrder(client_order_id=cid)
+        if replace is None and ticket.works_for_more and not ticket.terminal:
             self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(cid)
         else:
-            self._decision_engine.position_manager.recovery.restore_request(cid, price)
+            self._decision_engine.position_manager.recovery.restore_request(cid, replace)
 
     def _on_mismatch(self, cid: str, payload: Mapping[str, Any]) -> None:
         # The broker works an order that differs from the one sent; one for less is left as it is.
@@ -199,8 +197,8 @@ class SessionRecovery:
         if word is None:
             return
         fill = records.fill_of(cid, payload)
-        before = ticket.record
-        ticket.record, _ = advance(before, word, fill)
+        update = self._decision_engine.book.apply(cid, word, fill)
+        ticket.must_look_up = False  # the first reading shows what has become of each order
         match word:
             case OrderEvent.SEND:
                 self._execution.mark_sent(cid, event.applied)
@@ -209,11 +207,10 @@ class SessionRecovery:
             case OrderEvent.GIVE_UP:
                 self._decision_engine.position_manager.on_lost(cid)
             case _ if event.kind in BROKER_EVENT_KINDS:
-                found = None if fill is None else execution_update(before, ticket.record, fill)
                 broker_event = BrokerEvent(
                     kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"]
                 )
-                self._decision_engine.position_manager.on_event(broker_event, found, ended=ticket.terminal)
+                self._decision_engine.position_manager.on_event(broker_event, update.execution, ended=ticket.terminal)
 
     def _restore_latch(self, what: str) -> None:
         # A latch survives a restart: current marks may no longer show the loss that set it.

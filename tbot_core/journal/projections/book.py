@@ -18,15 +18,13 @@ from tbot_core.journal import records
 from tbot_core.journal.projection import fold
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.reasons import Reason, most_frequent
-from tbot_core.model.types import ExitReason, Leg, OrderState, SignalId, Trade, atoms_of, dollars_of
-from tbot_core.trading.exit_plan import closing_reason
+from tbot_core.model.types import ExitReason, Leg, OrderState, SignalId, Trade, atoms_of, dollars_of, ticks_of
+from tbot_core.trading.account_book import AccountBook
 from tbot_core.trading.orders import (
     BROKER_EVENT_KINDS,
     ExecutionUpdate,
     OrderEvent,
     OrderRecord,
-    advance,
-    execution_update,
 )
 from tbot_core.trading.portfolio import Portfolio
 
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.model.types import Order
+    from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.portfolio import Position
 
 
@@ -79,8 +77,7 @@ class SessionBook:
     finished: bool = False
     time: datetime | None = None
     equity_start: Decimal = Decimal(0)
-    portfolio: Portfolio = attrs.field(factory=lambda: Portfolio(opening_atoms=0))
-    orders: dict[str, OrderRecord] = attrs.field(factory=dict)
+    account: AccountBook = attrs.field(factory=lambda: AccountBook(Portfolio(opening_atoms=0)))
     stops: dict[str, Decimal] = attrs.field(factory=dict)
     trades: list[Trade] = attrs.field(factory=list)
     denials: Counter[str] = attrs.field(factory=Counter)
@@ -96,12 +93,23 @@ class SessionBook:
     _denied_all: dict[str, str] = attrs.field(factory=dict)
     _broker_of: dict[SignalId, str] = attrs.field(factory=dict)
     _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    _requested: dict[str, list[tuple[ExitReason, Decimal]]] = attrs.field(factory=dict)
-    _levels: dict[str, Decimal] = attrs.field(factory=dict)
-    _cancelling: set[str] = attrs.field(factory=set)
-    _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
     _before: int = 0
     _outside: dict[str, SignalId] = attrs.field(factory=dict)
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """The positions and cash of the current session, or the last one."""
+        return self.account.portfolio
+
+    @property
+    def orders(self) -> dict[str, OrderRecord]:
+        """The orders of that session and what the broker reported of them, by client order id."""
+        return self.account.records()
+
+    def order(self, client_order_id: str | None) -> OrderRecord | None:
+        """One of these orders; None for any other id."""
+        ticket = self.account.tickets.get(client_order_id or "")
+        return None if ticket is None else ticket.record
 
     @property
     def equity(self) -> Decimal:
@@ -115,29 +123,31 @@ class SessionBook:
 
     def resting(self, symbol: str) -> Decimal | None:
         """The level of the stop that rests at the broker for a symbol; None without one."""
-        return next((self._levels.get(cid) for cid in self._resting_stops(symbol)), None)
+        return next((ticket.stop_level.price for ticket in self._resting_stops(symbol)), None)
 
     def price(self, client_order_id: str) -> Decimal | None:
         """The present level of a stop, else the limit of the order; None for an order at the market."""
-        return self._levels.get(client_order_id, self.orders[client_order_id].order.limit_price)
+        ticket = self.account.tickets[client_order_id]
+        level = ticket.stop_level.price
+        return ticket.order.limit_price if level is None else level
 
     def covered(self, symbol: str) -> Decimal:
         """Shares that the symbol's resting stops would still close."""
-        return sum((self.orders[cid].open_quantity for cid in self._resting_stops(symbol)), Decimal(0))
+        return sum((ticket.record.open_quantity for ticket in self._resting_stops(symbol)), Decimal(0))
 
     def is_stop_cancelling(self, symbol: str) -> bool:
         """Whether the cancel of each resting stop of a symbol was requested, and the broker has not confirmed it."""
         stops = self._resting_stops(symbol)
-        return bool(stops) and self._cancelling.issuperset(stops)
+        return bool(stops) and all(ticket.is_cancelling for ticket in stops)
 
-    def _resting_stops(self, symbol: str) -> list[str]:
+    def _resting_stops(self, symbol: str) -> list[Ticket]:
         # Those that are not being cancelled first.
-        found = [
-            cid
-            for cid, one in self.orders.items()
-            if one.order.symbol == symbol and one.order.leg is Leg.STOP and one.state in _RESTS
+        stops = [
+            ticket
+            for ticket in self.account.tickets.values()
+            if ticket.order.symbol == symbol and ticket.order.leg is Leg.STOP and ticket.state in _RESTS
         ]
-        return sorted(found, key=self._cancelling.__contains__)
+        return sorted(stops, key=lambda ticket: ticket.is_cancelling)
 
     def broker(self, signal: SignalId) -> str:
         """The name of the broker that holds the orders and position of a signal."""
@@ -151,7 +161,7 @@ class SessionBook:
             case records.RUN_STARTED:
                 self.run = payload
                 self.equity_start = Decimal(payload["equity"])
-                self.portfolio = Portfolio(opening_atoms=atoms_of(self.equity_start))
+                self.account.portfolio = Portfolio(opening_atoms=atoms_of(self.equity_start))
             case records.SESSION_OPENED:
                 self._open(payload)
             case records.SESSION_CLOSED:
@@ -198,16 +208,15 @@ class SessionBook:
     def _open(self, payload: Mapping[str, Any]) -> None:
         self.session, self.in_session = payload, True
         self.symbols = max(self.symbols, payload["symbols"])
-        self.orders, self.stops, self._requested, self._reasons, self._broker_of = {}, {}, {}, {}, {}
-        self._levels, self._cancelling, self._outside, self.unprotected_s = {}, set(), {}, Counter()
+        self.stops, self._broker_of, self._outside, self.unprotected_s = {}, {}, {}, Counter()
         self.brokers |= dict.fromkeys(records.brokers_of(payload))
         self.risk, self.windows, self._denied_all = [], [], {}
         self._before = len(self.trades)
-        self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
+        self.account = AccountBook(Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"]))))
         for one in payload.get("carried", ()):
             signal = records.signal_of(one["signal"])
             self._broker_of[signal] = one.get("broker", "")
-            self.portfolio.apply(records.adjustment_of(one), signal, Leg.ENTRY)
+            self.account.carry(records.adjustment_of(one), signal)
 
     def _close(self, payload: Mapping[str, Any]) -> None:
         for reason, count in payload.get("without_bars", {}).items():
@@ -232,58 +241,51 @@ class SessionBook:
             self.portfolio.correct_fill(fill, self._outside[fill.execution_id])
             self.trades[self._before :] = [self._trade(one) for one in self.portfolio.closed]
             return
-        position = self.portfolio.positions[fill.symbol]
+        position = self.account.close_outside(fill)
         self._outside[fill.execution_id] = position.signal
-        self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE)
         if not position.units:
             self.trades.append(self._trade(position))
 
     def _request_change(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
-        if kind == records.CANCEL_REQUESTED:
-            self._cancelling.add(cid)
+        ticket = self.account.tickets.get(cid)
+        if ticket is None:
             return
-        level = Decimal(payload["stop_price"])
-        self.stops[self.orders[cid].order.symbol] = level
-        request = ExitReason(payload["reason"]), level
-        if request not in self._requested.setdefault(cid, []):
-            self._requested[cid].append(request)
+        if kind == records.CANCEL_REQUESTED:
+            ticket.is_cancelling = True
+            return
+        self.stops[ticket.order.symbol] = level = Decimal(payload["stop_price"])
+        ticket.stop_level.request(ticks_of(float(level)), ExitReason(payload["reason"]))
 
     def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
         if kind == records.INTENDED:
             order = records.order_of(cid, payload)
-            self.orders[cid], self._reasons[cid] = OrderRecord(order=order), order.reason
+            self.account.add_ticket(order)
             self._broker_of[order.signal] = payload.get("broker", "")
             if order.stop_price is not None:
-                self.stops[order.symbol] = self._levels[cid] = order.stop_price
+                self.stops[order.symbol] = order.stop_price
             return
         event = ORDER_EVENT_KINDS.get(kind) or BROKER_EVENT_KINDS.get(kind)
-        if event is None or cid not in self.orders:  # not ours, or not about an order
+        if event is None or cid not in self.account.tickets:  # not ours, or not about an order
             return
-        if event is OrderEvent.CANCEL_REFUSED:
-            self._cancelling.discard(cid)
-        if event is OrderEvent.REPLACE and self._requested.get(cid):  # the broker does not say which: the oldest
-            self._reasons[cid], self._levels[cid] = self._requested[cid].pop(0)
-        elif event is OrderEvent.CANCEL_REFUSED:
-            self._requested.pop(cid, None)
-        fill = records.fill_of(cid, payload)
-        record = self.orders[cid]
-        self.orders[cid], _ = advance(record, event, fill)
-        if self.orders[cid].is_missed_entry and not record.is_missed_entry:
+        ticket = self.account.tickets[cid]
+        was_missed = ticket.record.is_missed_entry
+        update = self.account.apply(cid, event, records.fill_of(cid, payload))
+        if ticket.record.is_missed_entry and not was_missed:
             self.denials[Reason.ENTRY_NOT_FILLED.name] += 1
-        found = None if fill is None else execution_update(record, self.orders[cid], fill)
-        if found is not None:
-            self._book(found, record.order, closing_reason(self._reasons[cid], payload["words"]))
+        if update.execution is not None:
+            self._book(ticket, update.execution, payload["words"])
 
-    def _book(self, found: ExecutionUpdate, order: Order, reason: ExitReason | None) -> None:
-        signal = order.signal if order.is_for(found.fill.symbol, buy=found.fill.buy) else None
-        if found.is_correction:
-            self.portfolio.correct_fill(found.fill, signal)
+    def _book(self, ticket: Ticket, execution: ExecutionUpdate, words: str) -> None:
+        if execution.is_correction:
+            self.account.correct_fill(ticket, execution.fill)
             self.trades[self._before :] = [self._trade(position) for position in self.portfolio.closed]
             return
         closed = len(self.portfolio.closed)
-        position = self.portfolio.apply(found.fill, signal, order.leg, reason)
+        position = self.account.book_fill(ticket, execution.fill, words)
         over = position is not None and not position.units
-        if order.leg is Leg.ENTRY and (over or len(self.portfolio.closed) != closed):  # reported after the closing fill
+        if ticket.order.leg is Leg.ENTRY and (
+            over or len(self.portfolio.closed) != closed
+        ):  # reported after the closing fill
             self.trades[self._before :] = [self._trade(one) for one in self.portfolio.closed]
         elif over and position is not None:
             self.trades.append(self._trade(position))

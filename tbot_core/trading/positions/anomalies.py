@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import BrokerEvent
     from tbot_core.model.types import Order
     from tbot_core.trading.account_book import AccountBook, ManagedPosition, Ticket
-    from tbot_core.trading.portfolio import Portfolio
+    from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.positions.cancel_queue import CancelQueue
     from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.risk.exposure import ExposureBook
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 class OverfillCorrector:
     """Reverses overfills of one session; `confirmed` are the symbols whose overfill a reading has confirmed."""
 
-    def __init__(self, book: AccountBook, portfolio: Portfolio, exposure: ExposureBook) -> None:
+    def __init__(self, book: AccountBook, exposure: ExposureBook, name: OrderIdFactory) -> None:
         self.confirmed: frozenset[str] = frozenset()
         self._book = book
-        self._portfolio = portfolio
+        self._portfolio = book.portfolio
+        self._name = name
         self._exposure = exposure
         self._closing: dict[str, str] = {}
 
@@ -57,9 +58,8 @@ class OverfillCorrector:
         if not units or ticket is None or symbol in self._closing or symbol in self._portfolio.positions:
             return []
         signal, leg = ticket.order.signal, Leg.EXIT
-        self._book.attempts[signal, leg] += 1
-        order = order_factory.overfill_order(self._book.name, signal, units, self._book.attempts[signal, leg])
-        self._book.add_ticket(order, ticket.plan, ticket.row)
+        order = order_factory.overfill_order(self._name, signal, units, self._book.signals[signal].next_attempt(leg))
+        self._book.add_ticket(order)
         self.restore_exit(order)
         self.confirmed -= {symbol}  # the next overfill needs its own confirmation
         return [SubmitOrder(order=order)]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.trading.account_book import AccountBook, ManagedPosition
+    from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.proposals import TradingRules
     from tbot_core.trading.risk.exposure import ExposureBook
@@ -198,8 +199,16 @@ SENT_AGAIN = 3
 class ExitSubmitter:
     """Creates the exits of one session's positions at a broker account."""
 
-    def __init__(self, book: AccountBook, venue: BrokerCapabilities, exposure: ExposureBook, session: Session) -> None:
+    def __init__(
+        self,
+        book: AccountBook,
+        venue: BrokerCapabilities,
+        exposure: ExposureBook,
+        session: Session,
+        name: OrderIdFactory,
+    ) -> None:
         self._book = book
+        self._name = name
         self._venue = venue
         self._exposure = exposure
         self._session = session
@@ -208,10 +217,10 @@ class ExitSubmitter:
         """Close the rest of a position at the market, after a minute."""
         lot = lot_of(self._exposure, held.position.signal.symbol)
         units = held.position.units // lot * lot or held.position.units
-        attempt = self._book.next_attempt(held, Leg.EXIT)
-        order = order_factory.exit_order(self._book.name, held.position, units, held.exit_reason, attempt)
+        attempt = self._book.signals[held.position.signal].next_attempt(Leg.EXIT)
+        order = order_factory.exit_order(self._name, held.position, units, held.exit_reason, attempt)
         held.exit_pending, held.exit_order_id, held.exit_placed_minute = False, order.client_order_id, minute
-        self._book.add_ticket(order, held.plan, held.row)
+        self._book.add_ticket(order)
         return SubmitOrder(order=order)
 
     def resend_exit(self, held: ManagedPosition, minute: int) -> list[TradingCommand]:

@@ -24,8 +24,7 @@ from tbot_core.model.types import (
     ticks_of,
     units_of,
 )
-from tbot_core.trading import exit_plan
-from tbot_core.trading.account_book import AccountBook, DepartedShares, ManagedPosition, Ticket, symbol_of
+from tbot_core.trading.account_book import AccountBook, DepartedShares, ManagedPosition, SignalPlan, Ticket, symbol_of
 from tbot_core.trading.commands import CancelOrder, TradingCommand
 from tbot_core.trading.positions import order_factory, rebalance_rules
 from tbot_core.trading.positions.anomalies import (
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Fill
+    from tbot_core.trading.exit_plan import ExitPlan
     from tbot_core.trading.orders import ExecutionUpdate, OrderIdFactory
     from tbot_core.trading.portfolio import Position
     from tbot_core.trading.proposals import TradingRules
@@ -67,19 +67,19 @@ class PositionManager:
         self._rules = rules
         self._exposure = exposure
         self._portfolio = exposure.portfolio
-        self.book = AccountBook(exposure.portfolio, name)
+        self.book = AccountBook(exposure.portfolio)
         self._held, self._tickets = self.book.held, self.book.tickets
         self._cancels = CancelQueue()
-        self.protection = ProtectiveStops(self.book, rules.venue, exposure, self._cancels)
+        self.protection = ProtectiveStops(self.book, rules.venue, exposure, self._cancels, name)
         self.mismatched_orders = MismatchedOrders(self.book, self.protection, self._cancels)
         self.exits = ExitEvaluator(rules, exposure, self.protection, self.flatten_from)
-        self._exit_submitter = ExitSubmitter(self.book, rules.venue, exposure, session)
+        self._exit_submitter = ExitSubmitter(self.book, rules.venue, exposure, session, name)
         self.unsent_orders = UnsentOrders(self.book)
         self._missing = MissingOrders(self.book, exposure, self._cancels)
-        self._trimmer = PositionTrimmer(self.book, rules, exposure, self.protection)
+        self._trimmer = PositionTrimmer(self.book, rules, exposure, self.protection, name)
         self.top_ups = TopUps(self.book, rules, exposure, session)
-        self.overfills = OverfillCorrector(self.book, self._portfolio, exposure)
-        self.recovery = PositionRecovery(self.book, self._portfolio, self.overfills)
+        self.overfills = OverfillCorrector(self.book, exposure, name)
+        self.recovery = PositionRecovery(self.book, self.overfills)
         self._minute, self.is_still = -1, False
 
     @property
@@ -136,7 +136,7 @@ class PositionManager:
         order = ticket.order
         self._missing.on_event(event, ticket)
         if event.fill is not None:
-            self._apply_fill(event.fill, ticket, exit_plan.closing_reason(ticket.reason, event.words))
+            self._apply_fill(event.fill, ticket, event.words)
             return
         if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
             self._exposure.count_answer(self._rules.risk, rejected=event.kind == BrokerEventKind.REJECTED)
@@ -212,7 +212,7 @@ class PositionManager:
             self._take_back(departed, fill)
             return
         held = self._held[fill.symbol]
-        self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
+        self.book.close_outside(fill)
         if not unexplained:
             self._on_change_shown(held, fill)
         if unexplained:
@@ -288,11 +288,9 @@ class PositionManager:
         ticket, before = self._tickets[fill.client_order_id], self._portfolio.unassigned_units
         order = ticket.order
         ordered = order.is_for(fill.symbol, buy=fill.buy)
-        was = self._portfolio.correct_fill(fill, order.signal if ordered else None)
+        was = self.book.correct_fill(ticket, fill)
         if was is None:
             return
-        if ticket.open_units > 0:
-            ticket.open_units += units_of(was.quantity) - units_of(fill.quantity)
         if ticket.open_units > 0 and fill.quantity and not ordered:
             self.mismatched_orders.on_wrong_fill(ticket)
         for symbol in sorted({was.symbol, fill.symbol}):
@@ -312,9 +310,10 @@ class PositionManager:
         if position is None:
             return
         if held is None:
-            ours = self.book.latest_ticket(position.signal) or ticket
-            found = ManagedPosition(plan=ours.plan, row=ours.row, position=position, resting={}, manages_own_stop=True)
-            self._held[symbol] = found
+            ours = self.book.signals.get(position.signal) or self.book.signals[ticket.order.signal]
+            self._held[symbol] = ManagedPosition(
+                plan=ours.plan, row=ours.row, position=position, resting={}, manages_own_stop=True
+            )
             return
         before, held.position = held.position.units, position
         if before != position.units:
@@ -450,11 +449,12 @@ class PositionManager:
                 actions += self.protection.protect(held, self._working_entries(held))
         return actions
 
-    def add_entry(self, order: Order, plan: exit_plan.ExitPlan, row: int | None) -> None:
+    def add_entry(self, order: Order, plan: ExitPlan, row: int | None) -> None:
         """Add a recorded entry with its protection; `row` is its symbol's row in the bars, None without bars."""
+        self.book.signals[order.signal] = SignalPlan(plan=plan, row=row)
         for one in (order, *order.protection):
-            self.book.add_ticket(one, plan, row)
-            self.book.attempts[one.signal, one.leg] = 1
+            self.book.add_ticket(one)
+            self.book.signals[order.signal].attempts[one.leg] = 1
 
     def _on_order_ended(self, order: Order) -> None:
         # A stop that ended without a cancel of ours is emulated.
@@ -475,14 +475,11 @@ class PositionManager:
                 held.plan.on_close |= held.exit_reason is None and not held.stop_being_replaced
                 held.stop_being_replaced = False
 
-    def _apply_fill(self, fill: Fill, ticket: Ticket, reason: ExitReason | None) -> None:
-        order = ticket.order
-        ticket.open_units -= units_of(fill.quantity)
-        surplus = len(self._portfolio.surplus)
-        ordered = order.is_for(fill.symbol, buy=fill.buy)
-        position = self._portfolio.apply(fill, order.signal if ordered else None, order.leg, reason)
+    def _apply_fill(self, fill: Fill, ticket: Ticket, words: str) -> None:
+        order, surplus = ticket.order, len(self._portfolio.surplus)
+        position = self.book.book_fill(ticket, fill, words)
         self.overfills.report_excess(order, surplus)
-        if not ordered:
+        if ticket.signal_of(fill) is None:
             self.mismatched_orders.on_wrong_fill(ticket)
         if position is not None:
             if order.leg is Leg.ENTRY:
@@ -508,7 +505,8 @@ class PositionManager:
     def _on_entry_fill(self, fill: Fill, ticket: Ticket, position: Position) -> None:
         order = ticket.order
         count_traded(self._exposure, order.symbol)
-        reference = price_of(ticket.plan.price if ticket.reference is None else ticket.reference)
+        planned = self.book.signals[order.signal]
+        reference = price_of(planned.plan.price if ticket.reference is None else ticket.reference)
         self._exposure.count_fill(self._rules.risk, fill.price, reference, position.side)
         held = self._held.get(order.symbol)
         if held is None and position.units:  # no units if the entry is reported after its exit
@@ -521,10 +519,10 @@ class PositionManager:
             self.protection.cancel_all(held)
 
     def _open_position(self, fill: Fill, ticket: Ticket, position: Position) -> ManagedPosition:
-        order = ticket.order
-        ticket.plan.on_entry_fill(self.session.minute(fill.time))
+        order, planned = ticket.order, self.book.signals[ticket.order.signal]
+        planned.plan.on_entry_fill(self.session.minute(fill.time))
         resting = {one.leg: one.client_order_id for one in order.protection}
-        held = ManagedPosition(plan=ticket.plan, row=ticket.row, position=position, resting=resting)
+        held = ManagedPosition(plan=planned.plan, row=planned.row, position=position, resting=resting)
         bracketed = order_factory.uses_bracket(self._rules.venue, units_of(order.quantity))
         held.manages_own_stop = order.tops_up or not bracketed or ticket.filled_wrongly
         held.stop_being_replaced = ticket.filled_wrongly and Leg.STOP in resting

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Order
     from tbot_core.trading.account_book import AccountBook, ManagedPosition
     from tbot_core.trading.exit_plan import ExitPlan
+    from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.proposals import TradingRules
     from tbot_core.trading.risk.exposure import ExposureBook
@@ -78,14 +79,12 @@ class TopUps:
 
     def next_attempt(self, symbol: str) -> int:
         """The number of the next top-up order of a position."""
-        return self._book.attempts[self._book.held[symbol].position.signal, Leg.ENTRY] + 1
+        return self._book.signals[self._book.held[symbol].position.signal].attempts[Leg.ENTRY] + 1
 
     def add_order(self, order: Order, reference: int) -> None:
         """Add a recorded top-up order, even if its position has changed since."""
-        entered = next(one for one in self._book.tickets.values() if one.order.signal == order.signal)
-        self._book.attempts[order.signal, Leg.ENTRY] += 1
-        self._book.add_ticket(order, entered.plan, entered.row)
-        self._book.tickets[order.client_order_id].reference = reference
+        self._book.signals[order.signal].next_attempt(Leg.ENTRY)
+        self._book.add_ticket(order).reference = reference
 
     def _below_target(self, bars: Bars, minute: int) -> Iterator[ManagedPosition]:
         working = {one.signal for one in self._exposure.working.values()}
@@ -130,8 +129,14 @@ class PositionTrimmer:
     """Trims the positions of a session."""
 
     def __init__(
-        self, book: AccountBook, rules: TradingRules, exposure: ExposureBook, protection: ProtectiveStops
+        self,
+        book: AccountBook,
+        rules: TradingRules,
+        exposure: ExposureBook,
+        protection: ProtectiveStops,
+        name: OrderIdFactory,
     ) -> None:
+        self._name = name
         self._book = book
         self._rules = rules
         self._exposure = exposure
@@ -172,9 +177,10 @@ class PositionTrimmer:
         beyond, held.trim_to_units = position.units - held.trim_to_units, None
         if beyond <= 0:
             return self._stop_orders(held)
-        order = order_factory.trim_order(self._book.name, position, beyond, self._book.next_attempt(held, Leg.EXIT))
+        attempt = self._book.signals[position.signal].next_attempt(Leg.EXIT)
+        order = order_factory.trim_order(self._name, position, beyond, attempt)
         held.trim_order_id = order.client_order_id
-        self._book.add_ticket(order, held.plan, held.row)
+        self._book.add_ticket(order)
         return [*self._stop_orders(held), SubmitOrder(order=order)]
 
     def _stop_orders(self, held: ManagedPosition) -> list[TradingCommand]:

@@ -6,32 +6,31 @@ from typing import TYPE_CHECKING
 
 from tbot_core.model.types import ExitReason, Leg, Order, ticks_of
 from tbot_core.trading import exit_plan
-from tbot_core.trading.account_book import ManagedPosition
+from tbot_core.trading.account_book import ManagedPosition, SignalPlan
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from tbot_core.model.types import SignalId
     from tbot_core.trading.account_book import AccountBook
-    from tbot_core.trading.portfolio import CarriedPosition, Portfolio
+    from tbot_core.trading.commands import ReplaceOrder
+    from tbot_core.trading.portfolio import CarriedPosition
     from tbot_core.trading.positions.anomalies import OverfillCorrector
 
 
 class PositionRecovery:
     """Restores recorded positions, orders and requests; it issues no commands."""
 
-    def __init__(self, book: AccountBook, portfolio: Portfolio, overfills: OverfillCorrector) -> None:
+    def __init__(self, book: AccountBook, overfills: OverfillCorrector) -> None:
         self._book = book
-        self._portfolio = portfolio
+        self._portfolio = book.portfolio
         self._overfills = overfills
 
     def restore_position(self, carried: CarriedPosition, row: int | None) -> None:
         """Restore a position carried from an earlier session; it is closed at the next market open."""
         fill = carried.fill
-        self._book.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
-        self._portfolio.apply(fill, carried.signal, Leg.ENTRY)
+        self._book.carry(fill, carried.signal)
         position = self._portfolio.positions[fill.symbol]
         plan = exit_plan.immediate_exit_plan(position.side, position.mark)
+        self._book.signals[carried.signal] = SignalPlan(plan=plan, row=row, attempts=dict(carried.attempts))
         held = ManagedPosition(
             plan=plan, row=row, position=position, resting={}, exit_reason=ExitReason.SESSION_END, manages_own_stop=True
         )
@@ -39,14 +38,14 @@ class PositionRecovery:
 
     def attempts_by_leg(self, signal: SignalId) -> dict[Leg, int]:
         """The number of orders of each leg of a signal."""
-        return {leg: count for (one, leg), count in self._book.attempts.items() if one == signal}
+        planned = self._book.signals.get(signal)
+        return {} if planned is None else dict(planned.attempts)
 
     def restore_order(self, order: Order) -> None:
         """Restore an order of a position, recorded before a restart."""
         if self._overfills.is_excess_exit(order):
-            ticket = next(one for one in reversed(self._book.tickets.values()) if one.order.signal == order.signal)
-            self._book.attempts[order.signal, order.leg] += 1
-            self._book.add_ticket(order, ticket.plan, ticket.row)
+            self._book.signals[order.signal].next_attempt(order.leg)
+            self._book.add_ticket(order)
             self._overfills.restore_exit(order)
             return
         held = self._book.held[order.symbol]
@@ -60,17 +59,18 @@ class PositionRecovery:
             # The exit that was pending when this stop was placed had been cancelled.
             held.exit_reason, held.exit_pending, held.plan.on_close = None, False, False
             held.resting[order.leg], held.stop_triggered = order.client_order_id, False
-        self._book.attempts[order.signal, order.leg] += 1
-        self._book.add_ticket(order, held.plan, held.row)
+        self._book.signals[order.signal].next_attempt(order.leg)
+        self._book.add_ticket(order)
         # A trailing stop continues from its latest stop order.
         held.plan.stop = self._book.tickets[order.client_order_id].stop_level.ticks or held.plan.stop
 
-    def restore_request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
-        """Restore a request from before a restart: a replace, or without a price a cancel."""
+    def restore_request(self, client_order_id: str, replace: ReplaceOrder | None = None) -> None:
+        """Restore a request from before a restart: a replace, or a cancel."""
         ticket = self._book.tickets[client_order_id]
         held = self._book.held.get(ticket.order.symbol)
-        if stop_price is not None:
-            ticket.plan.stop = ticks_of(float(stop_price))
-            ticket.stop_level.request(ticket.plan.stop)
+        if replace is not None:
+            plan = self._book.signals[ticket.order.signal].plan
+            plan.stop = ticks_of(float(replace.stop_price))
+            ticket.stop_level.request(plan.stop, replace.reason)
         elif held is not None and held.exit_reason is None and held.resting.get(Leg.STOP) == client_order_id:
             held.manages_own_stop = held.stop_being_replaced = True

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import BrokerCapabilities, BrokerEvent
     from tbot_core.trading.account_book import AccountBook, ManagedPosition, StopLevel, Ticket
+    from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.positions.cancel_queue import CancelQueue
     from tbot_core.trading.risk.exposure import ExposureBook
 
@@ -24,9 +25,15 @@ class ProtectiveStops:
     """Manages the stops of a session's positions at a broker account."""
 
     def __init__(
-        self, book: AccountBook, venue: BrokerCapabilities, exposure: ExposureBook, cancels: CancelQueue
+        self,
+        book: AccountBook,
+        venue: BrokerCapabilities,
+        exposure: ExposureBook,
+        cancels: CancelQueue,
+        name: OrderIdFactory,
     ) -> None:
         self._book = book
+        self._name = name
         self._venue = venue
         self._exposure = exposure
         self._cancels = cancels
@@ -56,10 +63,10 @@ class ProtectiveStops:
             self._cancels.cancel_next_minute(fresh)
             return [CancelOrder(client_order_id=one) for one in fresh]
         if resting is None:
-            attempt = self._book.next_attempt(held, Leg.STOP)
-            order = order_factory.stop_order(self._book.name, held.position, held.plan, attempt, units)
+            attempt = self._book.signals[held.position.signal].next_attempt(Leg.STOP)
+            order = order_factory.stop_order(self._name, held.position, held.plan, attempt, units)
             held.resting[Leg.STOP], held.stop_triggered = order.client_order_id, False
-            self._book.add_ticket(order, held.plan, held.row)
+            self._book.add_ticket(order)
             return [SubmitOrder(order=order)]
         if held.stop_triggered or self._book.tickets[resting].open_units == units:
             return []
@@ -90,7 +97,7 @@ class ProtectiveStops:
         move.requested_minute = minute
         if not self._venue.replaces:
             return self.replace_stop(held)
-        move.request(held.plan.stop)
+        move.request(held.plan.stop, held.plan.stop_reason)
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
         return [ReplaceOrder(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
 
@@ -104,12 +111,7 @@ class ProtectiveStops:
         held, kind = self._held_by(ticket.order), event.kind
         if held is not None and kind in {BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED}:
             held.had_stop = True
-        if kind == BrokerEventKind.REPLACED:
-            ticket.reason = ticket.plan.stop_reason
-            ticket.stop_level.on_moved()
-        elif kind == BrokerEventKind.CANCEL_REFUSED:
-            ticket.stop_level.on_refused()
-        elif kind == BrokerEventKind.TRIGGERED and held is not None:
+        if kind == BrokerEventKind.TRIGGERED and held is not None:
             self.on_triggered(held)
         elif kind == BrokerEventKind.REJECTED:
             self.on_stop_rejected(ticket.order)

@@ -17,6 +17,7 @@ from tbot_core.trading.commands import CancelOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, MatchingEngine
+from tbot_core.trading.orders import BROKER_EVENT_KINDS
 from tbot_core.trading.price_grid import PriceLevel
 from tbot_core.trading.slippage import Slippage
 
@@ -63,6 +64,7 @@ class Walked:
         """Book the venue's events, and send what follows."""
         manager = self.decision_engine.position_manager
         for event in self.venue.events():
+            manager.book.tickets[event.client_order_id].on_answer(BROKER_EVENT_KINDS[event.kind])
             manager.on_order_event(event)
         self.send(manager.orders_due_now(), minute)
 
