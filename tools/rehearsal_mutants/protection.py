@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.model.types import Fill
-    from tbot_core.trading.account_book import ManagedPosition, Ticket
+    from tbot_core.trading.account_book import ManagedPosition
     from tbot_core.trading.order_lookup import OrderLookup
     from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.portfolio import Position
