@@ -10,7 +10,6 @@ from tbot_core.actions.notices import discard
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.assembly import feed_source
 from tbot_core.engine.live.broker_check import BrokerFinding, check_broker
-from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.instance import load_settings
 from tbot_core.instance.secrets import account_mode
 from tbot_core.model.formatting import request_words
@@ -44,7 +43,7 @@ def connect_broker(instance: Instance, name: str = "", notify: Notify = discard)
 
 async def _tested(assembly: Assembly, name: str) -> list[BrokerFinding]:
     plugin, clock = assembly.broker(name), assembly.clock
-    broker = _Broker(plugin, clock)
+    broker = plugin.for_session(clock)  # it refuses what a run does, as an account in another currency
     if broker.capabilities.simulated:
         return [BrokerFinding(level="ok", subject="login", words=f"{name} is a simulation: there is no login")]
     feed = None
@@ -52,18 +51,9 @@ async def _tested(assembly: Assembly, name: str) -> list[BrokerFinding]:
         request = FeedRequest(kind="live", symbols=assembly.settings.trading.universe, calendar=assembly.calendar)
         feed = feed_source(plugin, name).feed(request)
     found = await check_broker(broker, assembly.calendar.current(clock.now()), clock, feed)
-    if broker.found is None:
+    if broker.reported_account is None:
         return found
-    return [*found, *_shorts(broker.found, assembly.settings), *_requests(assembly)]
-
-
-class _Broker(RateLimitedBroker):
-    # It refuses what a run does, as an account in another currency, and keeps the account that it found.
-    found: Account | None = None
-
-    async def connect(self) -> Account:
-        self.found = await super().connect()
-        return self.found
+    return [*found, *_shorts(broker.reported_account, assembly.settings), *_requests(assembly)]
 
 
 def _shorts(account: Account, settings: Settings) -> Iterator[BrokerFinding]:

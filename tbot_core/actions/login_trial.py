@@ -89,9 +89,9 @@ def _try_login(
 ) -> DrillStep | None:
     from tbot_core.engine.live.broker_probe import probe_broker
     from tbot_core.engine.plugin_context import plugin_context
+    from tbot_core.execution.broker_port import open_port
     from tbot_core.plugins.call_guard import CallGuard
     from tbot_core.plugins.failure import PluginFailure
-    from tbot_core.plugins.guarded import guard_plugin
     from tbot_core.plugins.loader import build_plugin
     from tbot_core.plugins.network.connector import RequestBudgets
     from tbot_core.plugins.network.request_limits import PRIORITY, RequestPriority
@@ -101,7 +101,7 @@ def _try_login(
     made = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)
     if isinstance(made, PluginFailure):
         return DrillStep(what=f"{loaded.entry.name} answers", passed=False, words=made.sentence)
-    broker = guard_plugin(loaded.entry, made, CallGuard(strict=False), live=live)
+    broker = open_port(loaded.entry, made, CallGuard(strict=False), live=live)
     if broker.capabilities.simulated:
         return None
     session = calendar_of(settings.trading).next(exchange_time(clock.now()).date())

@@ -28,6 +28,7 @@ from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, TbotError
+from tbot_core.execution.broker_port import BrokerPort, open_port
 from tbot_core.instance import Settings
 from tbot_core.instance.findings import OPTION, SIMULATED_MODES, TRIAL
 from tbot_core.instance.identity import jurisdiction_of
@@ -193,9 +194,10 @@ class Assembly:
         sentences = (missed_bell(one, session, anchor) for one in named)
         return tuple(sentence for sentence in sentences if sentence is not None)
 
-    def broker(self, name: str = SIMULATOR) -> Any:
+    def broker(self, name: str = SIMULATOR) -> BrokerPort:
         """Build the broker of this name; raises PluginError if it is not loaded."""
-        return self.build(self._of("broker", name))
+        port: BrokerPort = self.build(self._of("broker", name))
+        return port
 
     def quality(self, name: str) -> FeedQuality | None:
         """The declared quality of this broker's live feed; None without one."""
@@ -225,7 +227,9 @@ class Assembly:
         if isinstance(made, PluginFailure):
             raise plugins_failed_error((made,))
         live = {"live": True, "paper": False}.get(self.settings.mode)
-        return guard_plugin(loaded.entry, made, self.call_guard, live=live)
+        if loaded.entry.kind == "broker":
+            return open_port(loaded.entry, made, self.call_guard, live=live)
+        return guard_plugin(loaded.entry, made, self.call_guard)
 
     async def closing(self, work: Awaitable[T]) -> T:
         """Await the work, then close the network connections of all plugins, within some seconds."""

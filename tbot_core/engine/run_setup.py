@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
+from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.engine.missing_facts import missing_fact_notes
@@ -25,6 +25,7 @@ from tbot_core.engine.session.universe_selection import watched_request
 from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import SettingsError
 from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.sole_install import SoleInstallCheck
 from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
@@ -86,7 +87,7 @@ class RunSetup:
     that supplies the bars, or the part of another one. `files`: those of a run in real time.
     """
 
-    broker: Broker
+    broker: BrokerPort
     feed: Feed
     journal: Journal
     book: SessionBook
@@ -123,7 +124,7 @@ def market_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
     """The set-up of paper or live trading, in the instance's journal."""
     settings, instance = assembly.settings, assembly.settings.instance
     name, is_live = settings.trading.broker_name, settings.mode == LIVE
-    broker: Broker = assembly.broker(name)
+    broker = assembly.broker(name)
     if is_live and broker.capabilities.simulated:
         raise SettingsError(
             f"The broker {name} is a simulator, but its section says live.",
@@ -167,7 +168,7 @@ def dry_run_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
 def real_time_setup(
     assembly: Assembly,
     request: FeedRequest,
-    named: tuple[str, Broker],
+    named: tuple[str, BrokerPort],
     target: tuple[str, Callable[[], Journal], RunFiles],
     notes: tuple[str, ...] = (),
 ) -> RunSetup:
@@ -185,7 +186,7 @@ def real_time_setup(
         journal.check()
         feed = feed_source(server, source).feed(watched_request(request, assembly, quality, journal))
         feed = feed_quality.label_feed(feed, quality, *fills, *notes, *(shortable_notes(settings) if simulated else ()))
-        if isinstance(broker, SimulatedVenue):
+        if simulated:
             simulated_books.keep_books(broker, name, files.books, journal, assembly.clock.now())
         book = last_session_book(journal)
     except BaseException:

@@ -12,6 +12,8 @@ from typing import Final
 
 import attrs
 
+from tbot_core.plugins.broker_calls import RequestKind
+
 OPENS_AFTER: Final = 3
 """Consecutive failures of one kind of request that open the circuit."""
 
@@ -25,14 +27,6 @@ class CircuitState(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half-open"
-
-
-class RequestKind(StrEnum):
-    """The kinds of requests; each may fail alone: readings may succeed while orders fail."""
-
-    STREAM = "stream"
-    READING = "reading"
-    TRADE = "trade"
 
 
 @attrs.define(kw_only=True)

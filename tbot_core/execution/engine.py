@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -20,11 +20,10 @@ from tbot_core.execution.broker_requests import BrokerRequests
 from tbot_core.execution.contradictions import Contradictions
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.open_requests import OpenRequests
+from tbot_core.execution.open_requests import OpenRequests, run_concurrently
 from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.rejections import UNPROCESSED, WAS_BOOKED, RejectionActions
 from tbot_core.execution.send_permit import SendPermit
-from tbot_core.execution.throttling import RateLimitedBroker, run_concurrently
 from tbot_core.journal import codec
 from tbot_core.journal.events.orders import OrderAbsent, OrderLost, OrderReported, OrderSentAgain, OrderUnanswered
 from tbot_core.journal.store import NewEvent
@@ -47,9 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import SupportsPolling
     from tbot_core.execution.broker_account import BrokerAccount
-    from tbot_core.execution.event_stream import EventStream
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.types import Order
     from tbot_core.trading.account_book import Ticket
@@ -71,13 +68,8 @@ class ExecutionEngine:
         self.frozen_instruments = FrozenInstruments(recorder, decision_engine.exposure)
         self.contradictions = Contradictions(venue.broker.capabilities.list_lag_s)
         self.rejections = RejectionActions(recorder, decision_engine, self.frozen_instruments)
-        self.stream: EventStream | None = None
-        if not venue.broker.capabilities.simulated:  # a simulated broker has no rate limit
-            limited = RateLimitedBroker(venue.broker, recorder.clock)
-            venue, self.stream = attrs.evolve(venue, broker=limited), limited.stream
-        if self.stream is not None:
-            self.stream.on_gap = self.rejections.request_reading
-        self.venue = venue
+        port = venue.broker.for_session(recorder.clock, venue.circuit, self.rejections.request_reading)
+        self.venue, self.stream = attrs.evolve(venue, broker=port), port.stream
         self._requests = BrokerRequests(recorder, lambda: self.venue, decision_engine.exposure)
         self.order_requests = OrderRequests(self, self._requests)
         self.open_requests = OpenRequests()
@@ -167,10 +159,8 @@ class ExecutionEngine:
         An exit is due when the last working order of its position has been reported as ended, a cancel that was
         withheld when its order is known.
         """
-        # A simulated venue is polled; a rate-limited broker returns what its stream received, where there is one.
         self.open_requests.raise_fault()
-        source = cast("SupportsPolling", self.venue.broker)
-        self.apply_events(await self._requests.read("poll", source.poll) or ())
+        self.apply_events(await self._requests.read("poll", self.venue.broker.poll) or ())
         if self.order_requests.has_found:
             await self._in_time(self.order_requests.cancel_found())
         await self.execute(MinuteCommands(actions=self._decision_engine.position_manager.orders_due_now()))

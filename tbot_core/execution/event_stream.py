@@ -32,7 +32,7 @@ class EventStream:
     `on_gap` is called at the end of a connection and at each `Gap`: the account must be read.
     """
 
-    def __init__(self, broker: SupportsEventStream, clock: Clock, step_s: float) -> None:
+    def __init__(self, broker: SupportsEventStream, clock: Clock, step_s: float, on_gap: Callable[[], None]) -> None:
         self._broker = broker
         self._clock = clock
         self._step_s = step_s
@@ -41,7 +41,7 @@ class EventStream:
         self._pause_s = FIRST_PAUSE_S
         self._open_since: datetime | None = None
         self._listening: asyncio.Future[None] | None = None
-        self.on_gap: Callable[[], None] = lambda: None
+        self._on_gap = on_gap
 
     async def run(self) -> None:
         """Open one connection after the other; ends by its cancellation alone."""
@@ -55,7 +55,7 @@ class EventStream:
                 self._fault = fault.message
             self._open_since = None
             _log.warning("broker.stream_lost", reason=self._fault, pause_s=self._pause_s)
-            self.on_gap()
+            self._on_gap()
             await self._clock.sleep(self._pause_s)
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
@@ -93,6 +93,6 @@ class EventStream:
             self._open_since = self._open_since or self._clock.now()
             if isinstance(item, Gap):
                 _log.info("broker.stream_gap", reason=item.words)
-                self.on_gap()
+                self._on_gap()
             else:
                 self._received.append(item)

@@ -1,4 +1,4 @@
-"""Order requests that wait for their answer: each caller waits for a while, and the request goes on."""
+"""Requests beside each other, and order requests whose caller waits for a while only while the request goes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tbot_core.trading.order_lookup import UNANSWERED_S
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
 
 class OpenRequests:
@@ -56,3 +56,15 @@ class OpenRequests:
         if task in self._late:
             self._late.discard(task)
             self._fault = self._fault or (None if task.cancelled() else task.exception())
+
+
+async def run_concurrently(calls: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
+    """Run all calls concurrently; the first exception is raised when all have ended."""
+    if not calls:
+        return
+    if len(calls) == 1:
+        await calls[0]()
+        return
+    for outcome in await asyncio.gather(*(call() for call in calls), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.errors import BrokerError, Rejected, RejectionMeaning
-from tbot_core.execution.throttling import run_concurrently
+from tbot_core.execution.open_requests import run_concurrently
 from tbot_core.system import log
 from tbot_core.trading.order_lookup import UNANSWERED_S
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from decimal import Decimal
 
-    from tbot_core.contracts import SupportsReplace
     from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.execution.broker_requests import BrokerRequests
     from tbot_core.journal.recorder import JournalRecorder
@@ -82,7 +81,7 @@ class OrderRequests:
     async def replace(self, client_order_id: str, stop_price: Decimal | None) -> None:
         """Request another stop price of an order."""
         moved = attrs.evolve(self._execution.tickets[client_order_id].order, stop_price=stop_price)
-        replace = cast("SupportsReplace", self._execution.venue.broker).replace
+        replace = self._execution.venue.broker.replace
         await self._request("replace", client_order_id, partial(replace, client_order_id, moved))
 
     async def _request(self, what: str, cid: str, call: Callable[[], Awaitable[None]]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tbot_core.contracts import (
     Check,
+    DailyValue,
     Filter,
     OptionsModel,
     RequiresDailyBars,
@@ -30,11 +31,12 @@ from tbot_core.model.formatting import one_line
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
-from tbot_core.plugins import answer_checks, broker_answers
+from tbot_core.plugins import answer_checks
+from tbot_core.plugins.answer_types import many
+from tbot_core.plugins.broker_calls import VIX_CLOSE
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.guarded_broker import guard_broker
 from tbot_core.plugins.number_bounds import DAILY_BARS, MINUTES, assert_figure, assert_figures
 from tbot_core.system.foreign_exceptions import assert_failure, raise_own
 from tbot_core.system.timeouts import steps_within
@@ -44,12 +46,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import date
 
-    from tbot_core.contracts import DailyValue, OptionRequest, OptionValuation
+    from tbot_core.contracts import OptionRequest, OptionValuation
     from tbot_core.contracts.settings import StrategySettings
     from tbot_core.model.bars import Bars
     from tbot_core.model.day_facts import DayFacts, MarketView
 
 _FAILED: Final = "failed"
+_SERIES: Final = many(DailyValue)
 _REMEDY: Final = "`tbot plugins check` tests a plugin against its contract."
 
 
@@ -175,8 +178,13 @@ class GuardedVix:
         """The VIX close that it knows; raises its BrokerErrors, and PluginError for anything else that goes wrong."""
         with _fetching(self._guard, self.entry, "vix_close") as mark:
             answer = await steps_within(None, self._inner.vix_close(day), mark)
-            found: float | None = broker_answers.checked_answer("vix_close", answer)
-            return found
+            return VIX_CLOSE.checked(answer)
+
+
+def checked_series(answer: Any) -> Sequence[DailyValue]:
+    """The answer of `daily_series`; raises as `AnswerType.checked`."""
+    series: Sequence[DailyValue] = _SERIES.checked("daily_series", answer)
+    return series
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -191,8 +199,7 @@ class GuardedSeries:
         """The series that it publishes; raises its BrokerErrors, and PluginError for anything else that goes wrong."""
         with _fetching(self._guard, self.entry, "daily_series") as mark:
             answer = await steps_within(None, self._inner.daily_series(name), mark)
-            found: Sequence[DailyValue] = broker_answers.checked_answer("daily_series", answer)
-            return found
+            return checked_series(answer)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -240,12 +247,10 @@ def _creating(entry: EntryPointInfo) -> Iterator[None]:
         raise PluginError(PluginFailure.of(entry, "create", fault).sentence, _REMEDY) from fault
 
 
-def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:
-    """A guarded strategy, filter or broker; an object of another kind is returned unchanged.
+def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
+    """A guarded strategy or filter; an object of another kind is returned unchanged.
 
-    Raises PluginError for one whose window, facts or capabilities cannot be read.
-
-    `live`: whether a broker must have a live account or a paper account; None where no account is traded.
+    Raises PluginError for one whose window or facts cannot be read.
     """
     match entry.kind:
         case "strategy":
@@ -261,8 +266,6 @@ def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bo
                 for name, days in facts.items():
                     assert_figure(f"the days of {name!r:.40}", days, MINUTES)
             return GuardedFilter(entry=entry, needs=needs, facts=facts, inner=made, guard=guard)
-        case "broker":
-            return guard_broker(entry, made, guard, live=live)
         case _:
             return made
 

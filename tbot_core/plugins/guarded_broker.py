@@ -5,16 +5,17 @@ A failure becomes `Unavailable`, after the permit of an order was redeemed `Outc
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import localcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tbot_core.errors import BrokerError, OutcomeUnknown, PluginError, TbotError, Unavailable
 from tbot_core.model.formatting import one_line
 from tbot_core.plugins.account_mode import account_mode_error
-from tbot_core.plugins.broker_answers import checked_answer
+from tbot_core.plugins.broker_calls import BROKER_CALLS, CAPABILITIES, CLOSE, CONNECT, SUBMIT, Answer, BrokerCall
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.guarded_feed import MARKET_DATA, GuardedFeed
+from tbot_core.plugins.guarded_feed import FEED_ANSWERS, MARKET_DATA, GuardedFeed
 from tbot_core.plugins.network.request_limits import ON_SEND
 from tbot_core.plugins.number_bounds import FigureOutOfBounds
 from tbot_core.system import log
@@ -22,13 +23,11 @@ from tbot_core.system.foreign_exceptions import assert_failure, raise_own
 from tbot_core.system.timeouts import steps_within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-    from datetime import datetime
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from decimal import Decimal
     from pathlib import Path
 
     from tbot_core.contracts import (
-        AccountSnapshot,
         Broker,
         BrokerCapabilities,
         BrokerEvent,
@@ -37,9 +36,8 @@ if TYPE_CHECKING:
         Gap,
         Permit,
     )
-    from tbot_core.model.bars import MinuteSlice
-    from tbot_core.model.calendar import Session
-    from tbot_core.model.types import Account, Order
+    from tbot_core.model.types import Order
+    from tbot_core.plugins.answer_types import AnswerType
     from tbot_core.plugins.call_guard import CallGuard
     from tbot_core.plugins.discovery import EntryPointInfo
 
@@ -47,23 +45,33 @@ _REMEDY: Final = "`tbot plugins info` shows its last failure."
 _log = log.logger(__name__)
 
 
-def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:
-    """The guarded broker; a venue that fills from bars is returned unchanged to a simulation, which its faults end.
+ANSWERS: Final[Mapping[str, AnswerType]] = {
+    **{call.method: call.answer for call in BROKER_CALLS if call.answer is not None},
+    **FEED_ANSWERS,
+}
+"""What each call or property of a broker or feed must return; the answers of others are ignored."""
+
+
+def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> BrokerGuard | None:
+    """The guard of a broker; None for a venue that fills from bars in a simulation, which its faults end.
 
     `live`: whether the run's mode is live or paper; None where no account is traded.
 
     Raises PluginError for an object without valid capabilities.
     """
-    calls = _PluginCalls(entry, guard)
     try:
         with localcontext():
-            capabilities: BrokerCapabilities = checked_answer("capabilities", made.capabilities)
+            capabilities = CAPABILITIES.checked(made.capabilities)
     except BaseException as fault:
         assert_failure(fault)
         raise PluginError(PluginFailure.of(entry, "create", fault).sentence, _REMEDY) from fault
-    if capabilities.simulated:
-        return made if guard.strict else _GuardedVenue(made, capabilities, calls, live=live)
-    return GuardedBroker(made, capabilities, calls, live=live)
+    if capabilities.simulated and guard.strict:
+        return None
+    return BrokerGuard(made, capabilities, _PluginCalls(entry, guard), live=live)
+
+
+def _checked(name: str, answer: Any) -> Any:
+    return ANSWERS[name].checked(name, answer) if name in ANSWERS else answer
 
 
 class _PluginCalls:
@@ -87,7 +95,7 @@ class _PluginCalls:
         own: tuple[type[TbotError], ...] = (BrokerError, *passing)
         try:
             with self.mark(name), localcontext():
-                return checked_answer(name, function())
+                return _checked(name, function())
         except own as fault:
             raise_own(fault, one_line)
         except BaseException as fault:
@@ -99,7 +107,7 @@ class _PluginCalls:
         try:
             with localcontext():
                 found = await self._steps(name, call)
-                return self._sound(name, found) if name in MARKET_DATA else checked_answer(name, found)
+                return self._sound(name, found) if name in MARKET_DATA else _checked(name, found)
         except BrokerError as fault:
             raise_own(fault, one_line)
         except BaseException as fault:
@@ -120,7 +128,7 @@ class _PluginCalls:
                     iterator = iterator or self._opened(name, source)
                     item = await self._steps(name, iterator.__anext__)
                 if name not in MARKET_DATA:
-                    checked_answer(name, item)
+                    _checked(name, item)
                 elif not self._is_sound(name, item):
                     continue
             except StopAsyncIteration:
@@ -146,14 +154,14 @@ class _PluginCalls:
     def _sound(self, name: str, found: Any) -> Any:
         # Bars without those of a figure out of bounds.
         try:
-            return checked_answer(name, found)
+            return _checked(name, found)
         except FigureOutOfBounds:
             return [one for one in found if self._is_sound(name, [one])]
 
     def _is_sound(self, name: str, found: object) -> bool:
         # Whether no figure is out of bounds; if one is, it is left out: one bad print of a symbol ends no feed.
         try:
-            checked_answer(name, found)
+            _checked(name, found)
         except FigureOutOfBounds as fault:
             self._left_out += 1
             if self._left_out & (self._left_out - 1) == 0:  # the first, second, fourth: a feed may send many
@@ -189,21 +197,13 @@ class _ObservedPermit:
         self.redeemed = True
 
 
-def _asks(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-    # The method that awaits an optional method of the plugin.
-    async def method(self: GuardedBroker, *arguments: object) -> Any:
-        return await self._answer(name, *arguments)
-
-    return method
-
-
-class GuardedBroker:
-    """A broker plugin whose failures are BrokerErrors."""
+class BrokerGuard:
+    """The border of one broker plugin: its failures are BrokerErrors, and its account is of the run's mode."""
 
     def __init__(
-        self, inner: Broker, capabilities: BrokerCapabilities, calls: _PluginCalls, *, live: bool | None
+        self, plugin: Broker, capabilities: BrokerCapabilities, calls: _PluginCalls, *, live: bool | None
     ) -> None:
-        self._inner: Any = inner
+        self._plugin: Any = plugin
         self._live = live
         self._connected = False
         self._capabilities = capabilities
@@ -212,121 +212,74 @@ class GuardedBroker:
     @property
     def capabilities(self) -> BrokerCapabilities:
         """The capabilities of the broker; the last known ones if the plugin fails."""
-        try:
-            self._capabilities = self._calls.read("capabilities", lambda: self._inner.capabilities)
-        except BrokerError:  # which is reported
-            return self._capabilities
+        with suppress(BrokerError):  # which is reported
+            self._capabilities = self._calls.read("capabilities", lambda: self._plugin.capabilities)
         return self._capabilities
-
-    async def connect(self) -> Account:
-        """Log in and return the account; raises AccountRefused for one of another mode."""
-        found: Account = await self._answer("connect")
-        self._connected = True
-        return self._of_the_mode(found)
-
-    async def connect_for_data(self) -> None:
-        """Log in for data alone, once: whose account it is does not matter."""
-        if not self._connected:
-            await self._answer("connect")
-            self._connected = True
-
-    async def account(self) -> Account:
-        """The current cash, equity and buying power."""
-        found: Account = await self._answer("account")
-        return self._of_the_mode(found)
-
-    async def submit(self, order: Order, permit: Permit) -> None:
-        """Submit an order; once its permit was redeemed, a failure leaves the outcome unknown."""
-        observed = _ObservedPermit(permit)
-        before = ON_SEND.set(observed.mark_sent)
-        try:
-            await self._calls.answer("submit", partial(self._inner.submit, order, observed), observed)
-        finally:
-            ON_SEND.reset(before)
-        if not observed.redeemed:
-            fault = PluginError("it sent an order without redeeming its permit")
-            raise self._calls.failed("submit", fault, sent=True)
-
-    async def cancel(self, client_order_id: str) -> None:
-        """Request a cancel."""
-        await self._answer("cancel", client_order_id)
-
-    async def replace(self, client_order_id: str, order: Order) -> None:
-        """Replace a working order."""
-        await self._answer("replace", client_order_id, order)
-
-    async def snapshot(self, since: datetime) -> AccountSnapshot:
-        """The whole account."""
-        found: AccountSnapshot = await self._answer("snapshot", since)
-        self._of_the_mode(found.account)
-        return found
-
-    async def close(self) -> None:
-        """Log out."""
-        self._connected = False
-        await self._answer("close")
-
-    def _of_the_mode(self, account: Account) -> Account:
-        # The account, if it is one of the run's mode.
-        fault = None if self._live is None else account_mode_error(account, self._calls.name, live=self._live)
-        if fault is not None:
-            raise fault
-        return account
-
-    async def _answer(self, name: str, *arguments: object) -> Any:
-        return await self._calls.answer(name, lambda: getattr(self._inner, name)(*arguments))
-
-    def events(self) -> AsyncIterator[BrokerEvent | Gap]:
-        """The broker's order events."""
-        return self._calls.items("events", lambda: self._inner.events())  # noqa: PLW0108  -- the call may fail too
-
-    poll = _asks("poll")
-    find = _asks("find")
-    open_orders = _asks("open_orders")
-    instruments = _asks("instruments")
-    maintenance = _asks("maintenance")
-    hours = _asks("hours")
-    prices = _asks("prices")
-    vix_close = _asks("vix_close")
-    vix_now = _asks("vix_now")
-    market_caps = _asks("market_caps")
 
     @property
     def clock_ahead_s(self) -> Sequence[float]:
         """How far this machine's clock was ahead; unknown if the plugin fails."""
         try:
-            found: Sequence[float] = self._calls.read("clock_ahead_s", lambda: self._inner.clock_ahead_s)
+            offsets: Sequence[float] = self._calls.read("clock_ahead_s", lambda: self._plugin.clock_ahead_s)
         except BrokerError:  # which is reported
             return ()
-        return found
+        return offsets
+
+    async def ask(self, call: BrokerCall[Answer], *arguments: Any) -> Answer:
+        """The answer of a call; raises AccountRefused for an account of another mode."""
+        if call is SUBMIT:
+            await self._submit(*arguments)
+            return cast("Answer", None)
+        if call is CLOSE:
+            self._connected = False
+        answer = await self._calls.answer(call.method, lambda: getattr(self._plugin, call.method)(*arguments))
+        if call is CONNECT:
+            self._connected = True
+        if call.account_of is not None and self._live is not None:
+            fault = account_mode_error(call.account_of(answer), self._calls.name, live=self._live)
+            if fault is not None:
+                raise fault
+        return cast("Answer", answer)
+
+    async def connect_for_data(self) -> None:
+        """Log in for data alone, once: whose account it is does not matter."""
+        if not self._connected:
+            await self._calls.answer("connect", lambda: self._plugin.connect())  # noqa: PLW0108  -- the call may fail too
+            self._connected = True
+
+    def events(self) -> AsyncIterator[BrokerEvent | Gap]:
+        """The broker's order events."""
+        return self._calls.items("events", lambda: self._plugin.events())  # noqa: PLW0108  -- the call may fail too
 
     def feed(self, request: FeedRequest) -> Feed:
         """The feed for the request; the plugin's own faults of a request pass: they name what is missing."""
-        feed: Feed = self._calls.read("feed", lambda: self._inner.feed(request), TbotError)
+        feed: Feed = self._calls.read("feed", lambda: self._plugin.feed(request), TbotError)
         return GuardedFeed(feed, self._calls, self.connect_for_data)
 
-
-class _GuardedVenue(GuardedBroker):
-    # A venue that fills from bars. What it is shown ends no session when it fails: the failure is reported, and orders
-    # and events say the rest.
     def keep_books(self, path: Path, cash: Decimal | None) -> None:
-        self._calls.read("keep_books", partial(self._inner.keep_books, path, cash))
+        """Have a venue that fills from bars keep its account in this file."""
+        self._calls.read("keep_books", partial(self._plugin.keep_books, path, cash))
 
-    def open_session(
-        self, session: Session, symbols: tuple[str, ...], cash: Decimal, partial_volume: frozenset[str] = frozenset()
-    ) -> None:
-        self._show("open_session", session, symbols, cash, partial_volume)
+    def show(self, name: str, *arguments: object) -> None:
+        """Call a method of a venue that fills from bars.
 
-    def observe(self, minute: MinuteSlice) -> None:
-        self._show("observe", minute)
-
-    def close_session(self) -> None:
-        self._show("close_session")
-
-    def _show(self, name: str, *what: object) -> None:
+        A failure is reported and ends no session: orders and events say the rest.
+        """
         try:
             with self._calls.mark(name), localcontext():
-                getattr(self._inner, name)(*what)
+                getattr(self._plugin, name)(*arguments)
         except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
             assert_failure(fault)
             self._calls.failed(name, fault)
+
+    async def _submit(self, order: Order, permit: Permit) -> None:
+        # Once its permit was redeemed, a failure leaves the outcome unknown.
+        observed = _ObservedPermit(permit)
+        before = ON_SEND.set(observed.mark_sent)
+        try:
+            await self._calls.answer("submit", partial(self._plugin.submit, order, observed), observed)
+        finally:
+            ON_SEND.reset(before)
+        if not observed.redeemed:
+            fault = PluginError("it sent an order without redeeming its permit")
+            raise self._calls.failed("submit", fault, sent=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 
 from tbot_core.contracts import (
     Bar,
     DailyBar,
-    Feed,
     FeedLabel,
     FeedMessage,
     FeedQuality,
     FeedSession,
-    IndexQuote,
     LiveSession,
     ReportsLeftOut,
     Split,
@@ -22,11 +18,14 @@ from tbot_core.contracts import (
 )
 from tbot_core.errors import DataError
 from tbot_core.model.calendar import Session
+from tbot_core.plugins.answer_types import AnswerType, many, mapping, one
+from tbot_core.plugins.number_bounds import COUNT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from datetime import date, datetime
 
+    from tbot_core.contracts import Feed
     from tbot_core.errors import TbotError
 
 FEED_CALLS: Final = frozenset(
@@ -38,39 +37,19 @@ MARKET_DATA: Final = frozenset({"messages", "daily", "history"})
 """The calls whose bars and quotes are left out one by one where a figure is out of bounds."""
 
 
-def _one(*kinds: type) -> Callable[[object], bool]:
-    return lambda answer: isinstance(answer, kinds)
-
-
-def _optional(*kinds: type) -> Callable[[object], bool]:
-    return lambda answer: answer is None or isinstance(answer, kinds)
-
-
-def _many(fits: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda answer: isinstance(answer, list | tuple) and all(map(fits, answer))
-
-
-def _is_mapping(answer: object) -> bool:
-    return isinstance(answer, Mapping)
-
-
-FEED_ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
-    "vix_close": (_optional(Real), "a number or None"),
-    "vix_now": (_optional(IndexQuote), "IndexQuote or None"),
-    "feed": (_one(Feed), "Feed"),
-    "label": (_one(FeedLabel), "FeedLabel"),
-    "sessions": (_one(LiveSession, FeedSession), "LiveSession or FeedSession"),
-    "session": (_one(Session), "Session"),
-    "symbols": (_many(_one(str)), "a tuple of str"),
-    "left_out": (_is_mapping, "a mapping of numbers"),
-    "quality": (_one(FeedQuality), "FeedQuality"),
-    "messages": (_one(*get_args(FeedMessage)), "a message of a feed"),
-    "daily": (_many(_one(DailyBar)), "a list of DailyBar"),
-    "history": (_many(_one(Bar)), "a list of Bar"),
-    "splits": (_many(_one(Split)), "a list of Split"),
-    "market_caps": (_is_mapping, "a mapping of numbers"),
+FEED_ANSWERS: Final[Mapping[str, AnswerType]] = {
+    "label": one(FeedLabel),
+    "sessions": one(LiveSession, FeedSession),
+    "session": one(Session),
+    "symbols": many(str, "a tuple of str"),
+    "left_out": mapping(COUNT),
+    "quality": one(FeedQuality),
+    "messages": one(*get_args(FeedMessage), expected="a message of a feed"),
+    "daily": many(DailyBar),
+    "history": many(Bar),
+    "splits": many(Split),
 }
-"""The checks of what each call or property returns, and the expected type as text."""
+"""What each call or property of a feed must return."""
 
 
 class GuardedCalls(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from tbot_core.contracts import BrokerEventKind
-from tbot_core.execution.throttling import RateLimitedBroker
+from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import broker_events
 from tbot_core.journal.store import Event, NewEvent
@@ -178,7 +178,7 @@ class RequestWait:
 
 def record_waits(loop: VirtualLoop, turns: list[RequestWait]) -> Swaps:
     """Replacements that record each wait for the rate limit, in seconds of the loop."""
-    turn = current_attribute(RateLimitedBroker, "_wait_turn")
+    turn = current_attribute(BrokerPort, "_wait_turn")
 
     async def wait(self: Any, urgency: RequestPriority, what: str) -> None:
         began = loop.time()
@@ -186,4 +186,4 @@ def record_waits(loop: VirtualLoop, turns: list[RequestWait]) -> Swaps:
         limit = self.capabilities.requests_per_minute
         turns.append(RequestWait(paced=self, urgency=urgency, began=began, ended=loop.time(), per_minute=limit))
 
-    return ((RateLimitedBroker, "_wait_turn", wait),)
+    return ((BrokerPort, "_wait_turn", wait),)

@@ -23,7 +23,7 @@ from tbot_core.errors import BrokerError, Unavailable
 from tbot_core.marketdata.store.series import PublishedSeries, check_series
 from tbot_core.model.calendar import EXCHANGE_WEEKDAYS
 from tbot_core.model.clock import ManualClock, exchange_time
-from tbot_core.plugins.broker_answers import checked_answer
+from tbot_core.plugins.guarded import checked_series
 from tbot_core.testing.contract import ContractCase, ContractTests, demand
 from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, context
 
@@ -148,5 +148,4 @@ class SeriesContract(ContractTests):
 
 
 def _values(venue: SeriesVenue, name: str) -> Sequence[DailyValue]:
-    found: Sequence[DailyValue] = checked_answer("daily_series", venue.wait(venue.source.daily_series(name)))
-    return found
+    return checked_series(venue.wait(venue.source.daily_series(name)))

@@ -14,7 +14,7 @@ from tbot_core.contracts import BrokerCapabilities
 from tbot_core.engine.session.broker_login import LoginMonitor, log_out
 from tbot_core.errors import LoginNeeded, Unavailable
 from tbot_core.execution.broker_account import BrokerAccount
-from tbot_core.execution.throttling import RateLimitedBroker
+from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
@@ -101,7 +101,7 @@ class Bench:
     """A login that is looked after."""
 
     door: Door
-    paced: RateLimitedBroker
+    paced: BrokerPort
     login: LoginMonitor
     conditions: TradingStateController
 
@@ -131,7 +131,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         conditions = TradingStateController(JournalRecorder(journal=journal, clock=clock), _nobody, TradingState())
         door = Door()
-        paced = RateLimitedBroker(door, clock)
+        paced = BrokerPort(door).for_session(clock)
         venue = BrokerAccount(broker=paced, name="door", account_id="A1")
         yield Bench(door, paced, LoginMonitor(venue, conditions), conditions)
 

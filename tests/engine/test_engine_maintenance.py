@@ -13,9 +13,7 @@ from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.contracts import BrokerCapabilities, MaintenanceWindow, Urgency
 from tbot_core.engine.live.maintenance import POLL_INTERVAL_S, MaintenanceMonitor
 from tbot_core.errors import Unavailable
-from tbot_core.execution.circuit_breaker import CircuitBreaker
-from tbot_core.execution.monitored_broker import MonitoredBroker
-from tbot_core.execution.throttling import RateLimitedBroker
+from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
@@ -116,17 +114,14 @@ def test_f63_what_is_announced_is_asked_every_ten_minutes(bench: Bench) -> None:
         assert found.current is None
 
 
-def test_f63_the_question_passes_limits_and_circuits() -> None:
+def test_f63_the_question_passes_the_limits() -> None:
     """A broker that declares no announcements is not asked for them."""
-    clock, announcer = ManualClock(OPEN), Announcer()
-    whole: Any = announcer
-    watched = MonitoredBroker(whole, CircuitBreaker(), clock)
-    for broker in (RateLimitedBroker(whole, clock), RateLimitedBroker(watched, clock)):
-        assert asyncio.run(broker.maintenance()) == [HALF_HOUR]
+    announcer = Announcer()
+    broker = BrokerPort(announcer).for_session(ManualClock(OPEN))
+    assert asyncio.run(broker.maintenance()) == [HALF_HOUR]
     announcer.capabilities = BrokerCapabilities()
-    for broker in (RateLimitedBroker(whole, clock), RateLimitedBroker(watched, clock)):
-        with pytest.raises(Unavailable, match="does not offer maintenance"):
-            asyncio.run(broker.maintenance())
+    with pytest.raises(Unavailable, match="does not offer maintenance"):
+        asyncio.run(broker.maintenance())
 
 
 def lived(home: Path, seed: int, *, announced: bool) -> tuple[World, list[Event]]:

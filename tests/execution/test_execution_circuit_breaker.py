@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbot_core.execution.circuit_breaker import PROVEN, CircuitBreaker, CircuitState, RequestKind
+from tbot_core.execution.circuit_breaker import PROVEN, CircuitBreaker, CircuitState
+from tbot_core.plugins.broker_calls import RequestKind
 
 START = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
 READ, TRADE = RequestKind.READING, RequestKind.TRADE

@@ -13,10 +13,10 @@ import pytest
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind, Gap
 from tbot_core.errors import BrokerError, Unavailable
 from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.event_stream import FIRST_PAUSE_S, LONGEST_PAUSE_S, EventStream
-from tbot_core.execution.monitored_broker import MonitoredBroker
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
@@ -82,9 +82,8 @@ async def received(stream: EventStream) -> list[BrokerEvent]:
 
 def listening(broker: Streaming) -> tuple[EventStream, list[int]]:
     """The stream of a broker, and a list that grows with each demand for a reading."""
-    stream, demands = EventStream(broker, broker.clock, 2.0), list[int]()
-    stream.on_gap = lambda: demands.append(1)
-    return stream, demands
+    demands = list[int]()
+    return EventStream(broker, broker.clock, 2.0, lambda: demands.append(1)), demands
 
 
 def test_events_keep_their_order() -> None:
@@ -146,7 +145,7 @@ def test_a_plugin_that_blocks_the_loop_loses_its_connection() -> None:
             yield event(1)
             await asyncio.Event().wait()
 
-    stream = EventStream(blocking := Blocking([]), blocking.clock, 0.05)
+    stream = EventStream(blocking := Blocking([]), blocking.clock, 0.05, lambda: None)
     assert asyncio.run(received(stream)) == [event(1)]
     assert len(blocking.opened_at) == 2
 
@@ -158,7 +157,7 @@ def test_the_circuit_hears_of_the_stream() -> None:
     async def connect(*items: Any) -> None:
         broker: Any = Streaming([*items], [])
         with suppress(BrokerError):
-            async for _ in MonitoredBroker(broker, circuit, clock).events():
+            async for _ in BrokerPort(broker).for_session(clock, circuit).events():
                 pass
 
     asyncio.run(connect(event(1)))

@@ -16,12 +16,10 @@ from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import Unavailable
 from tbot_core.execution import instrument_rules
 from tbot_core.execution.broker_account import BrokerAccount
-from tbot_core.execution.circuit_breaker import CircuitBreaker
+from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.instrument_requests import ANSWER_WITHIN_S, InstrumentRules
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.monitored_broker import MonitoredBroker
-from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import NewEvent, open_journal
@@ -360,19 +358,15 @@ def test_f42_a_person_is_told(payload: dict[str, Any], words: str) -> None:
     assert said == ([] if whole["waiting"] else [f"{instrument_rules.instrument_rules_text(whole)}."])
 
 
-def test_f42_the_way_to_a_broker_passes_the_question_on() -> None:
-    """Through limits and circuits alike; figures that are no numbers are no answer, and a mute broker says so."""
-    teller, clock = Teller(), ManualClock(session().open)
-    for broker in (RateLimitedBroker(teller, clock), MonitoredBroker(teller, CircuitBreaker(), clock)):  # type: ignore[arg-type]  # it does little
-        teller.found = Instrument(symbol="AAA", tick=Decimal("0.05"))
-        assert asyncio.run(broker.instruments(("AAA",))) == (teller.found,)
+def test_f42_the_port_to_a_broker_passes_the_question_on() -> None:
+    """Figures that are no numbers are no answer."""
+    teller = Teller()
+    broker = BrokerPort(teller).for_session(ManualClock(session().open))
+    teller.found = Instrument(symbol="AAA", tick=Decimal("0.05"))
+    assert asyncio.run(broker.instruments(("AAA",))) == (teller.found,)
     teller.found = Instrument(symbol="AAA", tick=Decimal("NaN"))
     with pytest.raises(Unavailable, match="cannot be used: "):
-        asyncio.run(RateLimitedBroker(teller, clock).instruments(("AAA",)))  # type: ignore[arg-type]  # it does little
-    mute: Any = object()
-    for broker in (RateLimitedBroker(mute, clock), MonitoredBroker(mute, CircuitBreaker(), clock)):
-        with pytest.raises(Unavailable, match="does not offer instruments"):
-            asyncio.run(broker.instruments(("AAA",)))
+        asyncio.run(broker.instruments(("AAA",)))
 
 
 def test_levels_move_to_another_grid() -> None:

@@ -14,11 +14,11 @@ import pytest
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind, RejectionMeaning
 from tbot_core.errors import LoginNeeded, Rejected
 from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.instrument_rules import instrument_rules_text
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.rejections import CLOSED_S, UNPROCESSED
-from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
@@ -204,7 +204,7 @@ def test_not_every_403_is_a_login(fault: Rejected, login: str) -> None:
     """The meaning asks for a login, whatever the class of the error or the status of the answer."""
     broker: Any = Refusing()
     broker.fault = fault
-    limited = RateLimitedBroker(broker, ManualClock(session().open))
+    limited = BrokerPort(broker).for_session(ManualClock(session().open))
     with pytest.raises(Rejected):
         asyncio.run(limited.cancel("x"))
     assert limited.login_rejection == login

@@ -12,11 +12,11 @@ import pytest
 from tbot_core.contracts import AccountSnapshot, Broker, BrokerCapabilities
 from tbot_core.engine.session.broker_login import log_in, log_in_within
 from tbot_core.errors import AccountRefused, BrokerError, SettingsError
+from tbot_core.execution.broker_port import open_port
 from tbot_core.model.types import Account, AccountRestriction
 from tbot_core.plugins.account_mode import account_mode_error
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
-from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.testing.trades import session
 
 ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", version="1", target="acme")
@@ -49,7 +49,7 @@ class Reporting:
 def guarded(account: Account, *, live: bool | None) -> tuple[Reporting, Any]:
     """A broker, and what the core gets of it in a mode."""
     broker = Reporting(account)
-    return broker, guard_plugin(ENTRY, broker, CallGuard(strict=False), live=live)
+    return broker, open_port(ENTRY, broker, CallGuard(strict=False), live=live)
 
 
 @pytest.mark.parametrize(

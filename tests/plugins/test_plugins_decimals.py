@@ -12,11 +12,11 @@ import pytest
 
 from tbot_core import contracts
 from tbot_core.contracts import BrokerCapabilities
+from tbot_core.execution.broker_port import open_port
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.plugins.call_guard import CallGuard, GuardSession
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.guarded import GuardedVix
-from tbot_core.plugins.guarded_broker import guard_broker
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader, build_plugin
 from tbot_core.system import log
 from tbot_core.system.isolated_calls import IsolatedCalls
@@ -101,7 +101,7 @@ def _guard(*, strict: bool = False) -> CallGuard:
         lambda: _guard(strict=True).call(ENTRY, "scan", coarse),
         lambda: IsolatedCalls(lambda: 0.0).call("observer", coarse),
         lambda: IsolatedCalls(lambda: 0.0).call("observer", coarse, 9.0),
-        lambda: guard_broker(ENTRY, Coarse(), _guard()).close_session(),
+        lambda: open_port(ENTRY, Coarse(), _guard()).close_session(),
     ],
     ids=["call", "simulated call", "observer", "bounded observer", "venue"],
 )
@@ -124,7 +124,7 @@ def test_what_waits_leaves_the_decimal_context_as_it_was() -> None:
     """Requests of a broker, its events and what a plugin fetches; also between two events."""
 
     async def main() -> list[int]:
-        broker = guard_broker(ENTRY, Coarse(), _guard())
+        broker = open_port(ENTRY, Coarse(), _guard())
         await broker.cancel("c1")
         await GuardedVix(entry=ENTRY, inner=Coarse(), guard=_guard()).vix_close(NOW.date())
         found = [getcontext().prec async for _ in broker.events()]

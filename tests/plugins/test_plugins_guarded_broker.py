@@ -33,13 +33,12 @@ from tbot_core.contracts import (
 )
 from tbot_core.contracts.abilities import ABILITIES
 from tbot_core.errors import BrokerError, DataError, JournalError, OutcomeUnknown, PluginError, Rejected, Unavailable
+from tbot_core.execution.broker_port import open_port
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account
 from tbot_core.plugins.call_guard import AGAIN, FAILURES, CallGuard, FailedCall, GuardSession
 from tbot_core.plugins.discovery import EntryPointInfo
-from tbot_core.plugins.guarded import guard_plugin
-from tbot_core.plugins.guarded_broker import guard_broker
 from tbot_core.plugins.network.request_limits import ON_SEND
 from tbot_core.system.signals import interruptible
 from tbot_core.testing.trades import order, session
@@ -260,7 +259,7 @@ class Live:
 
 def guarded(plugin: object, guard: CallGuard | None = None) -> Any:
     """The plugin as the core gets it."""
-    return guard_plugin(ENTRY, plugin, guard or CallGuard(strict=False))
+    return open_port(ENTRY, plugin, guard or CallGuard(strict=False))
 
 
 def call(broker: Any, name: str) -> Any:
@@ -450,7 +449,7 @@ def test_a_plugin_that_is_used_for_data_only_is_logged_in_to_once() -> None:
         async for _ in broker.feed(REQUEST).sessions():
             pass
 
-    alone = guard_plugin(ENTRY, Counting(sessions=[]), CallGuard(strict=False), live=True)
+    alone = open_port(ENTRY, Counting(sessions=[]), CallGuard(strict=False), live=True)
     asyncio.run(sessions(alone))
     asyncio.run(sessions(alone))
     assert calls == ["connect"]
@@ -458,7 +457,7 @@ def test_a_plugin_that_is_used_for_data_only_is_logged_in_to_once() -> None:
     asyncio.run(sessions(alone))
     assert calls == ["connect", "connect"]
     calls.clear()
-    both = guard_plugin(ENTRY, Counting(sessions=[]), CallGuard(strict=False))
+    both = open_port(ENTRY, Counting(sessions=[]), CallGuard(strict=False))
     asyncio.run(both.connect())
     asyncio.run(sessions(both))
     assert calls == ["connect"]
@@ -478,9 +477,11 @@ def test_what_cannot_raise_is_unknown_after_a_failure() -> None:
 
 def test_a_venue_of_a_simulation_is_not_guarded() -> None:
     """It is called by the core's own clock, and a failure there ends the simulation."""
-    venue = Plain(simulated=True)
-    assert guard_broker(ENTRY, venue, CallGuard(strict=True)) is venue
-    assert guarded(venue) is not venue
+    venue = Plain(simulated=True, poll=KeyError("id"))
+    with pytest.raises(KeyError):
+        call(guarded(venue, CallGuard(strict=True)), "poll")
+    with pytest.raises(Unavailable):
+        call(guarded(venue), "poll")
 
 
 @pytest.mark.parametrize("answer", [None, KeyError("capabilities")])

@@ -41,6 +41,7 @@ from tbot_core.contracts import (
     Split,
 )
 from tbot_core.errors import PluginError, Unavailable
+from tbot_core.execution.broker_port import open_port
 from tbot_core.model import calendar, exit_rules, signals, types, window
 from tbot_core.model.calendar import Session
 from tbot_core.model.signals import ExitRules
@@ -264,7 +265,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 def ask(name: str, answer: object) -> Any:
     """What the core gets for this answer of a broker."""
     return at_once(
-        getattr(guard_plugin(ENTRY, Answering(answer), CallGuard(strict=False)), name)(*ARGUMENTS.get(name, ()))
+        getattr(open_port(ENTRY, Answering(answer), CallGuard(strict=False)), name)(*ARGUMENTS.get(name, ()))
     )
 
 
@@ -381,7 +382,7 @@ def test_a_bad_print_is_left_out_and_ends_no_feed(kind: type[Any], caplog: pytes
     found = [valid, *(spoiled(valid, field, value) for field in NUMBERS[kind] for value in evil), valid]
 
     async def received() -> list[Any]:
-        feed = guard_plugin(ENTRY, Feed(found), CallGuard(strict=False)).feed(FeedRequest(kind="live"))
+        feed: Any = open_port(ENTRY, Feed(found), CallGuard(strict=False)).feed(FeedRequest(kind="live"))
         (session,) = [one async for one in feed.sessions()]
         if kind is DailyBar:
             return list(await session.daily(("A",), NOW.date(), NOW.date()))
@@ -399,7 +400,7 @@ def test_one_bad_split_is_a_failed_answer() -> None:
     (valid,) = (one for one in VALID if type(one) is Split)
 
     async def received(found: list[Any]) -> list[Any]:
-        feed = guard_plugin(ENTRY, Feed(found), CallGuard(strict=False)).feed(FeedRequest(kind="live"))
+        feed: Any = open_port(ENTRY, Feed(found), CallGuard(strict=False)).feed(FeedRequest(kind="live"))
         (session,) = [one async for one in feed.sessions()]
         return list(await session.splits(("A",), NOW.date(), NOW.date()))
 

@@ -14,7 +14,7 @@ from tbot_core.engine.live.data_guard import ClockGuard
 from tbot_core.engine.session.arming import ArmingGuard
 from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.errors import BrokerError
-from tbot_core.execution import reconciler, throttling
+from tbot_core.execution import broker_port, reconciler
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.journal.events.risk import Disarmed
 from tbot_core.model.types import Account, Leg
@@ -175,7 +175,7 @@ def account_in_another_currency_believed() -> Swaps:
     def as_it_is(account: Account) -> Account:
         return account
 
-    return ((throttling, "_checked_account", as_it_is),)
+    return ((broker_port, "_checked_account", as_it_is),)
 
 
 def unknown_exit_sent_again() -> Swaps:

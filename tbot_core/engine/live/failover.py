@@ -16,7 +16,6 @@ import attrs
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.session.requests import amount_of
 from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
-from tbot_core.execution.monitored_broker import MonitoredBroker
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.failover import CircuitChanged, FailoverChanged, FailoverConfirmed
 from tbot_core.journal.projections.leases import FailoverBlocker, Leases, RouteFailure
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from tbot_core.engine.control import ControlRequest
     from tbot_core.engine.session.broker_session import BrokerSession, StandbyBroker
     from tbot_core.engine.session.session import SessionContext
-    from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order
@@ -277,15 +275,12 @@ def monitor_brokers(trading: SessionContext) -> tuple[SessionContext, tuple[Circ
     if not trading.standbys:
         return trading, ()
     circuits = tuple(CircuitBreaker() for _ in range(1 + len(trading.standbys)))
-
-    def monitored(venue: BrokerAccount, circuit: CircuitBreaker) -> BrokerAccount:
-        return attrs.evolve(venue, broker=MonitoredBroker(venue.broker, circuit, trading.clock))
-
     standbys = tuple(
-        attrs.evolve(one, venue=monitored(one.venue, circuit))
-        for one, circuit in zip(trading.standbys, circuits[1:], strict=True)
+        attrs.evolve(standby, venue=attrs.evolve(standby.venue, circuit=circuit))
+        for standby, circuit in zip(trading.standbys, circuits[1:], strict=True)
     )
-    return attrs.evolve(trading, venue=monitored(trading.venue, circuits[0]), standbys=standbys), circuits
+    venue = attrs.evolve(trading.venue, circuit=circuits[0])
+    return attrs.evolve(trading, venue=venue, standbys=standbys), circuits
 
 
 def guard_standbys(

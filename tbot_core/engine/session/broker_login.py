@@ -10,7 +10,6 @@ import attrs
 
 from tbot_core.errors import AccountRefused, BrokerError, SettingsError
 from tbot_core.execution.broker_account import BrokerAccount
-from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.model.types import Account
 from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
@@ -124,6 +123,4 @@ class LoginMonitor:
 
     @property
     def _refusal(self) -> str:
-        return self._wrong_account or (
-            self._broker.login_rejection if isinstance(self._broker, RateLimitedBroker) else ""
-        )
+        return self._wrong_account or self._broker.login_rejection

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.engine.session.vix import known_vix
 from tbot_core.errors import AccessError
-from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import gauges
 from tbot_core.journal.gauges import BrokerGauge, EntryQuote, Gauges, HostGauge
 from tbot_core.model.types import dollars_of, price_of, ticks_of
@@ -131,13 +130,12 @@ def _hosts(budgets: RequestBudgets) -> Iterator[HostGauge]:
 
 
 def _gauge(broker_session: BrokerSession) -> BrokerGauge:
-    # The responsiveness of a broker; a simulated one has none.
+    # The responsiveness of a broker.
     broker = broker_session.execution.venue.broker
-    if not isinstance(broker, RateLimitedBroker):
-        return BrokerGauge(name=broker_session.name)
+    account = broker.reported_account
     return BrokerGauge(
         name=broker_session.name,
-        equity=broker.equity,
+        equity=None if account is None else account.equity,
         latency_s=broker.latency_s,
         spare=broker.available_requests,
         per_minute=broker.capabilities.requests_per_minute,

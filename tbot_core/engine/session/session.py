@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue, SupportsPartialVolume
+from tbot_core.contracts import FeedSession, RiskCheck, SupportsPartialVolume
 from tbot_core.engine.session import session_events
 from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, StandbyBroker
 from tbot_core.engine.session.confirmations import ConfirmationQueue
@@ -17,7 +17,7 @@ from tbot_core.engine.session.plugin_failures import PluginFailures
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.throttling import run_concurrently
+from tbot_core.execution.open_requests import run_concurrently
 from tbot_core.journal.events.sessions import NearMiss, WindowClosed
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import Journal, NewEvent
@@ -129,7 +129,7 @@ class TradingSession:
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._entry_minutes = {minute for one in entrants for minute in range(one.window.entry, one.window.entry_end)}
         self._trading = trading
-        self._venue = trading.venue.broker if isinstance(trading.venue.broker, SimulatedVenue) else None
+        self._venue = trading.venue.broker if trading.venue.broker.capabilities.simulated else None
         self._flattening = self.has_traded_minute = False
         self.keeps_positions: Callable[[], bool] = lambda: False
         for broker in self.broker_sessions:
