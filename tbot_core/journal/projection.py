@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tbot_core.errors import JournalError
+from tbot_core.journal.events.base import EventFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
+
+
+F = TypeVar("F", bound=EventFacts)
 
 
 class JournalEvent(Protocol):
@@ -29,6 +33,9 @@ class JournalEvent(Protocol):
     @property
     def applied(self) -> datetime:
         """When it was applied."""
+
+    def facts(self, of: type[F]) -> F:
+        """What the payload says, as the class of the event's kind; `of`: that class, or a base of it."""
 
 
 class Projection(Protocol):

@@ -6,6 +6,7 @@ are imported as their kinds are read, so that a command pays for those that it n
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -85,6 +86,7 @@ CLASSES: Final[Mapping[str, str]] = {
 """Module and class of each kind; every other kind is that of a broker's event."""
 
 
+@functools.cache
 def class_of(kind: str) -> type[EventFacts]:
     """The class of a kind of event."""
     module, _, name = CLASSES.get(kind, "orders.OrderReported").partition(".")

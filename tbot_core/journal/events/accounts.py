@@ -6,19 +6,15 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Self
 
-import attrs
-
-from tbot_core.contracts import Instrument
-from tbot_core.journal.events.base import ALWAYS, KEY, WRITTEN_IF, EventFacts, FillFacts, fill_facts
+from tbot_core.journal.events.base import EventFacts, FillFacts, fact, fill_facts
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from tbot_core.contracts import AccountActivity, OrderStatusReport
+    from tbot_core.contracts import AccountActivity, Instrument, OrderStatusReport
     from tbot_core.model.types import Fill
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ForeignOrder(EventFacts):
     """An order at the broker that is not of tbot; `paid`: what its fills added to cash, `said`: its status."""
 
@@ -51,7 +47,6 @@ class ForeignOrder(EventFacts):
         )
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ForeignHolding(EventFacts):
     """An external holding, and the price at which it counts toward exposure; None: it does not count yet."""
 
@@ -59,10 +54,9 @@ class ForeignHolding(EventFacts):
 
     symbol: str
     quantity: Decimal
-    price: Decimal | None = attrs.field(default=None, metadata=ALWAYS)
+    price: Decimal | None = fact(default=None, always=True)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class Adjustment(FillFacts):
     """A position changed outside of tbot; `unexplained`: the broker lists nothing that would have changed it."""
 
@@ -76,7 +70,6 @@ class Adjustment(FillFacts):
         return cls(unexplained=unexplained, **fill_facts(fill))
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class PositionDisputed(EventFacts):
     """Readings of the account contradict the books in a symbol, or no longer do (`there` false, without quantities)."""
 
@@ -84,11 +77,10 @@ class PositionDisputed(EventFacts):
 
     symbol: str
     there: bool
-    ours: Decimal | None = attrs.field(default=None, metadata=ALWAYS)
-    theirs: Decimal | None = attrs.field(default=None, metadata=ALWAYS)
+    ours: Decimal | None = fact(default=None, always=True)
+    theirs: Decimal | None = fact(default=None, always=True)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class SplitBooked(EventFacts):
     """A split: `before` shares became `after` shares."""
 
@@ -112,7 +104,6 @@ class SplitBooked(EventFacts):
         )
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class AccountMoved(EventFacts):
     """Money or shares moved without an order; `activity` is its kind."""
 
@@ -133,7 +124,6 @@ class AccountMoved(EventFacts):
         return cls(activity=activity.kind, **{name: getattr(activity, name) for name in names})
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class CashStated(EventFacts):
     """The cash that a broker reports, and the ledger's; None where this report opens the ledger."""
 
@@ -141,10 +131,9 @@ class CashStated(EventFacts):
 
     cash: Decimal
     ours: Decimal | None
-    currency: str = attrs.field(default="USD", metadata=ALWAYS)
+    currency: str = fact(default="USD", always=True)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class CashSettled(EventFacts):
     """The cash of an account that was settled when a session began."""
 
@@ -155,7 +144,6 @@ class CashSettled(EventFacts):
     settled: Decimal
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class CashShareLeft(EventFacts):
     """The cash share of equity left its target."""
 
@@ -165,7 +153,6 @@ class CashShareLeft(EventFacts):
     target: Decimal
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class SymbolFrozen(EventFacts):
     """A symbol was frozen (`there`) or is free again; `lasting`: for the whole session."""
 
@@ -174,7 +161,7 @@ class SymbolFrozen(EventFacts):
     symbol: str
     there: bool
     words: str
-    lasting: bool = attrs.field(default=False, metadata=ALWAYS)
+    lasting: bool = fact(default=False, always=True)
 
 
 _RULES: Final = (
@@ -193,7 +180,6 @@ def _is_known(facts: InstrumentRulesReported) -> bool:
     return facts.known
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class InstrumentRulesReported(EventFacts):
     """The rules of an instrument as its broker reports them; not `known`: `waiting` for them, or given up."""
 
@@ -203,15 +189,15 @@ class InstrumentRulesReported(EventFacts):
     known: bool
     waiting: bool
     words: str
-    tick: Decimal | None = attrs.field(default=None, metadata={WRITTEN_IF: _is_known})
-    quantity_step: Decimal | None = attrs.field(default=None, metadata={WRITTEN_IF: _is_known})
-    tradable: bool | None = attrs.field(default=None, metadata={WRITTEN_IF: _is_known})
-    shortable: bool | None = attrs.field(default=None, metadata={WRITTEN_IF: _is_known})
+    tick: Decimal | None = fact(default=None, written_if=_is_known)
+    quantity_step: Decimal | None = fact(default=None, written_if=_is_known)
+    tradable: bool | None = fact(default=None, written_if=_is_known)
+    shortable: bool | None = fact(default=None, written_if=_is_known)
     easy_to_borrow: bool | None = None
     fractionable: bool | None = None
     minimum_quantity: Decimal | None = None
     minimum_notional: Decimal | None = None
-    instrument_kind: str | None = attrs.field(default=None, metadata={KEY: "kind"})
+    instrument_kind: str | None = fact(default=None, key="kind")
 
     @classmethod
     def of(cls, instrument: Instrument, words: str = "") -> Self:
@@ -228,6 +214,8 @@ class InstrumentRulesReported(EventFacts):
     @property
     def instrument(self) -> Instrument:
         """The instrument under these rules."""
+        from tbot_core.contracts import Instrument
+
         rules = {name: getattr(self, name) for name in _RULES}
         return Instrument(symbol=self.symbol, kind=self.instrument_kind, **rules)
 

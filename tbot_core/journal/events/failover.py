@@ -5,13 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
-import attrs
-
-from tbot_core.journal.events.base import ALWAYS, KEY, EventFacts, Facts
+from tbot_core.journal.events.base import EventFacts, Facts, fact
 from tbot_core.trading.risk.states import FailoverPhase
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class CircuitChanged(EventFacts):
     """The circuit breaker of broker `of` changed."""
 
@@ -22,19 +19,17 @@ class CircuitChanged(EventFacts):
     since: dt.datetime | None
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class FailoverChanged(EventFacts):
     """The failover from the primary `of` to another broker changed; `why` names what forbids entries there."""
 
     kind = "failover"
 
     of: str
-    to: str = attrs.field(default="", metadata=ALWAYS)
+    to: str = fact(default="", always=True)
     phase: FailoverPhase
-    why: str = attrs.field(default="", metadata=ALWAYS)
+    why: str = fact(default="", always=True)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class FailoverConfirmed(EventFacts):
     """A person stated the exposure at the failed broker `of`; `reserved`: what tbot knew of it."""
 
@@ -46,20 +41,18 @@ class FailoverConfirmed(EventFacts):
     actor: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class LeaseMoved(EventFacts):
     """Entries in a symbol go to another broker from now on; `since`: when the first one failed."""
 
     kind = "lease"
 
     symbol: str
-    origin: str = attrs.field(metadata={KEY: "from"})
+    origin: str = fact(key="from")
     to: str
     epoch: int
     since: dt.datetime
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class StandbyAbsent(EventFacts):
     """A standby broker does not trade in this run."""
 
@@ -69,7 +62,6 @@ class StandbyAbsent(EventFacts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class DrillStep(Facts):
     """One step of a drill, and its result."""
 
@@ -78,7 +70,6 @@ class DrillStep(Facts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class FailoverDrilled(EventFacts):
     """A failover drill of brokers under settings, named by their hash."""
 

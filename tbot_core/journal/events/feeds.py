@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
-import attrs
-
-from tbot_core.journal.events.base import ALWAYS, EventFacts
+from tbot_core.journal.events.base import EMPTY, EventFacts, fact
 
 if TYPE_CHECKING:
     from tbot_core.trading.universe import Universe
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class UniverseCut(EventFacts):
     """A universe was cut: `kept` symbols remain, `by` which limit; `cut` are not subscribed.
 
@@ -28,7 +25,7 @@ class UniverseCut(EventFacts):
     limit: int
     by: str
     cut: tuple[str, ...]
-    denied: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    denied: Mapping[str, tuple[str, ...]] = EMPTY
 
     @classmethod
     def of(cls, universe: Universe) -> Self:
@@ -38,7 +35,6 @@ class UniverseCut(EventFacts):
         return cls(kept=kept, limit=universe.limit, by=universe.limited_by, cut=cut, denied=denied)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class FeedGap(EventFacts):
     """Minutes whose bars may be missing, both included."""
 
@@ -49,7 +45,6 @@ class FeedGap(EventFacts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class FeedFilled(EventFacts):
     """Missing minutes were filled later; so many are still missing."""
 
@@ -59,7 +54,6 @@ class FeedFilled(EventFacts):
     open: int
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class FeedsApart(EventFacts):
     """The prices of the feed and of a broker differ too much, or no longer do (`there` false)."""
 
@@ -71,7 +65,6 @@ class FeedsApart(EventFacts):
     there: bool
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class HaltReported(EventFacts):
     """A symbol is halted, or no longer; an empty `symbol` is the whole market, with the level of its halt."""
 
@@ -83,7 +76,6 @@ class HaltReported(EventFacts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class VixRead(EventFacts):
     """The VIX at a window's first entry; None where it is not known. `candidates`: the symbols that may enter."""
 
@@ -93,10 +85,9 @@ class VixRead(EventFacts):
     strategy: str
     value: float | None
     time: dt.datetime | None
-    candidates: int = attrs.field(default=0, metadata=ALWAYS)
+    candidates: int = fact(default=0, always=True)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class FactsFetched(EventFacts):
     """What a filter's vendor answered of symbols."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from tbot_core.errors import RejectionMeaning
-from tbot_core.journal.events.base import ALWAYS, EventFacts, Facts, fill_facts, fill_from
+from tbot_core.journal.events.base import EventFacts, Facts, fact, fill_facts, fill_from
 from tbot_core.model.exit_rules import ExitRules
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Fill, Leg, OrderType, SignalId
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tbot_core.trading.verdicts import CheckResult
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class Finding(Facts):
     """One comparison of a filter: None is unknown, or no limit; `plugin` and `words` where these explain it."""
 
@@ -50,7 +49,6 @@ class Finding(Facts):
         )
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class JudgedQuote(Facts):
     """The quote that a decision saw: dollars, and seconds of age."""
 
@@ -59,7 +57,6 @@ class JudgedQuote(Facts):
     age_s: float
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class SignalJudged(EventFacts):
     """A signal and its outcome: the reason's name, and the values that were compared.
 
@@ -111,21 +108,18 @@ class SignalJudged(EventFacts):
         )
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class SignalDecided(SignalJudged):
     """An entry was allowed or denied."""
 
     kind = "decision"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class TopUpDecided(SignalJudged):
     """A top-up of a position was allowed or denied."""
 
     kind = "top_up"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ConfirmationAsked(SignalJudged):
     """A person is asked to confirm an entry, as it would be sent now."""
 
@@ -142,7 +136,6 @@ class ConfirmationAsked(SignalJudged):
         return cls.of(decision, id=name, quantity=quantity, expires=expires)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderIntended(EventFacts):
     """An order, before anything is sent; `protection`: the ids of its stop and target, which have their own events."""
 
@@ -179,14 +172,12 @@ class OrderIntended(EventFacts):
         return cls(protection=protection, **{name: getattr(order, name) for name in names})
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderSending(EventFacts):
     """An order is sent next: from here on it may be at the broker."""
 
     kind = "sending"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderDropped(EventFacts):
     """An order will not be at the broker: it was not sent, or the broker answered that it did not process it."""
 
@@ -195,7 +186,6 @@ class OrderDropped(EventFacts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderUnanswered(EventFacts):
     """An order was sent, and there was no answer: its outcome is unknown."""
 
@@ -204,28 +194,24 @@ class OrderUnanswered(EventFacts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderSentAgain(EventFacts):
     """An order was sent again under the same id."""
 
     kind = "sent_again"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderAbsent(EventFacts):
     """The broker did not list an order."""
 
     kind = "absent"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderLost(EventFacts):
     """An order that the broker did not list for so long that it counts as not there."""
 
     kind = "lost"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class RequestFailed(EventFacts):
     """A request to the broker failed: what was asked, and what was answered."""
 
@@ -235,14 +221,12 @@ class RequestFailed(EventFacts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class CancelRequested(EventFacts):
     """An order is to be cancelled."""
 
     kind = "cancel_requested"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ReplaceRequested(EventFacts):
     """A stop is to be moved; `reason`: why its fill closes the position from then on."""
 
@@ -252,14 +236,13 @@ class ReplaceRequested(EventFacts):
     reason: ExitReason
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderReported(EventFacts):
     """A broker's event about an order; `kind` is that of the journal's event.
 
     The fields of a fill are None where it reports none.
     """
 
-    words: str = attrs.field(default="", metadata=ALWAYS)
+    words: str = fact(default="", always=True)
     meaning: RejectionMeaning | None = None
     execution_id: str | None = None
     symbol: str | None = None
@@ -280,14 +263,12 @@ class OrderReported(EventFacts):
         return None if self.execution_id is None else fill_from(self, client_order_id)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ExecutionReused(OrderReported):
     """A broker gave an execution the id of another one."""
 
     kind = "execution_reused"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderedTerms(Facts):
     """What was ordered."""
 
@@ -296,7 +277,6 @@ class OrderedTerms(Facts):
     quantity: Decimal
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class OrderTermsDiffer(EventFacts):
     """An order at the broker has other terms than those `ordered`."""
 

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
-import attrs
-
-from tbot_core.journal.events.base import ALWAYS, EventFacts, Facts, FillFacts
+from tbot_core.journal.events.base import EMPTY, EventFacts, Facts, FillFacts, fact
 from tbot_core.model.types import SignalId
 from tbot_core.trading.risk.states import StateCause
 
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.exposure import RiskChange
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class StateChanged(EventFacts):
     """A cause was set (`there`) or cleared; `state` is the risk state from then on."""
 
@@ -29,7 +26,6 @@ class StateChanged(EventFacts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class RiskChanged(EventFacts):
     """A limit changed the risk state, or set a latch: what, and the value against its limit."""
 
@@ -46,7 +42,6 @@ class RiskChanged(EventFacts):
         return cls(what=change.what, cause=change.cause, value=change.value, limit=change.limit)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class RequestExecuted(EventFacts):
     """A person's request took effect; `withdrawn`: the request that withdrew it before.
 
@@ -65,7 +60,6 @@ class RequestExecuted(EventFacts):
     withdrawn: str = ""
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class RequestRefused(EventFacts):
     """A person's request was refused."""
 
@@ -75,7 +69,6 @@ class RequestRefused(EventFacts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ArmingTerms(Facts):
     """What an arming is bound to; `settings` and `plugins` are hashes of the deciding settings and of plugins.lock."""
 
@@ -85,7 +78,6 @@ class ArmingTerms(Facts):
     plugins: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class LiveTerms(EventFacts):
     """The terms of live trading that an arming would be bound to."""
 
@@ -97,7 +89,6 @@ class LiveTerms(EventFacts):
     plugins: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class Armed(EventFacts):
     """Live trading was armed for sessions."""
 
@@ -108,7 +99,6 @@ class Armed(EventFacts):
     terms: ArmingTerms
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ArmingKept(EventFacts):
     """An arming stays after a restart: so many in this session."""
 
@@ -117,7 +107,6 @@ class ArmingKept(EventFacts):
     restarts: int
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class Disarmed(EventFacts):
     """Live trading was disarmed."""
 
@@ -126,7 +115,6 @@ class Disarmed(EventFacts):
     why: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ProtectionChanged(EventFacts):
     """How a position is protected `since` a moment, and its seconds before without a stop and with an emulated one."""
 
@@ -139,7 +127,6 @@ class ProtectionChanged(EventFacts):
     emulated_s: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class PositionLeft(FillFacts):
     """A position that is not closed, why, and the attempts by leg; as if it had been bought at its last mark.
 
@@ -149,26 +136,23 @@ class PositionLeft(FillFacts):
     signal: SignalId
     side: str
     words: str
-    attempts: Mapping[str, int] = attrs.field(factory=dict, metadata=ALWAYS)
+    attempts: Mapping[str, int] = fact(default=EMPTY, always=True)
     account: str = ""
     at: str = ""
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ClosingLate(PositionLeft):
     """A position is closed later than it should be."""
 
     kind = "closing_late"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class PositionStuck(PositionLeft):
     """A position was not closed by the end of the session."""
 
     kind = "stuck"
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class PositionsReleased(EventFacts):
     """A person confirmed that the positions at an account of broker `of` are gone."""
 

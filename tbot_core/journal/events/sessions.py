@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-import attrs
-
-from tbot_core.journal.events.base import ALWAYS, KEY, WRITTEN_IF, EventFacts, Facts, FillFacts
+from tbot_core.journal.events.base import EMPTY, EventFacts, Facts, FillFacts, fact
 from tbot_core.model.types import SignalId
 from tbot_core.model.window import Window
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class RunStarted(EventFacts):
     """A run began: its settings as text, its data, and the feed request. `books`: the file of simulated accounts."""
 
@@ -36,7 +33,6 @@ class RunStarted(EventFacts):
     books: str | None = None
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class RunFinished(EventFacts):
     """A run ended after its last session."""
 
@@ -45,7 +41,6 @@ class RunFinished(EventFacts):
     equity: Decimal
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class RunStopped(EventFacts):
     """A run was stopped; `open` symbols are held, `unconfirmed` says why that is not known."""
 
@@ -55,7 +50,6 @@ class RunStopped(EventFacts):
     unconfirmed: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class TradedAccount(Facts):
     """An account that a session trades, and its equity at the open."""
 
@@ -63,14 +57,12 @@ class TradedAccount(Facts):
     equity: Decimal
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class CarriedPosition(FillFacts):
     """A position held at the open, as if it had been bought at its last mark."""
 
     signal: SignalId
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class SessionOpened(EventFacts):
     """A session began: its hours, accounts, and the positions that the last session could not close.
 
@@ -80,22 +72,21 @@ class SessionOpened(EventFacts):
     kind = "session_opened"
 
     date: dt.date
-    primary: str = attrs.field(default="", metadata=ALWAYS)
-    account: str | None = attrs.field(default=None, metadata=ALWAYS)
+    primary: str = fact(default="", always=True)
+    account: str | None = fact(default=None, always=True)
     open: dt.datetime
     close: dt.datetime
     minutes: int
     symbols: int
     equity: Decimal
-    buying_power: Decimal | None = attrs.field(default=None, metadata=ALWAYS)
+    buying_power: Decimal | None = fact(default=None, always=True)
     state: str
     windows: Mapping[str, Window]
     first_live_day_cap: Decimal | None = None
     carried: tuple[CarriedPosition, ...] = ()
-    accounts: Mapping[str, TradedAccount] = attrs.field(factory=dict)
+    accounts: Mapping[str, TradedAccount] = EMPTY
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class SessionClosed(EventFacts):
     """A session ended; `open` symbols are still held. `without_bars`: denials of symbols without a bar, by reason."""
 
@@ -107,11 +98,10 @@ class SessionClosed(EventFacts):
     pnl: Decimal
     trades: int
     open: tuple[str, ...]
-    account: str = attrs.field(default="", metadata=ALWAYS)
-    without_bars: Mapping[str, int] = attrs.field(factory=dict)
+    account: str = fact(default="", always=True)
+    without_bars: Mapping[str, int] = EMPTY
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class Screened(EventFacts):
     """Before the bell: how many symbols a strategy may enter, and how many each reason denied."""
 
@@ -122,7 +112,6 @@ class Screened(EventFacts):
     reasons: Mapping[str, int]
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class NearMiss(Facts):
     """A symbol that did not trigger: the closest rule, its minute, and the relative distance to it."""
 
@@ -133,7 +122,6 @@ class NearMiss(Facts):
     distance: float
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class WindowClosed(EventFacts):
     """A strategy's window ended: near misses, closest first, and the symbols whose first bar was a bad print."""
 
@@ -143,21 +131,19 @@ class WindowClosed(EventFacts):
     candidates: int
     triggers: int
     near_misses: tuple[NearMiss, ...]
-    bad_prints: tuple[str, ...] = attrs.field(default=(), metadata=ALWAYS)
+    bad_prints: tuple[str, ...] = fact(default=(), always=True)
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class MinutesMissed(EventFacts):
     """Minutes that were not processed, `first` included and `until` not."""
 
     kind = "gap"
 
     session: dt.date
-    first: int = attrs.field(metadata={KEY: "from"})
-    until: int = attrs.field(metadata={KEY: "to"})
+    first: int = fact(key="from")
+    until: int = fact(key="to")
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class UniverseCounts(Facts):
     """How many symbols a source has, how many are left out by which reason, and how many remain."""
 
@@ -168,7 +154,6 @@ class UniverseCounts(Facts):
     limited_by: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class UnknownVix(Facts):
     """The day whose VIX is not known, and the strategies that will not enter without it."""
 
@@ -176,7 +161,6 @@ class UnknownVix(Facts):
     strategies: tuple[str, ...]
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class DeniedShorts(Facts):
     """How many short signals of a strategy were denied for its SHORT_TYPE."""
 
@@ -185,7 +169,6 @@ class DeniedShorts(Facts):
     denied: int
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class ShortDenials(Facts):
     """The short signals denied in so many sessions, by strategy."""
 
@@ -197,7 +180,6 @@ def _has_stored_vix(facts: Ready) -> bool:
     return not facts.vix_live
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class Ready(EventFacts):
     """A session is ready to trade: what it will trade with.
 
@@ -209,16 +191,16 @@ class Ready(EventFacts):
 
     session: dt.date
     mode: str
-    armed: dt.date | None = attrs.field(default=None, metadata=ALWAYS)
+    armed: dt.date | None = fact(default=None, always=True)
     equity: Decimal
     feed: str
     feed_quality: str | None = None
     request_limit: str = ""
     windows: tuple[str, ...]
-    worst_day: Decimal | None = attrs.field(default=None, metadata=ALWAYS)
+    worst_day: Decimal | None = fact(default=None, always=True)
     first_live_day_cap: Decimal | None = None
     vix_live: bool = False
-    vix: float | None = attrs.field(default=None, metadata={WRITTEN_IF: _has_stored_vix})
+    vix: float | None = fact(default=None, written_if=_has_stored_vix)
     vix_day: dt.date | None = None
     vix_source: str | None = None
     vix_unknown: UnknownVix | None = None
@@ -228,10 +210,9 @@ class Ready(EventFacts):
     positions: tuple[str, ...]
     stuck: tuple[str, ...]
     shorts_denied: ShortDenials | None = None
-    not_shortable: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    not_shortable: Mapping[str, tuple[str, ...]] = EMPTY
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class NotReady(EventFacts):
     """A session is not ready to trade."""
 
@@ -241,7 +222,6 @@ class NotReady(EventFacts):
     reasons: tuple[str, ...]
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class HoursShortened(EventFacts):
     """The broker trades for fewer hours than the exchange."""
 
@@ -251,7 +231,6 @@ class HoursShortened(EventFacts):
     words: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class HolidayReported(EventFacts):
     """The exchange is closed on a day; `next` is the next session."""
 
@@ -262,7 +241,6 @@ class HolidayReported(EventFacts):
     next: dt.date
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class SettingsEdited(EventFacts):
     """The settings' files changed: from and to by name, None where it is not set; `fault`: why they are invalid."""
 
@@ -272,7 +250,6 @@ class SettingsEdited(EventFacts):
     fault: str
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class PluginFailed(EventFacts):
     """A call of a plugin failed: the `turn`-th of that name at its moment. `off`: it is not called again."""
 
@@ -285,7 +262,6 @@ class PluginFailed(EventFacts):
     off: bool
 
 
-@attrs.frozen(kw_only=True, slots=False, eq=False, repr=False)
 class DriftMeasured(EventFacts):
     """How a session's trades differ from those of a shadow run, which had `minutes` of the session's `of_minutes`.
 
