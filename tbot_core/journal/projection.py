@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tbot_core.errors import JournalError
+from tbot_core.journal import codec
+from tbot_core.journal.events import class_of
 from tbot_core.journal.events.base import EventFacts
 
 if TYPE_CHECKING:
@@ -36,6 +38,25 @@ class JournalEvent(Protocol):
 
     def facts(self, of: type[F]) -> F:
         """What the payload says, as the class of the event's kind; `of`: that class, or a base of it."""
+
+
+class TypedEvent:
+    """The base of events: the payload is read at most once, however many follow the journal."""
+
+    __slots__ = ("_facts",)
+
+    def facts(self: JournalEvent, of: type[F]) -> F:
+        """What the payload says, as the class of the event's kind; `of`: that class, or a base of it.
+
+        Raises JournalError for a payload that cannot be read.
+        """
+        facts: EventFacts | None = getattr(self, "_facts", None)
+        if facts is None:
+            facts = codec.read(class_of(self.kind), self.payload)
+            object.__setattr__(self, "_facts", facts)  # events are frozen
+        if not isinstance(facts, of):
+            raise TypeError(f"an event of kind {self.kind} is no {of.__name__}")
+        return facts
 
 
 class Projection(Protocol):

@@ -12,19 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 
 from tbot_core.errors import JournalError
-from tbot_core.journal import chain, codec, integrity
-from tbot_core.journal.events import class_of
-from tbot_core.journal.events.base import EventFacts
+from tbot_core.journal import chain, integrity
+from tbot_core.journal.projection import TypedEvent
 from tbot_core.model import json_document
 from tbot_core.system import filesystem, forks
 from tbot_core.system.redaction import redact, redact_all
-
-F = TypeVar("F", bound=EventFacts)
 
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x7462_6F74
@@ -55,33 +52,14 @@ _COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, re
 
 
 @attrs.frozen(kw_only=True)
-class _Typed:
-    # An event whose payload is read at most once, however many follow the journal.
-    kind: str
-    payload: Mapping[str, Any]
-    _facts: EventFacts | None = attrs.field(default=None, init=False, eq=False, repr=False)
-
-    def facts(self, of: type[F]) -> F:
-        """What the payload says, as the class of the event's kind; `of`: that class, or a base of it.
-
-        Raises JournalError for a payload that cannot be read.
-        """
-        facts = self._facts
-        if facts is None:
-            facts = codec.read(class_of(self.kind), self.payload)
-            object.__setattr__(self, "_facts", facts)
-        if not isinstance(facts, of):
-            raise TypeError(f"an event of kind {self.kind} is no {of.__name__}")
-        return facts
-
-
-@attrs.frozen(kw_only=True)
-class NewEvent(_Typed):
+class NewEvent(TypedEvent):
     """An event to be written: kind, payload, and when it was received and applied (UTC).
 
     `cid` is the client order id it belongs to; `source` is (broker, account, broker's event id) for a broker's event.
     """
 
+    kind: str
+    payload: Mapping[str, Any]
     time: datetime
     cid: str | None = None
     source: tuple[str, str, str] | None = None
@@ -94,12 +72,14 @@ class NewEvent(_Typed):
 
 
 @attrs.frozen(kw_only=True)
-class Event(_Typed):
+class Event(TypedEvent):
     """An event as stored in the journal."""
 
     seq: int
+    kind: str
     cid: str | None
     source: tuple[str, str, str] | None
+    payload: Mapping[str, Any]
     received: datetime
     applied: datetime
     hash: str

@@ -11,6 +11,7 @@ import pytest
 
 from tbot_core.engine.session.arming import armed_event
 from tbot_core.journal import codec, records
+from tbot_core.journal.projection import TypedEvent
 from tbot_core.journal.projections.arming import (
     MOST_SESSIONS,
     NEVER,
@@ -28,7 +29,7 @@ ARMED = ArmingGrant(terms=TERMS, sessions=(MONDAY, dt.date(2026, 1, 6)), actor="
 
 
 @attrs.frozen
-class Told:
+class Told(TypedEvent):
     """An event."""
 
     kind: str

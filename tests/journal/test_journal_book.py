@@ -15,6 +15,7 @@ from tbot_core.journal.events.accounts import Adjustment, ForeignOrder, Position
 from tbot_core.journal.events.orders import OrderIntended, OrderReported, ReplaceRequested, SignalDecided
 from tbot_core.journal.events.risk import RiskChanged, StateChanged
 from tbot_core.journal.events.sessions import NearMiss, WindowClosed
+from tbot_core.journal.projection import TypedEvent
 from tbot_core.journal.projections import trade_text
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.model.reasons import Reason
@@ -30,7 +31,7 @@ TIME = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
 
 
 @attrs.frozen(kw_only=True)
-class Said:
+class Said(TypedEvent):
     """An event without a journal."""
 
     kind: str

@@ -17,6 +17,7 @@ from tbot_core.journal.events.accounts import AccountMoved, Adjustment, CashStat
 from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.ledger.accounts import Posting, Transaction
 from tbot_core.journal.ledger.booking import Ledger, ledger_of
+from tbot_core.journal.projection import TypedEvent
 from tbot_core.model.types import ATOMS_PER_DOLLAR, Account, ExitReason, Leg, atoms_of, quantity_of, units_of
 from tbot_core.testing.trades import fill, identity, order
 from tbot_core.trading.orders import SUPPOSED_PREFIX
@@ -31,7 +32,7 @@ EXIT = order(Leg.EXIT, name="exit")
 
 
 @attrs.frozen(kw_only=True)
-class Said:
+class Said(TypedEvent):
     """An event without a journal."""
 
     kind: str

@@ -11,6 +11,7 @@ import attrs
 from tbot_core.contracts import BrokerEvent, ClosedTrade
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import OrderIntended, OrderReported
+from tbot_core.journal.projection import TypedEvent
 from tbot_core.journal.projections.closed_trades import ClosedTrades
 from tbot_core.model.types import ExitReason, Leg
 from tbot_core.testing.trades import fill, order
@@ -22,7 +23,7 @@ SIGNAL = ENTRY.signal.text
 
 
 @attrs.frozen(kw_only=True)
-class Said:
+class Said(TypedEvent):
     """An event without a journal."""
 
     kind: str

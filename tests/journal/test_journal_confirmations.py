@@ -8,6 +8,7 @@ import attrs
 
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import ConfirmationAsked, SignalDecided
+from tbot_core.journal.projection import TypedEvent
 from tbot_core.journal.projections.confirmations import (
     SHORTEST,
     PendingConfirmations,
@@ -24,7 +25,7 @@ LATER = NOON + dt.timedelta(seconds=60)
 
 
 @attrs.frozen(kw_only=True)
-class Told:
+class Told(TypedEvent):
     """An event."""
 
     kind: str

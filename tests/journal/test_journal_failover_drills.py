@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from tbot_core.journal import codec, records
+from tbot_core.journal.projection import TypedEvent
 from tbot_core.journal.projections.failover_drills import (
     DRILL_VALID_FOR,
     DrillStep,
@@ -21,7 +22,7 @@ BROKERS = ("alpha", "beta")
 
 
 @attrs.frozen
-class Said:
+class Said(TypedEvent):
     """An event."""
 
     kind: str

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from tbot_core.journal import codec, records
+from tbot_core.journal.projection import TypedEvent
 from tbot_core.journal.projections.leases import FRESH, WITHIN, FailoverBlocker, Lease, Leases, RouteFailure
 
 START = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
@@ -17,7 +18,7 @@ READ = START - timedelta(seconds=59)
 
 
 @attrs.frozen
-class Said:
+class Said(TypedEvent):
     """An event."""
 
     kind: str

@@ -10,6 +10,7 @@ import pytest
 
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
+from tbot_core.journal.projection import TypedEvent
 from tbot_core.trading.risk.states import KINDS, QUIET, RECONCILED, CauseEnd, StateCause, TradingState
 
 NOON = datetime(2026, 1, 5, 17, 0, tzinfo=UTC)
@@ -17,7 +18,7 @@ SECOND = timedelta(seconds=1)
 
 
 @attrs.frozen
-class Said:
+class Said(TypedEvent):
     """An event of a journal."""
 
     kind: str
