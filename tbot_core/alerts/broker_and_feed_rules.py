@@ -6,8 +6,7 @@ Pure: events are passed in.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tbot_core.alerts.next_commands import (
     FAILOVER_CONFIRM_COMMAND,
@@ -18,6 +17,11 @@ from tbot_core.alerts.store import Notice
 from tbot_core.contracts import Urgency
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import InstrumentRulesReported
+from tbot_core.journal.events.failover import CircuitChanged, FailoverChanged
+from tbot_core.journal.events.feeds import UniverseCut, VixRead
+from tbot_core.journal.events.orders import OrderTermsDiffer
+from tbot_core.journal.events.sessions import DriftMeasured, WindowClosed
 from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.leases import FailoverBlocker
@@ -27,48 +31,63 @@ from tbot_core.reports.drift import drift_sentence
 from tbot_core.trading.risk.states import FailoverPhase
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
+    from tbot_core.journal.events.feeds import FeedsApart
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.store import Event
 
 MISSING: Final = ", not backfilled yet; symbols without these bars are not entered"
 """What the incident of lost minutes says as long as it is open."""
 
 
-def notices_of_event(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+def notices_of_event(event: JournalEvent) -> Iterator[Notice]:
     """The notice for an event alone."""
-    if kind == records.INSTRUMENT and not payload["waiting"]:
-        what, command = f"{instrument_rules.instrument_rules_text(payload)}.", f"tbot why {payload['symbol']}"
-        yield Notice(key="", urgency=Urgency.ROUTINE, what=what, command=command)
-    if kind == records.TAKEN_OTHERWISE:
-        what, command = f"{orphan_orders.misread_order_text(payload)}.", f"tbot why {payload['ordered']['symbol']}"
-        yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)
-    if kind == records.VIX and payload["value"] is None and not payload["candidates"]:
-        what = (
-            f"[{payload['strategy'].upper()}] no entries: the live VIX is unknown. VIX_SOURCE=previous_close uses the"
-        )
+    match event.kind:
+        case records.INSTRUMENT:
+            rules = event.facts(InstrumentRulesReported)
+            if not rules.waiting:
+                yield _routine("", f"{instrument_rules.instrument_rules_text(rules)}.", f"tbot why {rules.symbol}")
+        case records.TAKEN_OTHERWISE:
+            symbol = event.facts(OrderTermsDiffer).ordered.symbol
+            what, command = f"{orphan_orders.misread_order_text(event.payload)}.", f"tbot why {symbol}"
+            yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)
+        case records.VIX:
+            yield from _unknown_vix(event.facts(VixRead))
+        case records.DRIFT:
+            day = event.facts(DriftMeasured).date
+            what = f"The session of {day} beside its shadow run: {drift_sentence(event.payload)}"
+            yield _routine("", what, f"tbot drift {day}")
+        case kind if kind in failover_text.KINDS and kind != records.DRILL:  # a drill's operator sees its result
+            what = f"{failover_text.failover_event_text(event)}."
+            yield Notice(key="", urgency=_urgency(event), what=what, command=_command(event))
+
+
+def _unknown_vix(read: VixRead) -> Iterator[Notice]:
+    if read.value is None and not read.candidates:
+        what = f"[{read.strategy.upper()}] no entries: the live VIX is unknown. VIX_SOURCE=previous_close uses the"
         yield _routine("", f"{what} close of the session before instead.", "tbot config explain VIX_SOURCE")
-    if kind == records.DRIFT:
-        what = f"The session of {payload['date']} beside its shadow run: {drift_sentence(payload)}"
-        yield _routine("", what, f"tbot drift {payload['date']}")
-    if kind not in failover_text.KINDS or kind == records.DRILL:  # the operator of a drill sees its result
-        return
-    what = f"{failover_text.failover_event_text(kind, payload)}."
-    yield Notice(key="", urgency=_urgency(kind, payload), what=what, command=_command(kind, payload))
 
 
-def _urgency(kind: str, payload: Mapping[str, Any]) -> Urgency:
-    critical = kind == records.STANDBY_ABSENT or (kind == records.CIRCUIT and payload["state"] == "open")
-    if kind == records.FAILOVER:
-        critical = payload["phase"] != FailoverPhase.OVER.value
+def _urgency(event: JournalEvent) -> Urgency:
+    match event.kind:
+        case records.CIRCUIT:
+            critical = event.facts(CircuitChanged).state == "open"
+        case records.FAILOVER:
+            critical = event.facts(FailoverChanged).phase is not FailoverPhase.OVER
+        case kind:
+            critical = kind == records.STANDBY_ABSENT
     return Urgency.CRITICAL if critical else Urgency.ROUTINE
 
 
-def _command(kind: str, payload: Mapping[str, Any]) -> str:
-    if kind == records.STANDBY_ABSENT:
+def _command(event: JournalEvent) -> str:
+    if event.kind == records.STANDBY_ABSENT:
         return "tbot check"
-    if kind == records.FAILOVER and payload["phase"] == FailoverPhase.REDUCE_ONLY.value:
-        return FAILOVER_DRILL_COMMAND if payload["why"] == FailoverBlocker.NO_DRILL.name else FAILOVER_CONFIRM_COMMAND
+    if event.kind == records.FAILOVER:
+        change = event.facts(FailoverChanged)
+        if change.phase is FailoverPhase.REDUCE_ONLY:
+            undrilled = change.why == FailoverBlocker.NO_DRILL.name
+            return FAILOVER_DRILL_COMMAND if undrilled else FAILOVER_CONFIRM_COMMAND
     return FAILOVER_STATUS_COMMAND
 
 
@@ -80,26 +99,27 @@ class FeedAlertRules:
 
     def apply(self, event: Event) -> Iterator[Notice]:
         """Apply the next event; returns its notices."""
-        left_out = self._health.incomplete.get(event.payload.get("strategy", ""), [])
-        if event.kind == records.WINDOW_CLOSED and left_out:
-            yield _incomplete(event.payload["strategy"], left_out)
+        if event.kind == records.WINDOW_CLOSED:
+            strategy = event.facts(WindowClosed).strategy
+            if left_out := self._health.incomplete.get(strategy):
+                yield _incomplete(strategy, left_out)
         over = self._health.over
         self._health.apply(event)
         if event.kind == records.UNIVERSE:
-            yield _cut(event.payload)
+            yield _cut(event.facts(UniverseCut))
         if self._health.over and not over:
             yield _routine("", "The whole market is halted to the close (level 3): the session has ended.")
 
     def open_incidents(self, held: Collection[str]) -> Iterator[Notice]:
         """The open incidents; `held` are the symbols of positions."""
         health = self._health
-        if health.lost:
-            yield _gap(datetime.fromisoformat(health.opened), health.lost)
+        if health.lost and health.opened:
+            yield _gap(health.opened, health.lost)
         for symbol, words in sorted(health.halted.items()):
             if held and (symbol in held or not symbol):
                 yield _halt(symbol, words, held, over=health.over)
-        for (_, symbol), seen in sorted(health.apart.items()):
-            yield _apart(symbol, seen)
+        for _, apart in sorted(health.apart.items()):
+            yield _apart(apart)
 
 
 def _incomplete(strategy: str, symbols: list[str]) -> Notice:
@@ -107,11 +127,10 @@ def _incomplete(strategy: str, symbols: list[str]) -> Notice:
     return _routine("", f"{what}minute of the analysis: {first_names(symbols)}.", f"tbot why {symbols[0]}")
 
 
-def _cut(payload: Mapping[str, Any]) -> Notice:
-    cut, kept = payload["cut"], payload["kept"]
-    whole = kept + len(cut) + sum(map(len, payload.get("denied", {}).values()))
-    what = f"UNIVERSE_TRUNCATED: {kept} of {whole} symbols are subscribed, by {payload['by']} of {payload['limit']}"
-    return _routine("", f"{what}; dropped: {first_names(cut)}.", "tbot config explain UNIVERSE_MAX")
+def _cut(universe: UniverseCut) -> Notice:
+    kept = f"{universe.kept} of {universe.whole} symbols are subscribed, by {universe.by} of {universe.limit}"
+    what = f"UNIVERSE_TRUNCATED: {kept}; dropped: {first_names(universe.cut)}."
+    return _routine("", what, "tbot config explain UNIVERSE_MAX")
 
 
 def _gap(opened: datetime, lost: set[int]) -> Notice:
@@ -132,11 +151,9 @@ def _halt(symbol: str, words: str, held: Collection[str], *, over: bool) -> Noti
     return _routine("halt", what)
 
 
-def _apart(symbol: str, seen: Mapping[str, Any]) -> Notice:
-    feed, theirs = (format_price(Decimal(seen[name])) for name in ("feed", "theirs"))
-    whose = seen.get("broker", "the broker")
-    where = f" at {whose}" if "broker" in seen else ""
-    at = f"{feed} at the feed, {theirs} at {whose}"
+def _apart(apart: FeedsApart) -> Notice:
+    symbol, where = apart.symbol, f" at {apart.broker}" if apart.broker else ""
+    at = f"{format_price(apart.feed)} at the feed, {format_price(apart.theirs)} at {apart.broker or 'the broker'}"
     return _routine(
         f"feeds apart {symbol}{where}", f"No entries in {symbol}{where}: its price is {at}.", f"tbot why {symbol}"
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -17,12 +17,26 @@ from tbot_core.alerts.next_commands import NEXT_COMMANDS
 from tbot_core.alerts.store import QUESTION, STATUS_COMMAND, Notice
 from tbot_core.contracts import BrokerEventKind, Urgency
 from tbot_core.execution.trading_state import note_event
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import CashShareLeft, ForeignHolding, ForeignOrder, PositionDisputed
+from tbot_core.journal.events.orders import ConfirmationAsked, OrderReported
+from tbot_core.journal.events.risk import ClosingLate, PositionStuck, RequestRefused, RiskChanged, StateChanged
+from tbot_core.journal.events.sessions import (
+    HolidayReported,
+    HoursShortened,
+    NotReady,
+    PluginFailed,
+    Ready,
+    RunStopped,
+    SessionClosed,
+    SettingsEdited,
+    WindowClosed,
+)
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.event_text import asked_text, contradiction_text, position_text, settings_text
 from tbot_core.journal.projections.ready_remarks import ready_remarks, vix_text
 from tbot_core.journal.projections.trade_text import (
     PlannedStops,
-    contradiction_text,
     entry_text,
     exit_text,
     unprotected_text,
@@ -34,7 +48,6 @@ from tbot_core.model.formatting import (
     first_names,
     format_money,
     format_percent,
-    format_price,
     format_quantity,
     plural,
     printable_name,
@@ -47,7 +60,7 @@ from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
 from tbot_core.trading.universe import UniverseCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from tbot_core.journal.store import Event
     from tbot_core.model.types import Trade
@@ -72,6 +85,9 @@ _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
 _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
 _JUMP: Final = "equity jump"
+_INCIDENTS: Final = frozenset({_LATCH, RiskState.EXIT_ONLY.word})
+"""The changes of risk that last until the end of the session."""
+
 _STATE: Final = "state "
 
 
@@ -106,16 +122,18 @@ class AlertRules:
         before = self._book.orders.get(cid)
         self._book.apply(event)
         self._planned.apply(event)
-        self._states.setdefault(event.payload.get("broker", ""), TradingState())
+        self._states.setdefault(event.broker, TradingState())
         for broker, states in self._states.items():
             note_event(states, event, broker)
         self._remember(event)
-        found = [_closed(trade) for trade in self._book.trades[trades:]] if self._wanted.exits else []
+        notices = [_closed(trade) for trade in self._book.trades[trades:]] if self._wanted.exits else []
         if before is not None and not before.terminal and self._book.orders[cid].terminal:
-            found += self._ended(self._book.orders[cid], event.payload)
-        found += self._event_notices(event.kind, event.payload)
-        found += self._feed.apply(event)
-        return [attrs.evolve(one, key=f"{one.key}event {event.seq}.{number}") for number, one in enumerate(found)]
+            notices += self._ended(self._book.orders[cid], event)
+        notices += self._event_notices(event)
+        notices += self._feed.apply(event)
+        return [
+            attrs.evolve(notice, key=f"{notice.key}event {event.seq}.{number}") for number, notice in enumerate(notices)
+        ]
 
     def open_incidents(self, now: datetime) -> dict[str, Notice]:
         """The open incidents by key."""
@@ -126,22 +144,24 @@ class AlertRules:
 
     def _remember(self, event: Event) -> None:
         if event.kind == records.NOT_READY:
-            why = "; ".join(map(_clause, event.payload["reasons"]))
-            what = f"NOT READY for the session of {event.payload['session']}: {why}."
+            not_ready = event.facts(NotReady)
+            why = "; ".join(map(_clause, not_ready.reasons))
+            what = f"NOT READY for the session of {not_ready.session}: {why}."
             self._not_ready = Notice(key="not ready", urgency=Urgency.CRITICAL, what=what, command="tbot check")
         elif event.kind in {records.READY, records.SESSION_CLOSED, records.STOPPED}:
             self._not_ready = None
             if event.kind == records.READY:
-                self._vix = vix_text(event.payload) if "vix" in event.payload else ""
+                self._vix = vix_text(event.facts(Ready))
         elif event.kind == records.STATE:
-            whose = event.payload.get("broker", ""), StateCause[event.payload["cause"]]
-            self._words[whose] = event.payload["words"]
+            change = event.facts(StateChanged)
+            self._words[change.broker, change.cause] = change.words
 
-    def _ended(self, record: OrderRecord, payload: Mapping[str, Any]) -> Iterator[Notice]:
+    def _ended(self, record: OrderRecord, event: Event) -> Iterator[Notice]:
         order = record.order
         if record.state is OrderState.REJECTED and self._wanted.failures:
             what = f"REJECTED {order.leg.value} of {format_quantity(order.quantity)} {order.symbol} by the broker: "
-            what = f"[{order.signal.strategy.upper()}] {what}{payload['words'] or 'it gave no reason'}"
+            words = event.facts(OrderReported).words
+            what = f"[{order.signal.strategy.upper()}] {what}{words or 'it gave no reason'}"
             yield _routine(what, f"tbot why {order.symbol}")
         elif order.leg is Leg.ENTRY and record.filled and self._wanted.fills:
             stop = self._planned.of(order, self._book.orders.values())
@@ -157,63 +177,69 @@ class AlertRules:
         position = self._book.portfolio.positions.get(record.order.symbol)
         return None if position is None else position.entry_price
 
-    def _event_notices(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+    def _event_notices(self, event: Event) -> Iterator[Notice]:
         # Notices that follow from the event alone.
-        match kind:
+        match event.kind:
             case records.WINDOW_CLOSED:
-                seen = plural(payload["candidates"], "candidate"), plural(payload["triggers"], "signal")
-                yield _routine(f"[{payload['strategy'].upper()}] Entries ended: {seen[0]}, {seen[1]}.")
+                window = event.facts(WindowClosed)
+                counts = f"{plural(window.candidates, 'candidate')}, {plural(window.triggers, 'signal')}"
+                yield _routine(f"[{window.strategy.upper()}] Entries ended: {counts}.")
             case records.SESSION_CLOSED:
-                yield _routine(self._summary(payload))
+                yield _routine(self._summary(event.facts(SessionClosed)))
             case records.STOPPED:
-                yield _stopped(payload)
+                yield _stopped(event.facts(RunStopped))
             case records.CASH_SHARE:
-                shares = (f"{Decimal(payload[name]) * 100:.1f} %" for name in ("share", "target"))
-                yield _routine("Cash is {} of equity, its target is {}.".format(*shares))
-            case records.RISK if payload["what"] not in {_LATCH, RiskState.EXIT_ONLY.word}:
-                notice = _critical if payload["what"] == _JUMP else _routine
-                yield notice(f"{_capital(payload['what'])}: {_compared(payload)}.")
+                cash = event.facts(CashShareLeft)
+                yield _routine(f"Cash is {cash.share * 100:.1f} % of equity, its target is {cash.target * 100:.1f} %.")
+            case records.RISK:
+                yield from _risk(event.facts(RiskChanged))
             case records.CONFIRMATION_ASKED:
-                yield _question(payload)
+                yield _question(event.facts(ConfirmationAsked))
             case records.FOREIGN_HOLDING:
-                yield _routine(_foreign(payload))
+                yield _routine(_foreign(event.facts(ForeignHolding)))
             case records.FOREIGN_ORDER:
-                action = "buy" if payload["buy"] else "sell"
-                which = f"{action} {payload['quantity']} {payload['symbol']}, {payload['said']}"
+                order = event.facts(ForeignOrder)
+                which = f"{'buy' if order.buy else 'sell'} {order.quantity} {order.symbol}, {order.said}"
                 yield _routine(f"An order at the broker was not placed by tbot: {which}.")
             case _:
-                yield from self._other_notices(kind, payload)
+                yield from self._other_notices(event)
 
-    def _other_notices(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
-        match kind:
-            case records.PLUGIN_FAILED if payload["off"] or self._wanted.failures:
-                yield _plugin(payload)
+    def _other_notices(self, event: Event) -> Iterator[Notice]:
+        match event.kind:
+            case records.PLUGIN_FAILED:
+                failed = event.facts(PluginFailed)
+                if failed.off or self._wanted.failures:
+                    yield _plugin(failed)
             case records.CLOSING_LATE:
-                what = f"The session ends in two minutes and {_named(payload)} is still open: {payload['words']}."
-                yield _critical(what)
-            case records.READY:
-                yield _routine(_ready(payload))
-            case records.SETTINGS:
-                yield _settings(payload)
-            case records.HOLIDAY:
-                yield _routine(f"Closed today, {payload['date']}: {payload['name']}. Next session: {payload['next']}.")
-            case records.CALENDAR:
-                yield _routine(
-                    f"{payload['date']}: the broker's calendar reports {payload['words']}; it takes precedence."
+                late = event.facts(ClosingLate)
+                yield _critical(
+                    f"The session ends in two minutes and {position_text(late)} is still open: {late.words}."
                 )
+            case records.READY:
+                yield _routine(_ready(event.facts(Ready)))
+            case records.SETTINGS:
+                yield _settings(event.facts(SettingsEdited))
+            case records.HOLIDAY:
+                holiday = event.facts(HolidayReported)
+                yield _routine(f"Closed today, {holiday.date}: {holiday.name}. Next session: {holiday.next}.")
+            case records.CALENDAR:
+                hours = event.facts(HoursShortened)
+                yield _routine(f"{hours.date}: the broker's calendar reports {hours.words}; it takes precedence.")
             case records.REQUEST_REFUSED if self._wanted.failures:
-                yield _routine(f"The request {printable_name(payload['name'])} was refused: {payload['words']}")
+                refused = event.facts(RequestRefused)
+                yield _routine(f"The request {printable_name(refused.name)} was refused: {refused.words}")
             case BrokerEventKind.BUSTED | BrokerEventKind.CORRECTED if self._wanted.failures:
-                yield _routine(f"The broker reported an execution as {kind}: {payload['words']}")
+                words = event.facts(OrderReported).words
+                yield _routine(f"The broker reported an execution as {event.kind}: {words}")
             case _:
-                yield from broker_and_feed_rules.notices_of_event(kind, payload)
+                yield from broker_and_feed_rules.notices_of_event(event)
 
-    def _summary(self, payload: Mapping[str, Any]) -> str:
-        pnl, equity = format_money(Decimal(payload["pnl"]), signed=True), format_money(Decimal(payload["equity"]))
-        trades = trades_text(payload["trades"], len(payload.get("open", ())))
+    def _summary(self, closed: SessionClosed) -> str:
+        pnl, equity = format_money(closed.pnl, signed=True), format_money(closed.equity)
+        trades = trades_text(closed.trades, len(closed.open))
         denials = f"{self._book.denials.total():,} ({DENIALS_COUNT})"
         bare, vix = unprotected_text(self._book.unprotected_s), f", {self._vix}" if self._vix else ""
-        return f"Session {payload['date']} ended: P&L {pnl}, {trades}, denials: {denials}, equity {equity}{vix}{bare}."
+        return f"Session {closed.date} ended: P&L {pnl}, {trades}, denials: {denials}, equity {equity}{vix}{bare}."
 
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
         active = [(broker, cause) for broker, states in self._states.items() for cause in states.active]
@@ -271,20 +297,23 @@ class AlertRules:
         if self._not_ready is not None:
             yield self._not_ready
         for symbol, payload in self._book.stuck.items():
+            stuck = codec.read(PositionStuck, payload)
             what = (
-                f"STUCK: {_named(payload)} could not be closed, {payload['words']}; it will be closed at the next open."
+                f"STUCK: {position_text(stuck)} could not be closed, {stuck.words}; it will be closed at the next open."
             )
             yield Notice(key=f"stuck {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for symbol, words in self._book.frozen.items():
             what = f"FROZEN: no entries and no exits in {symbol}, {_clause(words)}."
             yield Notice(key=f"frozen {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for symbol, payload in self._book.disputed.items():
-            what = f"CONTRADICTED: {contradiction_text(payload)}; nothing is sent in {symbol} until that is clear."
+            disputed = contradiction_text(codec.read(PositionDisputed, payload))
+            what = f"CONTRADICTED: {disputed}; nothing is sent in {symbol} until that is clear."
             yield Notice(key=f"disputed {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
-        for change in self._book.risk if self._book.in_session else ():
-            if change["what"] in {_LATCH, RiskState.EXIT_ONLY.word}:
-                what = f"{_capital(change['what'])} until the end of the session: {_compared(change)}."
-                yield Notice(key=f"risk {change['what']}", urgency=Urgency.CRITICAL, what=what)
+        for payload in self._book.risk if self._book.in_session else ():
+            change = codec.read(RiskChanged, payload)
+            if change.what in _INCIDENTS:
+                what = f"{_capital(change.what)} until the end of the session: {_compared(change)}."
+                yield Notice(key=f"risk {change.what}", urgency=Urgency.CRITICAL, what=what)
 
     def _lasts(self, key: str, now: datetime, span: timedelta) -> bool:
         # Whether the condition has lasted longer than this.
@@ -297,39 +326,30 @@ def cause_of(key: str) -> StateCause | None:
     return StateCause.__members__.get(key.split()[1]) if key.startswith(_STATE) else None
 
 
-def _named(payload: Mapping[str, Any]) -> str:
-    return f"{payload['side']} {format_quantity(Decimal(payload['quantity']))} {payload['symbol']}"
-
-
-def _ready(payload: Mapping[str, Any]) -> str:
+def _ready(ready: Ready) -> str:
     # The contents of a READY event; older journals lack some of them.
-    equity, feed, armed = format_money(Decimal(payload["equity"])), payload.get("feed"), payload.get("armed")
-    parts = [payload["mode"]] if "mode" in payload else []
-    parts += [f"armed to {armed}"] if armed else []
-    limits = [payload[name] for name in ("feed_quality", "request_limit") if payload.get(name)]
-    feeds = [f"feed {feed}" + (f" ({'; '.join(limits)})" if limits else "")] if feed else []
-    parts += [f"equity {equity}", *feeds, *(payload["windows"] or ["no strategy"])]
-    worst = payload.get("worst_day")
-    universe = payload.get("universe")
-    parts += [UniverseCounts(**universe).text] if universe else []
-    parts += payload.get("facts", [])
-    parts += [f"planned worst day {format_percent(Decimal(worst))}"] if worst else []
-    cap = payload.get("first_live_day_cap")
-    parts += [f"first live day: entries of at most {format_money(Decimal(cap))}"] if cap else []
-    parts += [vix_text(payload)] if "vix" in payload else []
-    parts += ["live VIX at the start of each window's entries"] if payload.get("vix_live") else []
-    parts += [f"holding {', '.join(payload['positions'])}"] if payload["positions"] else []
-    parts += [f"STUCK from an earlier session: {', '.join(payload['stuck'])}"] if payload["stuck"] else []
-    remarks = ready_remarks(payload)  # first: a short message is cut at its end
+    parts = [ready.mode] if ready.mode else []
+    parts += [f"armed to {ready.armed}"] if ready.armed else []
+    limits = [limit for limit in (ready.feed_quality, ready.request_limit) if limit]
+    feeds = [f"feed {ready.feed}" + (f" ({'; '.join(limits)})" if limits else "")] if ready.feed else []
+    parts += [f"equity {format_money(ready.equity)}", *feeds, *(ready.windows or ["no strategy"])]
+    parts += [UniverseCounts(**ready.universe.values).text] if ready.universe else []
+    parts += ready.facts
+    parts += [f"planned worst day {format_percent(ready.worst_day)}"] if ready.worst_day is not None else []
+    cap = ready.first_live_day_cap
+    parts += [f"first live day: entries of at most {format_money(cap)}"] if cap is not None else []
+    parts += filter(None, [vix_text(ready)])
+    parts += ["live VIX at the start of each window's entries"] if ready.vix_live else []
+    parts += [f"holding {', '.join(ready.positions)}"] if ready.positions else []
+    parts += [f"STUCK from an earlier session: {', '.join(ready.stuck)}"] if ready.stuck else []
+    remarks = ready_remarks(ready)  # first: a short message is cut at its end
     details = f"{', '.join(parts)}."
-    return " ".join(
-        (f"READY for the session of {payload['session']}:", *remarks, _capital(details) if remarks else details)
-    )
+    return " ".join((f"READY for the session of {ready.session}:", *remarks, _capital(details) if remarks else details))
 
 
-def _stopped(payload: Mapping[str, Any]) -> Notice:
-    # An unconfirmed end is critical; older journals lack `unconfirmed`.
-    left, unread = ", ".join(payload["open"]), payload.get("unconfirmed", "").removesuffix(".")
+def _stopped(stopped: RunStopped) -> Notice:
+    # An unconfirmed end is critical.
+    left, unread = ", ".join(stopped.open), stopped.unconfirmed.removesuffix(".")
     if left:
         more = f" The account could not be read: {unread}." if unread else ""
         return _critical(f"The run was stopped and left open: {left}.{more}")
@@ -347,42 +367,40 @@ def _critical(what: str) -> Notice:
     return Notice(key="", urgency=Urgency.CRITICAL, what=what)
 
 
-def _foreign(payload: Mapping[str, Any]) -> str:
+def _risk(change: RiskChanged) -> Iterator[Notice]:
+    if change.what not in _INCIDENTS:
+        notice = _critical if change.what == _JUMP else _routine
+        yield notice(f"{_capital(change.what)}: {_compared(change)}.")
+
+
+def _foreign(holding: ForeignHolding) -> str:
     # External holdings count in the exposure limits, once their price is known.
-    unpriced = Decimal(payload["quantity"]) and payload.get("price", "") is None
+    unpriced = holding.quantity and holding.states("price") and holding.price is None
     suffix = "; they count in no limit until their price is known" if unpriced else ""
-    return f"The account holds {payload['quantity']} {payload['symbol']} that tbot does not manage{suffix}."
+    return f"The account holds {holding.quantity} {holding.symbol} that tbot does not manage{suffix}."
 
 
-def _question(payload: Mapping[str, Any]) -> Notice:
-    signal, at = payload["signal"], format_price(Decimal(str(payload["price"])))
-    shares = format_quantity(Decimal(payload["quantity"]))
-    until = both_times(datetime.fromisoformat(payload["expires"]))
-    action = "BUY" if payload["side"] == "long" else "SELL SHORT"
-    what = f"Needs a confirmation until {until}: [{signal['strategy'].upper()}] {action} {shares} {signal['symbol']}"
-    command = f"tbot confirm {payload['id']}"
-    return Notice(key=QUESTION, urgency=Urgency.ROUTINE, what=f"{what} @ about {at}.", command=command)
+def _question(asked: ConfirmationAsked) -> Notice:
+    until = both_times(asked.expires)
+    what = f"Needs a confirmation until {until}: {asked_text(asked)}."
+    return Notice(key=QUESTION, urgency=Urgency.ROUTINE, what=what, command=f"tbot confirm {asked.id}")
 
 
-def _plugin(payload: Mapping[str, Any]) -> Notice:
-    what = failure_text(payload["plugin"], payload["error"], off=payload["off"])
-    notice = _critical if payload["off"] else _routine
-    return attrs.evolve(notice(what), command=f"tbot plugins info {payload['plugin']}")
+def _plugin(failed: PluginFailed) -> Notice:
+    notice = _critical if failed.off else _routine
+    what = failure_text(failed.plugin, failed.error, off=failed.off)
+    return attrs.evolve(notice(what), command=f"tbot plugins info {failed.plugin}")
 
 
 def _urgency(critical: bool) -> Urgency:  # noqa: FBT001  -- a single flag
     return Urgency.CRITICAL if critical else Urgency.ROUTINE
 
 
-def _settings(payload: Mapping[str, Any]) -> Notice:
-    if payload["fault"]:
-        what = f"The changed settings are invalid, so the run keeps its previous ones: {payload['fault']}"
+def _settings(edited: SettingsEdited) -> Notice:
+    what = settings_text(edited)
+    if edited.fault:
         return attrs.evolve(_critical(what), command="tbot config check")
-    texts = {name: f"{old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()}
-    changes = ", ".join(f"{name} {text}" for name, text in texts.items())
-    what = f"settings have changed, effective from the next session: {changes}"
-    what = what if changes else "settings files have changed, but no value differs"
-    return _routine(f"The {what}.", "tbot config show")
+    return _routine(f"{what}.", "tbot config show")
 
 
 def _closed(trade: Trade) -> Notice:
@@ -395,8 +413,8 @@ def _clause(words: str) -> str:
     return begun.rstrip(".")
 
 
-def _compared(change: Mapping[str, Any]) -> str:
-    return f"{change['cause']}, {figure_text(change['value'])}, limit {figure_text(change['limit'])}"
+def _compared(change: RiskChanged) -> str:
+    return f"{change.cause}, {figure_text(change.value)}, limit {figure_text(change.limit)}"
 
 
 def _capital(words: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -13,8 +13,6 @@ from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tbot_core.contracts import Broker
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.trading.decision_engine import DecisionEngine
@@ -72,15 +70,15 @@ def apply_instrument_rules(decision_engine: DecisionEngine, rules: InstrumentRul
         exposure.rules_unknown[symbol] = rules.waiting
 
 
-def instrument_rules_text(payload: Mapping[str, Any]) -> str:
+def instrument_rules_text(rules: InstrumentRulesReported) -> str:
     """Text of an instrument rules event, without a full stop."""
-    symbol = payload["symbol"]
-    if payload["known"]:
-        steps = (("prices", payload["tick"]), ("quantities", payload["quantity_step"]))
+    symbol = rules.symbol
+    if rules.known:
+        steps = (("prices", rules.tick), ("quantities", rules.quantity_step))
         parts = [f"{what} in steps of {step}" for what, step in steps if step is not None]
-        if payload.get("shortable") is False:
+        if rules.shortable is False:
             parts.append("it cannot be sold short")
         return f"The broker reported new rules of {symbol}: {', '.join(parts) or 'no steps are given'}"
-    if payload["waiting"]:
-        return f"An order of {symbol} was off its grid; its rules are requested: {payload['words']}"
-    return f"The rules of {symbol} are unknown; no entries in it for the rest of the session: {payload['words']}"
+    if rules.waiting:
+        return f"An order of {symbol} was off its grid; its rules are requested: {rules.words}"
+    return f"The rules of {symbol} are unknown; no entries in it for the rest of the session: {rules.words}"

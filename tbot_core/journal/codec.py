@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 import attrs
 
 from tbot_core.errors import JournalError
-from tbot_core.journal.events.base import REQUIRED, EventFacts, Fact, Facts, fields_of, per_class, types_of
+from tbot_core.journal.events.base import REQUIRED, EventFacts, Fact, Facts, Unread, fields_of, per_class, types_of
 from tbot_core.trading.risk.states import StateCause
 
 Payload = dict[str, Any]
@@ -31,15 +31,52 @@ def write(facts: EventFacts) -> Payload:
 
 
 def read(of: type[F], payload: Mapping[str, Any]) -> F:
-    """The facts of an event; raises JournalError for a payload that lacks some."""
-    try:
-        return _read(of, payload)  # type: ignore[no-any-return]  # an instance of it
-    except (ArithmeticError, KeyError, TypeError, ValueError, AttributeError) as fault:
-        event = f"An event of kind {of.kind}" if of.kind else "An event of a broker"
-        raise JournalError(
-            f"{event} cannot be read: {_misfit(of, payload)}.",
-            "Read it with the version that wrote it, or restore a backup from before it.",
-        ) from fault
+    """The facts of an event, all of them; raises JournalError for a payload that lacks some."""
+    facts = view(of, payload)
+    reasons = []
+    for name in fields_of(of):
+        try:
+            getattr(facts, name)
+        except JournalError as fault:
+            reasons.append(str(fault.__cause__))
+    if reasons:
+        raise _unreadable(of, "; ".join(reasons))
+    return facts
+
+
+def view(of: type[F], payload: Mapping[str, Any]) -> F:
+    """The facts of an event, each read at its first use; that raises JournalError where it cannot be read."""
+    return of.unread(Unread(payload, _field_reader(of)))
+
+
+@per_class
+def _field_reader(of: type) -> Callable[[str, Mapping[str, Any]], Any]:
+    # Reads a field of a payload by its name.
+    fields = {field.name: (field.key, field.default, field.read) for field in _fields(of)}
+
+    def read_field(name: str, payload: Mapping[str, Any]) -> Any:
+        key, default, convert = fields[name]
+        value = payload.get(key, REQUIRED)
+        try:
+            if value is not REQUIRED:
+                return convert(value)
+            if default is not REQUIRED:
+                return default
+            raise KeyError(key)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
+            missing = value is REQUIRED
+            raise _unreadable(of, f"{name} is missing" if missing else f"{name}: {fault}") from fault
+
+    return read_field
+
+
+def _unreadable(of: type, why: str) -> JournalError:
+    kind = getattr(of, "kind", "")
+    event = f"An event of kind {kind}" if kind else "An event of a broker"
+    return JournalError(
+        f"{event} cannot be read: {why}.",
+        "Read it with the version that wrote it, or restore a backup from before it.",
+    )
 
 
 @attrs.frozen
@@ -54,25 +91,10 @@ class _Field:
     write: Convert | None
 
 
-def _read(of: type[Any], payload: Mapping[str, Any]) -> Any:
-    # Frozen, and complete: so the instance is filled at once.
-    facts = object.__new__(of)
-    fields = facts.__dict__
-    for name, key, default, convert in _reading(of):
-        value = payload.get(key, REQUIRED)
-        if value is not REQUIRED:
-            fields[name] = convert(value)
-        elif default is REQUIRED:
-            raise KeyError(key)
-        else:
-            fields[name] = default
-    return facts
-
-
 def _write(facts: Facts) -> Payload:
-    payload, values = {}, facts.__dict__
+    payload: Payload = {}
     for field in _fields(type(facts)):
-        value = values[field.name]
+        value = getattr(facts, field.name)
         if field.written_if is None:
             if field.left_out is not REQUIRED and value == field.left_out:
                 continue
@@ -80,25 +102,6 @@ def _write(facts: Facts) -> Payload:
             continue
         payload[field.key] = value if field.write is None or value is None else field.write(value)
     return payload
-
-
-def _misfit(of: type[Facts], payload: Mapping[str, Any]) -> str:
-    # The fields that a payload lacks, or whose value is of another type.
-    reasons = []
-    for name, key, default, convert in _reading(of):
-        if key in payload:
-            try:
-                convert(payload[key])
-            except Exception as fault:  # noqa: BLE001  -- what any type raises is the answer
-                reasons.append(f"{name}: {fault}")
-        elif default is REQUIRED:
-            reasons.append(f"{name} is missing")
-    return "; ".join(reasons)
-
-
-@per_class
-def _reading(of: type) -> tuple[tuple[str, str, Any, Convert], ...]:
-    return tuple((field.name, field.key, field.default, field.read) for field in _fields(of))
 
 
 @per_class
@@ -127,10 +130,15 @@ def _reader(of: Any) -> Convert:
     if of in _READERS:
         return _READERS[of]
     if issubclass(of, Facts):
-        return functools.partial(_read, of)
+        return _part_reader(of)
     if attrs.has(of):
         return _attrs_reader(of)
     return of if issubclass(of, Enum) else functools.partial(_as_is, of)
+
+
+def _part_reader(of: type[Facts]) -> Convert:
+    # Its fields are read as they are used, as those of the event are.
+    return lambda payload: of.unread(Unread(payload, _field_reader(of)))
 
 
 def _generic_reader(of: Any) -> Convert:

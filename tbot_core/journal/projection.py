@@ -36,23 +36,32 @@ class JournalEvent(Protocol):
     def applied(self) -> datetime:
         """When it was applied."""
 
+    @property
+    def broker(self) -> str:
+        """The broker whose account it belongs to, empty for the primary."""
+
     def facts(self, of: type[F]) -> F:
         """What the payload says, as the class of the event's kind; `of`: that class, or a base of it."""
 
 
 class TypedEvent:
-    """The base of events: the payload is read at most once, however many follow the journal."""
+    """The base of events: a fact is read at most once, however many follow the journal."""
 
     __slots__ = ("_facts",)
+
+    @property
+    def broker(self: JournalEvent) -> str:
+        """The broker whose account it belongs to, empty for the primary."""
+        return self.payload.get("broker", "")  # type: ignore[no-any-return]  # a text
 
     def facts(self: JournalEvent, of: type[F]) -> F:
         """What the payload says, as the class of the event's kind; `of`: that class, or a base of it.
 
-        Raises JournalError for a payload that cannot be read.
+        A fact is read at its first use, which raises JournalError where it cannot be read.
         """
         facts: EventFacts | None = getattr(self, "_facts", None)
         if facts is None:
-            facts = codec.read(class_of(self.kind), self.payload)
+            facts = codec.view(class_of(self.kind), self.payload)
             object.__setattr__(self, "_facts", facts)  # events are frozen
         if not isinstance(facts, of):
             raise TypeError(f"an event of kind {self.kind} is no {of.__name__}")

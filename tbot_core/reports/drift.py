@@ -13,6 +13,8 @@ import attrs
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
+from tbot_core.journal.events.orders import OrderReported, SignalDecided
+from tbot_core.journal.events.sessions import SessionOpened
 from tbot_core.journal.projection import JournalEvent
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.model.formatting import format_money, format_quantity, money_text, plural
@@ -92,10 +94,12 @@ class DriftTrade:
 
 def drift_document(events: Sequence[JournalEvent], shadow: ShadowTrades, note: str = "") -> Document:
     """The drift of a session; `events` are the journal's from its opening to its close."""
-    book, opened = fold_events(events), events[0].payload
-    decided = {_key(one.payload): one for one in events if one.kind == records.DECISION}
-    rejections = {one.cid: one.payload["words"] for one in events if one.kind == BrokerEventKind.REJECTED}
-    day = opened["date"]
+    book, opened = fold_events(events), events[0].facts(SessionOpened)
+    decided = {_key(event): event for event in events if event.kind == records.DECISION}
+    rejections = {
+        event.cid: event.facts(OrderReported).words for event in events if event.kind == BrokerEventKind.REJECTED
+    }
+    day = opened.date.isoformat()
     real = {_of(one): one for one in _positions(book) if one.signal.session.isoformat() == day}
     expected = {_of(one): one for one in shadow.positions}
     judged = {(one.proposal.signal.strategy, one.proposal.signal.symbol): one for one in shadow.decisions}
@@ -104,9 +108,9 @@ def drift_document(events: Sequence[JournalEvent], shadow: ShadowTrades, note: s
     trades = [_trade(key, (expected.get(key), real.get(key)), causes) for key in keys]
     return {
         "date": day,
-        "account": opened.get("account", ""),
+        "account": opened.account if opened.states("account") else "",
         "minutes": shadow.minutes,
-        "of_minutes": opened["minutes"],
+        "of_minutes": opened.minutes,
         "note": note,
         "trades": [attrs.asdict(one) for one in trades],
         **_totals(trades),
@@ -155,7 +159,7 @@ def events_of_session(events: Iterable[Event], day: date) -> list[Event]:
     found: list[Event] = []
     for event in events:
         if event.kind == records.SESSION_OPENED:
-            found = [event] if event.payload["date"] == day.isoformat() else []
+            found = [event] if event.facts(SessionOpened).date == day else []
         elif found:
             found.append(event)
             if event.kind == records.SESSION_CLOSED:
@@ -177,7 +181,7 @@ class _Causes:
         decision, judged = self.decided.get(key), self.judged.get(key)
         if decision is None or judged is None:
             return ""
-        real, planned = records.signal_of(decision.payload["signal"]).minute, judged.proposal.signal.minute
+        real, planned = decision.facts(SignalDecided).signal.minute, judged.proposal.signal.minute
         cause = self._remark(key[1], max(real, planned)) or "the session decided on other bars than those recorded"
         return "" if real == planned else f"signal at minute {planned} expected, {real}: {cause}"
 
@@ -191,7 +195,7 @@ class _Causes:
         decision = self.decided.get(key)
         if decision is None:
             return _NO_SIGNAL.format("session")
-        reason = Reason[decision.payload["reason"]]
+        reason = Reason[decision.facts(SignalDecided).reason]
         if reason is not Reason.ALLOWED or decision.cid is None:
             return _reason_words(reason, key)
         state = self.book.orders[decision.cid].state
@@ -209,8 +213,8 @@ class _Causes:
         return f"{Reason.ENTRY_NOT_FILLED.name} in the shadow run: no bar traded through the limit"
 
 
-def _key(payload: Mapping[str, Any]) -> _Key:
-    signal = records.signal_of(payload["signal"])
+def _key(event: JournalEvent) -> _Key:
+    signal = event.facts(SignalDecided).signal
     return signal.strategy, signal.symbol
 
 

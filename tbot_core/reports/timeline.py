@@ -16,6 +16,8 @@ import attrs
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import PositionStuck, RiskChanged
+from tbot_core.journal.events.sessions import NearMiss, SessionClosed, SessionOpened, WindowClosed
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.calendar import SessionGap, session_gaps
 from tbot_core.model.types import Trade
@@ -38,7 +40,7 @@ class WindowSummary:
     strategy: str
     candidates: int
     triggers: int
-    near_misses: tuple[Mapping[str, Any], ...]
+    near_misses: tuple[NearMiss, ...]
 
 
 @attrs.define(kw_only=True)
@@ -53,8 +55,8 @@ class SessionTimeline:
     closed: bool = False
     trades: Sequence[Trade] = attrs.field(factory=list)
     windows: list[WindowSummary] = attrs.field(factory=list)
-    risk: list[tuple[datetime, Mapping[str, Any]]] = attrs.field(factory=list)
-    stuck: list[Mapping[str, Any]] = attrs.field(factory=list)
+    risk: list[tuple[datetime, RiskChanged]] = attrs.field(factory=list)
+    stuck: list[PositionStuck] = attrs.field(factory=list)
     primary: str = ""
 
     @property
@@ -113,7 +115,7 @@ def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
         book.apply(event)
         recorder.apply(event)
         if event.kind == records.SESSION_OPENED:
-            chapters.append(_chapter(event.payload))
+            chapters.append(_chapter(event.facts(SessionOpened)))
             starts.append(len(book.trades))
         if chapters:
             _apply(chapters[-1], event, book)
@@ -140,15 +142,14 @@ def in_order_of_entry(trades: Iterable[AnyTrade]) -> list[AnyTrade]:
     return sorted(trades, key=lambda one: (one.entry_time, one.strategy, one.symbol))
 
 
-def _chapter(payload: Mapping[str, Any]) -> SessionTimeline:
-    opened, equity = datetime.fromisoformat(payload["open"]), Decimal(payload["equity"])
+def _chapter(opened: SessionOpened) -> SessionTimeline:
     return SessionTimeline(
-        date=payload["date"],
-        open=opened,
-        close=datetime.fromisoformat(payload["close"]),
-        opening=equity,
-        closing=equity,
-        primary=payload.get("primary", ""),
+        date=opened.date.isoformat(),
+        open=opened.open,
+        close=opened.close,
+        opening=opened.equity,
+        closing=opened.equity,
+        primary=opened.primary,
     )
 
 
@@ -157,25 +158,22 @@ def _apply(chapter: SessionTimeline, event: JournalEvent, book: SessionBook) -> 
         case BrokerEventKind.FILL:
             chapter.closing = book.equity
         case records.RISK:
-            chapter.risk.append((event.applied, event.payload))
+            chapter.risk.append((event.applied, event.facts(RiskChanged)))
         case records.STUCK:
-            chapter.stuck.append(event.payload)
+            chapter.stuck.append(event.facts(PositionStuck))
         case records.WINDOW_CLOSED:
-            chapter.windows.append(_window(event.payload))
+            chapter.windows.append(_window(event.facts(WindowClosed)))
         case records.SESSION_CLOSED:
+            closed = event.facts(SessionClosed)
             several = len(records.brokers_of(book.session)) > 1  # then the stated equity is the primary's alone
-            chapter.closing = chapter.opening + Decimal(event.payload["pnl"]) if several else _equity(event)
+            chapter.closing = chapter.opening + closed.pnl if several else closed.equity
             chapter.closed = True
 
 
-def _equity(event: JournalEvent) -> Decimal:
-    return Decimal(event.payload["equity"])
-
-
-def _window(payload: Mapping[str, Any]) -> WindowSummary:
+def _window(window: WindowClosed) -> WindowSummary:
     return WindowSummary(
-        strategy=payload["strategy"],
-        candidates=payload["candidates"],
-        triggers=payload["triggers"],
-        near_misses=tuple(payload["near_misses"]),
+        strategy=window.strategy,
+        candidates=window.candidates,
+        triggers=window.triggers,
+        near_misses=window.near_misses,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events.orders import OrderIntended, ReplaceRequested, SignalDecided
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Side, dollars_of, price_of, quantity_of
@@ -126,15 +127,17 @@ class LevelRecorder:
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event of a journal."""
-        payload, cid = event.payload, event.cid or ""
+        cid = event.cid or ""
         match event.kind:
-            case records.DECISION if payload["reason"] == Reason.ALLOWED.name:
-                signal, side = records.signal_of(payload["signal"]), Side[payload["side"].upper()]
-                self.decided(signal, event.applied, side, payload["stop"], payload["target"])
+            case records.DECISION:
+                decided = event.facts(SignalDecided)
+                if decided.reason == Reason.ALLOWED.name:
+                    side = Side[decided.side.upper()]
+                    self.decided(decided.signal, event.applied, side, decided.stop, decided.target)
             case records.INTENDED:
-                self.submitted(records.order_of(cid, payload), event.applied)
+                self.submitted(event.facts(OrderIntended).order(cid), event.applied)
             case records.REPLACE_REQUESTED:
-                self.moved(cid, event.applied, Decimal(payload["stop_price"]))
+                self.moved(cid, event.applied, event.facts(ReplaceRequested).stop_price)
 
     def decided(self, signal: SignalId, moment: datetime, side: int, stop: float | None, target: float | None) -> None:
         """An allowed signal, with the planned levels of its strategy, None or NaN without; orders may state others.

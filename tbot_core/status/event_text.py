@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from tbot_core.engine.session.requests import WITHDRAWN
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.execution.trading_state import OVER, note_event
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.base import EventFacts
+from tbot_core.journal.events.feeds import FeedFilled, FeedsApart, HaltReported
+from tbot_core.journal.events.orders import OrderReported, SignalJudged, TopUpDecided
+from tbot_core.journal.events.risk import PositionStuck, StateChanged
+from tbot_core.journal.events.sessions import Ready
 from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.event_text import action_text, asked_text, contradiction_text, settings_text
 from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.journal.projections.restarts import Restart, restart_text
 from tbot_core.journal.projections.trade_text import (
     PlannedStops,
-    contradiction_text,
     entry_text,
     exit_text,
     unprotected_text,
@@ -45,15 +48,28 @@ from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause, TradingSt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from tbot_core.journal.events.accounts import SplitBooked, SymbolFrozen
+    from tbot_core.journal.events.feeds import FeedGap, UniverseCut, VixRead
+    from tbot_core.journal.events.orders import ConfirmationAsked, OrderTermsDiffer
+    from tbot_core.journal.events.risk import PositionLeft, RequestExecuted, RequestRefused, RiskChanged
+    from tbot_core.journal.events.sessions import (
+        HolidayReported,
+        NotReady,
+        PluginFailed,
+        SessionClosed,
+        SessionOpened,
+        SettingsEdited,
+        WindowClosed,
+    )
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.model.types import Trade
+    from tbot_core.model.types import Fill, Trade
 
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
 """The weights shown as plain lines; the live view shows the others too."""
 
 _MISSED: Final = Reason.ENTRY_NOT_FILLED.name
-_USUAL: Final = frozenset({StateCause.UNRECONCILED.name})
+_USUAL: Final = StateCause.UNRECONCILED
 """What comes and goes with every start: NOT READY names it where it lasts."""
 
 DATA_KINDS: Final = frozenset(
@@ -84,7 +100,7 @@ class EventNarrator:
         self._states: dict[str, TradingState] = {"": TradingState()}
         self._planned = PlannedStops()
         self._restart = Restart()
-        self._remarks: tuple[str, list[str]] = ("", [])
+        self._remarks: tuple[date | None, list[str]] = (None, [])
 
     def continue_from(self, book: SessionBook) -> None:
         """Continue from a journal that was begun before, whose projection is `book`; the book itself stays as it is."""
@@ -98,147 +114,146 @@ class EventNarrator:
             self.book.apply(entry)
             self._planned.apply(entry)
             self._restart.apply(entry)
-            self._states_of(entry.payload)
+            self._states_of(entry)
             for broker, states in self._states.items():
                 note_event(states, entry, broker)
-            symbol = _symbol(entry.payload)
-            lines += [attrs.evolve(one, symbol=symbol) for one in self._lines_of(entry, self.book.trades[before:])]
+            new = self._lines_of(entry, self.book.trades[before:])
+            lines += [attrs.evolve(line, symbol=_symbol(entry)) for line in new]
             if self.book.denials[_MISSED] > missed:
                 lines.append(self._missed(entry))
             if entry.kind == records.DRIFT:
-                found = (one.strip() for one in drift_lines(entry.payload))
-                lines += [EventLine(time=entry.applied, text=f"Drift: {one}", weight="session") for one in found]
+                texts = (f"Drift: {text.strip()}" for text in drift_lines(entry.payload))
+                lines += [EventLine(time=entry.applied, text=text, weight="session") for text in texts]
         return lines
 
-    def _states_of(self, payload: Mapping[str, Any]) -> TradingState:
+    def _states_of(self, entry: JournalEvent) -> TradingState:
         # The causes of the account that an event names; those of before the first event are not known.
-        return self._states.setdefault(payload.get("broker", ""), TradingState())
+        return self._states.setdefault(entry.broker, TradingState())
 
     def _lines_of(self, entry: JournalEvent, closed: Sequence[Trade]) -> list[EventLine]:
         weight: Weight | None = None
-        payload, text = entry.payload, ""
+        text = ""
         match entry.kind:
-            case records.SESSION_OPENED | records.SESSION_CLOSED | records.HOLIDAY | records.SETTINGS:
-                weight, text = "session", _day(entry.kind, payload)
-                text += unprotected_text(self.book.unprotected_s) if entry.kind == records.SESSION_CLOSED else ""
-            case records.RISK:
-                weight, text = "risk", _risk(payload)
-            case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
-                weight, text = self._state(entry.kind, payload)
-            case kind if kind in _RISK_TEXTS:
-                weight, text = "risk", _RISK_TEXTS[kind](payload)
-            case kind if kind in DATA_KINDS:
-                weight, text = _data_weight(kind, payload), data_words(kind, payload)
-            case records.DECISION | records.TOP_UP if payload["reason"] != "ALLOWED":
-                weight, text = "denial", _denied(payload, "TOP-UP " if entry.kind == records.TOP_UP else "")
+            case records.SESSION_CLOSED:
+                weight, text = "session", event_words(entry) + unprotected_text(self.book.unprotected_s)
+            case records.STATE:
+                weight, text = self._state(entry)
             case records.READY:
-                found = self._new_remarks(payload)
-                return [EventLine(time=entry.applied, text=one.removesuffix("."), weight="session") for one in found]
-            case records.WINDOW_CLOSED | records.VIX:
-                weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
+                remarks = self._new_remarks(entry.facts(Ready))
+                return [EventLine(time=entry.applied, text=text, weight="session") for text in remarks]
+            case kind if kind in DATA_KINDS:
+                weight, text = _data_weight(entry), event_words(entry)
+            case records.DECISION | records.TOP_UP if entry.facts(SignalJudged).reason == Reason.ALLOWED.name:
+                pass
+            case kind if kind in _TEXTS or kind in failover_text.KINDS:
+                weight, text = _WEIGHTS.get(kind, "risk"), event_words(entry)
             case BrokerEventKind.FILL if entry.cid is not None:
-                return [self._filled(entry, closed)]
+                fill = entry.facts(OrderReported).fill(entry.cid)
+                return [] if fill is None else [self._filled(fill, closed)]
         return [] if weight is None else [EventLine(time=entry.applied, text=text, weight=weight)]
 
-    def _state(self, kind: str, payload: Mapping[str, Any]) -> tuple[Weight, str]:
-        # A change of the state or a request; what comes and goes with every start tells of a restart.
-        usual = payload.get("cause") in _USUAL
+    def _state(self, entry: JournalEvent) -> tuple[Weight, str]:
+        # A change of the state; what comes and goes with every start tells of a restart.
+        change = entry.facts(StateChanged)
+        usual = change.cause is _USUAL
         if usual and self._restart.at is not None:
             return "session", restart_text(self._restart)
-        return "window" if usual else "risk", _state_text(kind, payload, self._states_of(payload))
+        return "window" if usual else "risk", _state_text(change, self._states_of(entry))
 
-    def _new_remarks(self, payload: Mapping[str, Any]) -> list[str]:
+    def _new_remarks(self, ready: Ready) -> list[str]:
         # Those of a session once: each start has a READY.
         session, said = self._remarks
-        found = ready_remarks(payload)
-        new = found if payload.get("session") != session else [one for one in found if one not in said]
-        self._remarks = (payload.get("session", ""), found)
-        return new
+        remarks = [remark.removesuffix(".") for remark in ready_remarks(ready)]
+        self._remarks = (ready.session, remarks)
+        return remarks if ready.session != session else [remark for remark in remarks if remark not in said]
 
     def _missed(self, entry: JournalEvent) -> EventLine:
         record = self.book.orders[entry.cid or ""]
         text = f"{entry_text(record.order, record.order.quantity, None, None)} not filled: {record.state.value}"
         return EventLine(time=entry.applied, text=text, weight="denial", symbol=record.order.symbol)
 
-    def _filled(self, entry: JournalEvent, closed: Sequence[Trade]) -> EventLine:
+    def _filled(self, fill: Fill, closed: Sequence[Trade]) -> EventLine:
         if closed:
             trade = closed[-1]
             return EventLine(time=trade.exit_time, text=exit_text(trade), weight="exit", gain=trade.pnl)
-        fill, record = entry.payload, self.book.orders.get(entry.cid or "")
-        shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
-        how_much, time = f"{format_quantity(shares)} {fill['symbol']} @ {format_price(at)}", _time(fill)
+        how_much = f"{format_quantity(fill.quantity)} {fill.symbol} @ {format_price(fill.price)}"
+        record = self.book.orders.get(fill.client_order_id)
         if record is None:  # an order of an earlier session
-            what = f"FILL of an earlier session's order: {'BUY' if fill['buy'] else 'SELL'} {how_much}"
-            return EventLine(time=time, text=what, weight="exit")
+            what = f"FILL of an earlier session's order: {'BUY' if fill.buy else 'SELL'} {how_much}"
+            return EventLine(time=fill.time, text=what, weight="exit")
         order = record.order
         if order.leg is not Leg.ENTRY:
-            return EventLine(time=time, text=f"[{order.signal.strategy.upper()}] REDUCE {how_much}", weight="entry")
+            text = f"[{order.signal.strategy.upper()}] REDUCE {how_much}"
+            return EventLine(time=fill.time, text=text, weight="entry")
         stop = self._planned.of(order, self.book.orders.values())
-        return EventLine(time=time, text=entry_text(order, shares, at, stop), weight="entry")
+        return EventLine(time=fill.time, text=entry_text(order, fill.quantity, fill.price, stop), weight="entry")
 
 
-def _data_weight(kind: str, payload: Mapping[str, Any]) -> Weight:
+def _data_weight(entry: JournalEvent) -> Weight:
     # An event of the market data is a warning, unless it says that something is as usual again.
-    usual = {records.FEED_FILLED: "open", records.HALT: "halted", records.FEEDS_APART: "there"}
-    return "session" if kind in usual and not payload[usual[kind]] else "risk"
+    match entry.kind:
+        case records.FEED_FILLED:
+            warns = entry.facts(FeedFilled).open > 0
+        case records.HALT:
+            warns = entry.facts(HaltReported).halted
+        case records.FEEDS_APART:
+            warns = entry.facts(FeedsApart).there
+        case _:
+            warns = True
+    return "risk" if warns else "session"
 
 
-def _symbol(payload: Mapping[str, Any]) -> str:
-    found = payload.get("signal", payload).get("symbol", "")
-    return found if isinstance(found, str) else ""
+def _symbol(entry: JournalEvent) -> str:
+    # The symbol that an event is about, "" without one.
+    facts = entry.facts(EventFacts)
+    symbol = getattr(getattr(facts, "signal", facts), "symbol", None)
+    return symbol or ""
 
 
-def _time(fill: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(fill["time"])
-
-
-def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:
-    """The end of a window: candidates, triggers, and the nearest misses."""
-    near = [f"{one['symbol']} {format_percent(one['distance'])}" for one in near_misses]
+def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[tuple[str, float]]) -> str:
+    """The end of a window: candidates, triggers, and the nearest misses, each with its relative distance."""
+    near = [f"{symbol} {format_percent(distance)}" for symbol, distance in near_misses]
     closest = f"; near: {', '.join(near)}" if near else ""
     return f"[{strategy.upper()}] window: {plural(candidates, 'candidate')}, {plural(triggers, 'trigger')}{closest}"
 
 
-def _window(payload: Mapping[str, Any]) -> str:
-    words = window_words(*(payload[name] for name in ("strategy", "candidates", "triggers", "near_misses")))
-    left_out = ", ".join(payload.get("bad_prints", ()))
+def event_words(event: JournalEvent) -> str:
+    """An event as one line, without what follows from others; "" for a kind without words."""
+    describe = _TEXTS.get(event.kind)
+    if describe is not None:
+        return describe(event.facts(EventFacts))
+    return failover_text.failover_event_text(event) if event.kind in failover_text.KINDS else ""
+
+
+def _window(window: WindowClosed) -> str:
+    near = [(miss.symbol, miss.distance) for miss in window.near_misses]
+    words = window_words(window.strategy, window.candidates, window.triggers, near)
+    left_out = ", ".join(window.bad_prints)
     return f"{words}; BAD_PRINT, first bar ignored: {left_out}" if left_out else words
 
 
-def _day(kind: str, payload: Mapping[str, Any]) -> str:
-    # A session's open or close, a holiday, or changed settings.
-    if kind == records.SETTINGS:
-        return settings_words(payload)
-    if kind == records.HOLIDAY:
-        return f"Closed, {payload['name']}; next session {payload['next']}"
-    return _opened(payload) if kind == records.SESSION_OPENED else _closed(payload)
+def _holiday(holiday: HolidayReported) -> str:
+    return f"Closed, {holiday.name}; next session {holiday.next}"
 
 
-def settings_words(payload: Mapping[str, Any]) -> str:
-    """Which settings of a running bot were changed, and when they take effect."""
-    if payload["fault"]:
-        return f"The changed settings are invalid, so the run keeps its previous ones: {payload['fault']}"
-    changes = ", ".join(
-        f"{name} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()
-    )
-    if not changes:
-        return "The settings files have changed, but no value differs."
-    return f"The settings have changed, effective from the next session: {changes}"
+def _settings(edited: SettingsEdited) -> str:
+    text = settings_text(edited)
+    return text if edited.fault or edited.changes else f"{text}."
 
 
-def _opened(payload: Mapping[str, Any]) -> str:
-    symbols, equity = plural(payload["symbols"], "symbol"), format_money(Decimal(payload["equity"]))
-    return f"Session {payload['date']}: {symbols}, equity {equity}"
+def _opened(opened: SessionOpened) -> str:
+    symbols, equity = plural(opened.symbols, "symbol"), format_money(opened.equity)
+    return f"Session {opened.date}: {symbols}, equity {equity}"
 
 
-def _vix(payload: Mapping[str, Any]) -> str:
-    value = "unknown" if payload["value"] is None else f"{payload['value']:.2f}"
-    return f"[{payload['strategy'].upper()}] window: VIX {value}, {plural(payload['candidates'], 'candidate')}"
+def _vix(read: VixRead) -> str:
+    value = "unknown" if read.value is None else f"{read.value:.2f}"
+    return f"[{read.strategy.upper()}] window: VIX {value}, {plural(read.candidates, 'candidate')}"
 
 
-def _risk(payload: Mapping[str, Any]) -> str:
-    value, limit = figure_text(payload["value"]), figure_text(payload["limit"])
-    return f"Risk: {payload['what']}, {payload['cause']} ({value} against {limit})"
+def _risk(change: RiskChanged) -> str:
+    value, limit = figure_text(change.value), figure_text(change.limit)
+    return f"Risk: {change.what}, {change.cause} ({value} against {limit})"
 
 
 _ENDS: Final = {
@@ -249,21 +264,23 @@ _ENDS: Final = {
 """When the effect of a cause ends that is over."""
 
 
-def _state_text(kind: str, payload: Mapping[str, Any], states: TradingState) -> str:
-    # A request, its refusal, or a change of the state.
-    if kind == records.REQUEST:
-        flaw = payload.get("flaw", "")
-        more = f" (invalid file content: {flaw})" if flaw else ""
-        more += ", withdrawn before it took effect" if WITHDRAWN in payload else ""
-        entry = payload.get("arguments", {}).get("id", "")  # of a confirmation
-        return f"{payload['verb']}{entry and f' {entry}'} requested by {payload['actor']}{more}"
-    if kind == records.REQUEST_REFUSED:
-        return f"control/{printable_name(payload['name'])} was refused: {payload['words']}"
-    cause, at = StateCause[payload["cause"]], f" at {payload['broker']}" if "broker" in payload else ""
-    if payload["there"]:
-        return _raised(cause, payload["state"], at, states)
-    state = f"state {payload['state']}{at}{_reason(cause, payload['state'], states)}"
-    if payload["words"] == OVER:
+def _request(request: RequestExecuted) -> str:
+    more = f" (invalid file content: {request.flaw})" if request.flaw else ""
+    more += ", withdrawn before it took effect" if request.withdrawn else ""
+    entry = request.arguments.get("id", "")  # of a confirmation
+    return f"{request.verb}{entry and f' {entry}'} requested by {request.actor}{more}"
+
+
+def _refused(refused: RequestRefused) -> str:
+    return f"control/{printable_name(refused.name)} was refused: {refused.words}"
+
+
+def _state_text(change: StateChanged, states: TradingState) -> str:
+    cause, at = change.cause, f" at {change.broker}" if change.broker else ""
+    if change.there:
+        return _raised(cause, change.state, at, states)
+    state = f"state {change.state}{at}{_reason(cause, change.state, states)}"
+    if change.words == OVER:
         return f"No longer in effect: {cause.value}; {state}"
     if cause is StateCause.UNRECONCILED:
         return f"The account has been read; {state}"
@@ -291,93 +308,121 @@ def _reason(cause: StateCause, state: str, states: TradingState) -> str:
     return f" until {_ENDS[KINDS[cause].end]}" if causes else ""
 
 
-def _confirmation_text(payload: Mapping[str, Any]) -> str:
-    signal, at = payload["signal"], format_price(Decimal(str(payload["price"])))
-    what = f"{_action(payload)} {format_quantity(Decimal(payload['quantity']))} {signal['symbol']}"
-    return f"Needs a confirmation, `tbot confirm {payload['id']}`: {what} @ about {at}"
+def _confirmation(asked: ConfirmationAsked) -> str:
+    return f"Needs a confirmation, `tbot confirm {asked.id}`: {asked_text(asked)}"
 
 
-def _problem_text(kind: str, payload: Mapping[str, Any]) -> str:
-    # A failed plugin, a split, a frozen symbol, or a position that is not closed yet or STUCK.
-    if kind == records.PLUGIN_FAILED:
-        return failure_text(payload["plugin"], payload["error"], off=payload["off"])
-    if kind == records.CORPORATE_ACTION:
-        return f"{payload['before']} {payload['symbol']} became {payload['after']}: {payload['words']}"
-    if kind == records.FROZEN:
-        return f"{payload['symbol']} is {'frozen' if payload['there'] else 'free again'}: {payload['words']}"
-    what = f"{payload['side']} {payload['symbol']} {format_quantity(Decimal(payload['quantity']))}"
-    return f"{'STUCK' if kind == records.STUCK else 'Not closed yet'}: {what}, {payload['words']}"
+def _plugin(failed: PluginFailed) -> str:
+    return failure_text(failed.plugin, failed.error, off=failed.off)
 
 
-def _closed(payload: Mapping[str, Any]) -> str:
-    pnl, equity = (Decimal(payload[name]) for name in ("pnl", "equity"))
-    trades = trades_text(payload["trades"], len(payload.get("open", ())))
-    made = f"P&L {format_money(pnl, signed=True)}, equity {format_money(equity)}"
-    return f"Session {payload['date']} closed: {trades}, {made}"
+def _split(split: SplitBooked) -> str:
+    return f"{split.before} {split.symbol} became {split.after}: {split.words}"
 
 
-def _denied(payload: Mapping[str, Any], what: str = "") -> str:
-    signal = payload["signal"]
-    value, limit = figure_text(payload["value"]), figure_text(payload["limit"])
-    figures = "" if payload["value"] is None else f" ({value} of {limit})"
-    return f"{_action(payload, what)} {signal['symbol']} denied: {payload['reason']}{figures}"
+def _frozen(frozen: SymbolFrozen) -> str:
+    return f"{frozen.symbol} is {'frozen' if frozen.there else 'free again'}: {frozen.words}"
 
 
-def _action(payload: Mapping[str, Any], what: str = "") -> str:
-    return f"[{payload['signal']['strategy'].upper()}] {what}{'BUY' if payload['side'] == 'long' else 'SELL SHORT'}"
+def _left(position: PositionLeft) -> str:
+    what = f"{position.side} {position.symbol} {format_quantity(position.quantity)}"
+    return f"{'STUCK' if isinstance(position, PositionStuck) else 'Not closed yet'}: {what}, {position.words}"
 
 
-def _not_ready(payload: Mapping[str, Any]) -> str:
-    reasons = "; ".join(reason.rstrip(".") for reason in payload["reasons"])
-    return f"NOT READY for the session of {payload['session']}: {reasons}"
+def _closed(closed: SessionClosed) -> str:
+    trades = trades_text(closed.trades, len(closed.open))
+    result = f"P&L {format_money(closed.pnl, signed=True)}, equity {format_money(closed.equity)}"
+    return f"Session {closed.date} closed: {trades}, {result}"
 
 
-_RISK_TEXTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    records.NOT_READY: _not_ready,
-    records.PLUGIN_FAILED: partial(_problem_text, records.PLUGIN_FAILED),
-    records.CLOSING_LATE: partial(_problem_text, records.CLOSING_LATE),
-    records.STUCK: partial(_problem_text, records.STUCK),
-    records.FROZEN: partial(_problem_text, records.FROZEN),
-    records.DISPUTED: contradiction_text,
-    records.CORPORATE_ACTION: partial(_problem_text, records.CORPORATE_ACTION),
-    records.INSTRUMENT: instrument_rules.instrument_rules_text,
-    records.TAKEN_OTHERWISE: orphan_orders.misread_order_text,
-    records.CONFIRMATION_ASKED: _confirmation_text,
-    **{kind: partial(failover_text.failover_event_text, kind) for kind in failover_text.KINDS},
-}
+def _denied(judged: SignalJudged) -> str:
+    action = action_text(judged, "TOP-UP " if isinstance(judged, TopUpDecided) else "")
+    value, limit = figure_text(judged.value), figure_text(judged.limit)
+    figures = "" if judged.value is None else f" ({value} of {limit})"
+    return f"{action} {judged.signal.symbol} denied: {judged.reason}{figures}"
 
 
-def data_words(kind: str, payload: Mapping[str, Any]) -> str:
-    """An event of the market data, as one line."""
-    match kind:
-        case records.UNIVERSE:
-            return f"UNIVERSE_TRUNCATED: {universe_text(payload)}"
-        case records.FEED_GAP:
-            return f"Feed: {payload['words']}, {plural(payload['last'] - payload['first'] + 1, 'minute')} to backfill"
-        case records.FEED_FILLED:
-            return f"Feed: {plural(len(payload['minutes']), 'minute')} backfilled, {payload['open']} still missing"
-        case records.HALT:
-            return _halt(payload)
-        case _:
-            word = "differ" if payload["there"] else "agree again"
-            at = " and ".join(format_price(Decimal(payload[name])) for name in ("feed", "theirs"))
-            return f"{payload['symbol']}: feed and {payload.get('broker', 'broker')} {word}, {at}"
+def _not_ready(not_ready: NotReady) -> str:
+    reasons = "; ".join(reason.rstrip(".") for reason in not_ready.reasons)
+    return f"NOT READY for the session of {not_ready.session}: {reasons}"
 
 
-def _halt(payload: Mapping[str, Any]) -> str:
-    level = f"level {payload['level']}" if payload["level"] else ""
-    words = ", ".join(filter(None, (level, payload["words"])))
+def _misread(differ: OrderTermsDiffer) -> str:
+    return orphan_orders.misread_order_text(codec.write(differ))
+
+
+def _universe(universe: UniverseCut) -> str:
+    return f"UNIVERSE_TRUNCATED: {universe_text(universe)}"
+
+
+def _gap(gap: FeedGap) -> str:
+    return f"Feed: {gap.words}, {plural(gap.last - gap.first + 1, 'minute')} to backfill"
+
+
+def _filled(filled: FeedFilled) -> str:
+    return f"Feed: {plural(len(filled.minutes), 'minute')} backfilled, {filled.open} still missing"
+
+
+def _apart(apart: FeedsApart) -> str:
+    word = "differ" if apart.there else "agree again"
+    at = f"{format_price(apart.feed)} and {format_price(apart.theirs)}"
+    return f"{apart.symbol}: feed and {apart.broker or 'broker'} {word}, {at}"
+
+
+def _halt(halt: HaltReported) -> str:
+    level = f"level {halt.level}" if halt.level else ""
+    words = ", ".join(filter(None, (level, halt.words)))
     why = f" ({words})" if words else ""
-    until = " to the close" if payload["level"] >= ENDS_THE_DAY else ""
-    what = f"halted{until}" if payload["halted"] else "trading again"
-    return f"{payload['symbol'] or 'The whole market'} is {what}{why}"
+    until = " to the close" if halt.level >= ENDS_THE_DAY else ""
+    what = f"halted{until}" if halt.halted else "trading again"
+    return f"{halt.symbol or 'The whole market'} is {what}{why}"
 
 
-def universe_text(payload: Mapping[str, Any]) -> str:
+def universe_text(universe: UniverseCut) -> str:
     """How many symbols of the universe are kept, and by which limit."""
-    kept, denied = payload["kept"], sum(map(len, payload.get("denied", {}).values()))
-    found = f"{kept} of {kept + len(payload['cut']) + denied} symbols, by {payload['by']} of {payload['limit']}"
-    return f"{found}; filters deny {denied} of the others" if denied else found
+    denied = universe.denials
+    kept = f"{universe.kept} of {universe.whole} symbols, by {universe.by} of {universe.limit}"
+    return f"{kept}; filters deny {denied} of the others" if denied else kept
+
+
+_TEXTS: Final[Mapping[str, Callable[[Any], str]]] = {
+    records.SESSION_OPENED: _opened,
+    records.SESSION_CLOSED: _closed,
+    records.HOLIDAY: _holiday,
+    records.SETTINGS: _settings,
+    records.WINDOW_CLOSED: _window,
+    records.VIX: _vix,
+    records.DECISION: _denied,
+    records.TOP_UP: _denied,
+    records.RISK: _risk,
+    records.REQUEST: _request,
+    records.REQUEST_REFUSED: _refused,
+    records.NOT_READY: _not_ready,
+    records.PLUGIN_FAILED: _plugin,
+    records.CLOSING_LATE: _left,
+    records.STUCK: _left,
+    records.FROZEN: _frozen,
+    records.DISPUTED: contradiction_text,
+    records.CORPORATE_ACTION: _split,
+    records.INSTRUMENT: instrument_rules.instrument_rules_text,
+    records.TAKEN_OTHERWISE: _misread,
+    records.CONFIRMATION_ASKED: _confirmation,
+    records.UNIVERSE: _universe,
+    records.FEED_GAP: _gap,
+    records.FEED_FILLED: _filled,
+    records.HALT: _halt,
+    records.FEEDS_APART: _apart,
+}
+_WEIGHTS: Final[Mapping[str, Weight]] = {
+    records.SESSION_OPENED: "session",
+    records.HOLIDAY: "session",
+    records.SETTINGS: "session",
+    records.DECISION: "denial",
+    records.TOP_UP: "denial",
+    records.WINDOW_CLOSED: "window",
+    records.VIX: "window",
+}
+"""The weights of events that are no risk."""
 
 
 def unprotected_sentences(unprotected: Sequence[str], cancelling: Sequence[str]) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import TbotError
+from tbot_core.journal import codec
 from tbot_core.marketdata import received_files
 
 if TYPE_CHECKING:
+    import datetime as dt
     from pathlib import Path
 
     from tbot_core.journal.projections.feed_health import DataHealth
@@ -23,14 +24,14 @@ def feed_document(received: Path, health: DataHealth, now: dt.datetime | None) -
     """
     if not health.opened:
         return None
-    path = received_files.recorded_file(received, dt.datetime.fromisoformat(health.opened).date())
+    path = received_files.recorded_file(received, health.opened.date())
     universe = health.universe
     return {
         **(_NOTHING_RECEIVED if path is None else _received(path, now)),
         "halted": sorted(symbol or _market(health) for symbol in health.halted),
         "apart": sorted(f"{symbol} at {broker}" if broker else symbol for broker, symbol in health.apart),
         "lost_minutes": len(health.lost),
-        "universe": dict(universe) if universe else None,
+        "universe": None if universe is None else dict(sorted(codec.write(universe).items())),
     }
 
 

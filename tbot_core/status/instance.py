@@ -13,10 +13,11 @@ from tbot_core.instance import Instance
 from tbot_core.instance.folder import REHEARSAL_MODE, SIMULATION
 from tbot_core.instance.journal_head import older_journal
 from tbot_core.instance.sources import keep_opened_settings
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.accounts import PositionDisputed
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
-from tbot_core.journal.projections.trade_text import contradiction_text
+from tbot_core.journal.projections.event_text import contradiction_text
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_price, format_quantity
 from tbot_core.model.types import RiskState
@@ -331,7 +332,8 @@ def _blocked(book: SessionBook) -> list[str]:
         found.append(f"STUCK: {stuck['side']} {symbol}{at} could not be closed, {stuck['words']}.")
     for symbol, words in book.frozen.items():
         found.append(f"FROZEN: no entries and no exits in {symbol}, {words}.")
-    found += [f"CONTRADICTED: {contradiction_text(payload)}." for payload in book.disputed.values()]
+    disputed = [codec.read(PositionDisputed, payload) for payload in book.disputed.values()]
+    found += [f"CONTRADICTED: {contradiction_text(symbol)}." for symbol in disputed]
     return found
 
 

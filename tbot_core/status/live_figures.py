@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.journal import gauges, records
+from tbot_core.journal.events.feeds import VixRead
+from tbot_core.journal.events.orders import OrderIntended
+from tbot_core.journal.events.sessions import Ready, Screened
 from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.model.formatting import money_text
-from tbot_core.model.types import OrderState, dollars_of, price_of, quantity_of
+from tbot_core.model.types import Leg, OrderState, dollars_of, price_of, quantity_of
 from tbot_core.reports.trade_levels import OpenTrade, key_of, trade_id
 
 if TYPE_CHECKING:
@@ -69,20 +72,25 @@ class SessionActivity:
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
-        payload = event.payload
         match event.kind:
             case records.SESSION_OPENED:
                 self.entries, self.candidates, self.vix = {}, {}, {}
-            case records.INTENDED if payload["leg"] == "entry":
-                strategy = payload["signal"]["strategy"]
-                self.entries[strategy] = self.entries.get(strategy, 0) + 1
+            case records.INTENDED:
+                intended = event.facts(OrderIntended)
+                if intended.leg is Leg.ENTRY:
+                    strategy = intended.signal.strategy
+                    self.entries[strategy] = self.entries.get(strategy, 0) + 1
             case records.SCREENED:
-                self.candidates[payload["strategy"]] = payload["candidates"]
+                screened = event.facts(Screened)
+                self.candidates[screened.strategy] = screened.candidates
             case records.VIX:
-                self.vix[payload["strategy"]] = payload["value"]
+                read = event.facts(VixRead)
+                self.vix[read.strategy] = read.value
             case records.READY:
-                self.remarks = ready_remarks(payload)
-                self.vix_day, self.vix_source = payload.get("vix_day"), payload.get("vix_source")
+                ready = event.facts(Ready)
+                self.remarks = ready_remarks(ready)
+                self.vix_day = None if ready.vix_day is None else ready.vix_day.isoformat()
+                self.vix_source = ready.vix_source
             case records.SESSION_CLOSED:
                 self.remarks = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ from tbot_core.alerts.next_commands import (
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.contracts import Urgency
 from tbot_core.journal import records
-from tbot_core.journal.store import Event
+from tbot_core.journal.store import Event, NewEvent
 from tbot_core.model.formatting import first_names
 
 if TYPE_CHECKING:
     from tbot_core.alerts.store import Notice
 
+NOW = dt.datetime(2026, 3, 3, 15, 0, tzinfo=dt.UTC)
 GRAVE, ROUTINE = Urgency.CRITICAL, Urgency.ROUTINE
 STANDS = {"of": "alpha", "to": "beta", "why": ""}
 
@@ -55,14 +57,15 @@ def test_each_notice_has_its_urgency_and_the_one_command(
     kind: str, payload: dict[str, Any], urgency: Urgency, command: str
 ) -> None:
     """f66, f67: a break, a move, a refusal to move, the guard and both down wake somebody; returns do not."""
-    (notice,) = notices_of_event(kind, payload)
+    (notice,) = notices_of_event(NewEvent(kind=kind, time=NOW, payload=payload))
     assert (notice.urgency, notice.command) == (urgency, command)
     assert notice.what.endswith(".")
 
 
 def test_a_drill_is_told_to_nobody_else() -> None:
     """Who held it has seen it."""
-    assert list(notices_of_event(records.DRILL, {"brokers": ["alpha"], "passed": True})) == []
+    drill = {"brokers": ["alpha"], "passed": True}
+    assert list(notices_of_event(NewEvent(kind=records.DRILL, time=NOW, payload=drill))) == []
 
 
 def test_a_cause_at_another_broker_is_an_incident_of_its_own() -> None:
@@ -113,7 +116,10 @@ def halt(symbol: str, *, halted: bool = True, words: str = "") -> dict[str, Any]
 
 def denied(symbol: str, reason: str = "ANALYSIS_INCOMPLETE") -> dict[str, Any]:
     """A decision."""
-    return {"signal": {"strategy": "open", "symbol": symbol}, "reason": reason}
+    return {
+        "signal": {"session": "2026-03-03", "strategy": "open", "symbol": symbol, "minute": 5, "rule": "break"},
+        "reason": reason,
+    }
 
 
 def test_f53_a_gap_stands_until_it_is_filled() -> None:

@@ -421,7 +421,7 @@ def test_routine_alerts_wait_through_quiet_hours(bot: Bot) -> None:
 
 def ask(bot: Bot, number: int) -> None:
     """An entry that waits for a confirmation."""
-    signal = {"strategy": "open", "symbol": f"SYM{number}"}
+    signal = {"session": "2026-03-03", "strategy": "open", "symbol": f"SYM{number}", "minute": 5, "rule": "break"}
     expires = (bot.clock.now() + timedelta(seconds=60)).isoformat()
     question = {"id": f"c{number}", "signal": signal, "price": 10.0, "quantity": "5", "side": "long"}
     bot.write("confirmation_asked", question | {"expires": expires})

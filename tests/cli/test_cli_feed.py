@@ -19,7 +19,7 @@ from tbot_core.rehearsal.feed import facts_of_the_day
 from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.rehearsal.random_streams import RandomStream
 from tbot_core.rehearsal.world import short_day
-from tbot_core.status.event_text import data_words
+from tbot_core.status.event_text import event_words
 from tbot_core.status.feed import feed_document
 from tbot_core.testing.trades import journal_event
 
@@ -142,4 +142,4 @@ def test_without_a_session_or_a_recording_nothing_is_shown(tmp_path: Path) -> No
 )
 def test_what_happens_to_the_data_is_said_in_a_line(kind: str, payload: dict[str, Any], words: str) -> None:
     """With its numbers."""
-    assert data_words(kind, payload) == words
+    assert event_words(journal_event(1, kind, payload, SESSION.open)) == words

@@ -174,10 +174,7 @@ def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: SimulatedInsta
     assert len(refused) == 2
     assert all("cannot be valued here: 7 KO at beta" in one for one in refused)
     (told,) = scene.events(records.RELEASED)
-    assert (
-        failover_text.failover_event_text(told.kind, told.payload)
-        == "ada confirms that no position is open at beta, account B-1"
-    )
+    assert failover_text.failover_event_text(told) == "ada confirms that no position is open at beta, account B-1"
     assert causes(scene) == [True, False]
     assert len(scene.events(records.READY)) == 1
     assert waiting(scene) == []

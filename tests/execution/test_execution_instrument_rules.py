@@ -21,6 +21,7 @@ from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.instrument_requests import ANSWER_WITHIN_S, InstrumentRules
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
@@ -354,8 +355,9 @@ def test_f42_a_person_is_told(payload: dict[str, Any], words: str) -> None:
     entry = NewEvent(kind=records.INSTRUMENT, payload=whole, time=session().open)
     (line,) = EventNarrator().lines_for([entry])
     assert words in line.text
-    said = [one.what for one in broker_and_feed_rules.notices_of_event(records.INSTRUMENT, whole)]
-    assert said == ([] if whole["waiting"] else [f"{instrument_rules.instrument_rules_text(whole)}."])
+    said = [notice.what for notice in broker_and_feed_rules.notices_of_event(entry)]
+    text = instrument_rules.instrument_rules_text(entry.facts(InstrumentRulesReported))
+    assert said == ([] if whole["waiting"] else [f"{text}."])
 
 
 def test_f42_the_port_to_a_broker_passes_the_question_on() -> None:

@@ -20,6 +20,7 @@ from tbot_core.execution.instrument_rules import instrument_rules_text
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.rejections import CLOSED_S, UNPROCESSED
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
@@ -165,7 +166,7 @@ def test_what_cannot_be_sold_short_is_not_sold_short_again(bench: Bench) -> None
     bench.enter(Rejected("no shares to borrow", meaning=RejectionMeaning.NOT_SHORTABLE))
     assert bench.desk.exposure.instruments["AAA"].shortable is False
     (event,) = bench.journal.events(kind=records.INSTRUMENT)
-    assert "it cannot be sold short" in instrument_rules_text(event.payload)
+    assert "it cannot be sold short" in instrument_rules_text(event.facts(InstrumentRulesReported))
 
 
 @pytest.mark.parametrize(("early_s", "wait_s"), [(0.0, CLOSED_S), (300.0, 300.0)])

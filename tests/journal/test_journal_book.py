@@ -18,6 +18,7 @@ from tbot_core.journal.events.sessions import NearMiss, WindowClosed
 from tbot_core.journal.projection import TypedEvent
 from tbot_core.journal.projections import trade_text
 from tbot_core.journal.projections.book import SessionBook, fold_events
+from tbot_core.journal.projections.event_text import contradiction_text
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, dollars_of
 from tbot_core.testing.trades import NONE, fill, identity, order, proposal
@@ -420,8 +421,10 @@ def test_the_book_knows_which_symbols_readings_contradict() -> None:
     over = Said(kind=records.DISPUTED, payload=codec.write(PositionDisputed(symbol="AAA", there=False)))
     assert opened(noted).disputed == {"AAA": begins}
     assert opened(noted, over).disputed == {}
-    assert trade_text.contradiction_text(begins) == "the broker lists 3 AAA, and has reported executions for 7"
-    assert trade_text.contradiction_text(over.payload) == "The readings of AAA agree with the books again"
+    assert (
+        contradiction_text(noted.facts(PositionDisputed)) == "the broker lists 3 AAA, and has reported executions for 7"
+    )
+    assert contradiction_text(over.facts(PositionDisputed)) == "The readings of AAA agree with the books again"
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
 
 from tbot_core.journal import records
 from tbot_core.journal.projections.failover_text import failover_event_text
+from tbot_core.journal.store import NewEvent
 
+NOW = dt.datetime(2026, 3, 3, 15, 0, tzinfo=dt.UTC)
 STANDS = {"of": "alpha", "to": "beta", "why": ""}
 
 
@@ -52,4 +55,4 @@ STANDS = {"of": "alpha", "to": "beta", "why": ""}
 )
 def test_each_event_is_a_sentence_that_names_the_brokers(kind: str, payload: dict[str, Any], told: str) -> None:
     """Who broke, where entries go, and why they do not."""
-    assert told in failover_event_text(kind, payload)
+    assert told in failover_event_text(NewEvent(kind=kind, time=NOW, payload=payload))

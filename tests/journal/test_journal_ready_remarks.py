@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tbot_core.journal import codec
+from tbot_core.journal.events.sessions import Ready
 from tbot_core.journal.projections.ready_remarks import ready_remarks
 
 VIX = {"vix_unknown": {"day": "2026-11-27", "strategies": ["close"]}}
@@ -43,4 +45,4 @@ def denied(sessions: int, *strategies: tuple[str, str, int]) -> dict[str, Any]:
 )  # fmt: skip
 def test_what_will_not_be_traded_is_said_with_what_changes_it(payload: dict[str, Any], remarks: list[str]) -> None:
     """An unknown VIX, short types that are not available, and symbols that cannot be sold short."""
-    assert ready_remarks(payload) == remarks
+    assert ready_remarks(codec.view(Ready, payload)) == remarks

@@ -14,6 +14,8 @@ import attrs
 import pytest
 
 from tbot_core import cli
+from tbot_core.journal import codec
+from tbot_core.journal.events.risk import PositionStuck, RiskChanged
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import read_journal
 from tbot_core.model.calendar import ExchangeCalendar
@@ -203,7 +205,12 @@ def test_text_from_outside_is_escaped() -> None:
 
 def test_changes_of_risk_are_listed() -> None:
     """A latch is shown with its time, its cause and the figures compared."""
-    change = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001.5", "limit": "-5000"}
+    change = RiskChanged(
+        what="daily loss latch",
+        cause="DAILY_LOSS_LIMIT reached",
+        value=Decimal("-5001.5"),
+        limit=Decimal(-5000),
+    )
     chapter = SessionTimeline(
         date="2026-11-24",
         open=OPEN,
@@ -406,7 +413,8 @@ def test_a_report_of_one_broker_says_nothing_of_brokers(page: str) -> None:
 def test_what_could_not_be_closed_is_listed_with_its_broker(broken: list[Event], several: bool) -> None:
     """The symbol, where it is held, the side, why, and how many shares."""
     said = {"symbol": "KO", "side": "long", "words": "it is halted", "quantity": "14"}
-    chapter = attrs.evolve(read_timeline(broken).chapters[0], stuck=[said, said | {"broker": "beta"}])
+    stuck, at_beta = (codec.view(PositionStuck, payload) for payload in (said, said | {"broker": "beta"}))
+    chapter = attrs.evolve(read_timeline(broken).chapters[0], stuck=[stuck, at_beta])
     book = fold_events(broken) if several else SessionBook()
     text = html.render_page(EMPTY, RunTimeline(run={}, chapters=(chapter,), book=book), NONE)
     rest = '<td>long</td><td>it is halted</td><td class="n">14</td>'

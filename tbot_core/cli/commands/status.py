@@ -207,9 +207,11 @@ def feed_lines(shown: Mapping[str, Any], *, running: bool = True) -> Iterator[st
         late = f"{plural(shown['late_bars'], 'late bar')}, {shown['revised_bars']} revised"
         yield labelled_line("feed", f"{shown['source']}{coverage}: {age if running else ''}{late}")
     if shown["universe"]:
+        from tbot_core.journal import codec
+        from tbot_core.journal.events.feeds import UniverseCut
         from tbot_core.status.event_text import universe_text
 
-        yield labelled_line("universe", universe_text(shown["universe"]))
+        yield labelled_line("universe", universe_text(codec.read(UniverseCut, shown["universe"])))
     if shown["lost_minutes"]:
         yield labelled_line("gaps", f"{plural(shown['lost_minutes'], 'minute')} lost and not backfilled")
     if shown["halted"]:

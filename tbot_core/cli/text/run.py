@@ -182,7 +182,8 @@ def _near_misses(run_timeline: timeline.RunTimeline, width: int | None) -> Itera
         yield ""
         yield click.style("Near misses", bold=True)
         for date, window in windows[-_MOST_WINDOWS:]:
-            words = window_words(window.strategy, window.candidates, window.triggers, window.near_misses)
+            near = [(miss.symbol, miss.distance) for miss in window.near_misses]
+            words = window_words(window.strategy, window.candidates, window.triggers, near)
             yield from wrap_sentence(f"  {date}  {words}", width)
 
 

@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, ClassVar, Final, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 from tbot_core.model.types import Fill
 
@@ -59,20 +59,71 @@ def fact(
     return Fact(default=default, always=always, written_if=written_if, key=key)
 
 
+class Unread:
+    """A payload, and how each field is read of it: `read` gives the value of a field by its name."""
+
+    __slots__ = ("payload", "read")
+
+    def __init__(self, payload: Mapping[str, Any], read: Callable[[str, Mapping[str, Any]], Any]) -> None:
+        self.payload = payload
+        self.read = read
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True, eq_default=False, field_specifiers=(fact,))
 class Facts:
     """The facts of an event, or a part of them: a frozen class whose annotations are its fields.
 
-    Nothing is generated: a command that reads the journal pays for some sixty of these classes when it starts.
+    Those of a payload are read as they are used: a reader of decisions needs two of their sixty values, and an old
+    journal may lack others. No code is generated: a command that reads the journal pays for some sixty classes when it
+    starts.
     """
 
+    _fields: ClassVar[Mapping[str, Fact]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Collect the fields, those of the bases first."""
+        fields = dict(cls._fields)
+        for name, annotation in vars(cls).get("__annotations__", {}).items():
+            if not annotation.startswith("ClassVar"):
+                default = vars(cls).get(name, REQUIRED)
+                fields[name] = default if isinstance(default, Fact) else Fact(default=default)
+                if default is not REQUIRED:
+                    delattr(cls, name)
+        cls._fields = fields
+
     def __init__(self, **facts: Any) -> None:
-        fields = self.__dict__
-        fields.update(defaults_of(type(self)))
-        expected = len(fields)
-        fields.update(facts)
-        if len(fields) != expected or REQUIRED in fields.values():
+        values = self.__dict__
+        values.update({name: field.default for name, field in self._fields.items()})
+        values.update(facts)
+        if len(values) != len(self._fields) or REQUIRED in values.values():
             raise TypeError(_misfit(type(self), facts))
+
+    @classmethod
+    def unread(cls, unread: Unread) -> Self:
+        """The facts of a payload, which are read as they are used."""
+        facts = object.__new__(cls)
+        facts.__dict__[_UNREAD] = unread
+        return facts
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """All facts by name."""
+        return {name: getattr(self, name) for name in self._fields}
+
+    def states(self, name: str) -> bool:
+        """Whether the payload has this fact; that of an older version may lack it."""
+        unread = self.__dict__.get(_UNREAD)
+        return unread is None or (self._fields[name].key or name) in unread.payload
+
+    if not TYPE_CHECKING:  # a type checker should know the fields alone
+
+        def __getattr__(self, name: str) -> object:
+            """Read a field at its first use."""
+            unread = self.__dict__.get(_UNREAD)
+            if unread is None or name not in self._fields:
+                raise AttributeError(f"{type(self).__name__} has no {name}")
+            value = self.__dict__[name] = unread.read(name, unread.payload)
+            return value
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: facts do not change."""
@@ -80,7 +131,7 @@ class Facts:
 
     def __eq__(self, other: object) -> bool:
         """Whether the other one is of the same class, with the same facts."""
-        return type(other) is type(self) and vars(other) == vars(self)
+        return isinstance(other, Facts) and type(other) is type(self) and other.values == self.values
 
     def __hash__(self) -> int:
         """The hash of its text."""
@@ -88,7 +139,15 @@ class Facts:
 
     def __repr__(self) -> str:
         """The class with its facts."""
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.values.items())})"
+
+
+_UNREAD: Final = "_unread"
+
+
+def fields_of(of: type[Facts]) -> Mapping[str, Fact]:
+    """The fields of a class by name, those of its bases first."""
+    return of._fields
 
 
 def per_class(function: Callable[[type], T]) -> Callable[[type], T]:
@@ -97,23 +156,12 @@ def per_class(function: Callable[[type], T]) -> Callable[[type], T]:
 
 
 @per_class
-def fields_of(of: type) -> dict[str, Fact]:
-    """The fields of a class by name, those of its bases first."""
-    fields: dict[str, Fact] = {}
-    for owner in reversed(of.__mro__):
-        for name, annotation in vars(owner).get("__annotations__", {}).items():
-            if not annotation.startswith("ClassVar"):
-                default = vars(owner).get(name, REQUIRED)
-                fields[name] = default if isinstance(default, Fact) else Fact(default=default)
-    return fields
-
-
-@per_class
 def types_of(of: type) -> dict[str, Any]:
     """The types of all fields by name."""
     return {
         name: _evaluated(annotation, owner.__module__)
         for owner in of.__mro__
+        if owner is not Facts
         for name, annotation in vars(owner).get("__annotations__", {}).items()
     }
 
@@ -124,16 +172,10 @@ def _evaluated(annotation: str, module: str) -> Any:
     return eval(annotation, vars(sys.modules[module]))  # noqa: S307  # an annotation of ours
 
 
-@per_class
-def defaults_of(of: type) -> dict[str, Any]:
-    """The defaults of all fields by name; `REQUIRED` where there is none."""
-    return {name: field.default for name, field in fields_of(of).items()}
-
-
-def _misfit(of: type[Facts], given: dict[str, Any]) -> str:
-    defaults = defaults_of(of)
-    missing = [name for name, default in defaults.items() if default is REQUIRED and name not in given]
-    unknown = [name for name in given if name not in defaults]
+def _misfit(of: type[Facts], given: Mapping[str, Any]) -> str:
+    fields = fields_of(of)
+    missing = [name for name, field in fields.items() if field.default is REQUIRED and name not in given]
+    unknown = [name for name in given if name not in fields]
     parts = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has no", unknown)) if names]
     return f"{of.__name__} {' and '.join(parts)}"
 

@@ -27,6 +27,16 @@ class UniverseCut(EventFacts):
     cut: tuple[str, ...]
     denied: Mapping[str, tuple[str, ...]] = EMPTY
 
+    @property
+    def denials(self) -> int:
+        """The number of symbols that filters deny before the bell."""
+        return sum(map(len, self.denied.values()))
+
+    @property
+    def whole(self) -> int:
+        """The number of symbols before the cut."""
+        return self.kept + len(self.cut) + self.denials
+
     @classmethod
     def of(cls, universe: Universe) -> Self:
         """The event of a universe."""

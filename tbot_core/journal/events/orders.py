@@ -14,11 +14,10 @@ from tbot_core.errors import RejectionMeaning
 from tbot_core.journal.events.base import EventFacts, Facts, fact, fill_facts, fill_from
 from tbot_core.model.exit_rules import ExitRules
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ExitReason, Fill, Leg, OrderType, SignalId
+from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
 
 if TYPE_CHECKING:
     from tbot_core.contracts import BrokerEvent, OrderStatusReport
-    from tbot_core.model.types import Order
     from tbot_core.trading.commands import Decision
     from tbot_core.trading.risk.figures import LimitFigures, SizingFigures
     from tbot_core.trading.verdicts import CheckResult
@@ -170,6 +169,23 @@ class OrderIntended(EventFacts):
         )
         protection = tuple(one.client_order_id for one in order.protection)
         return cls(protection=protection, **{name: getattr(order, name) for name in names})
+
+    def order(self, client_order_id: str) -> Order:
+        """The order, without the protective ones."""
+        return Order(
+            client_order_id=client_order_id,
+            signal=self.signal,
+            leg=self.leg,
+            symbol=self.signal.symbol,
+            buy=self.buy,
+            quantity=self.quantity,
+            type=self.type,
+            limit_price=self.limit_price,
+            stop_price=self.stop_price,
+            reason=self.reason,
+            time_in_force=self.time_in_force,
+            tag=self.tag,
+        )
 
 
 class OrderSending(EventFacts):

@@ -47,7 +47,7 @@ class RunStopped(EventFacts):
     kind = "stopped"
 
     open: tuple[str, ...]
-    unconfirmed: str
+    unconfirmed: str = fact(default="", always=True)
 
 
 class TradedAccount(Facts):
@@ -190,10 +190,10 @@ class Ready(EventFacts):
     kind = "ready"
 
     session: dt.date
-    mode: str
+    mode: str = fact(default="", always=True)
     armed: dt.date | None = fact(default=None, always=True)
     equity: Decimal
-    feed: str
+    feed: str = fact(default="", always=True)
     feed_quality: str | None = None
     request_limit: str = ""
     windows: tuple[str, ...]

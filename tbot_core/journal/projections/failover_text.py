@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from tbot_core.journal import records
+from tbot_core.journal.events.failover import (
+    CircuitChanged,
+    FailoverChanged,
+    FailoverConfirmed,
+    FailoverDrilled,
+    LeaseMoved,
+    StandbyAbsent,
+)
+from tbot_core.journal.events.risk import PositionsReleased
 from tbot_core.journal.projections.leases import FailoverBlocker
 from tbot_core.model.formatting import format_money
 from tbot_core.trading.risk.states import FailoverPhase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from tbot_core.journal.projection import JournalEvent
 
 KINDS: Final = frozenset(
     {
@@ -27,21 +35,24 @@ KINDS: Final = frozenset(
 """The events that `failover_event_text` describes."""
 
 
-def failover_event_text(kind: str, payload: Mapping[str, Any]) -> str:
+def failover_event_text(event: JournalEvent) -> str:
     """An event as a sentence without a full stop."""
-    match kind:
+    match event.kind:
         case records.CIRCUIT:
-            return f"The circuit breaker of {payload['of']} is {_CIRCUITS[payload['state']]}"
+            circuit = event.facts(CircuitChanged)
+            return f"The circuit breaker of {circuit.of} is {_CIRCUITS[circuit.state]}"
         case records.LEASE:
-            return f"Entries in {payload['symbol']} go to {payload['to']} from now on, no longer to {payload['from']}"
+            lease = event.facts(LeaseMoved)
+            return f"Entries in {lease.symbol} go to {lease.to} from now on, no longer to {lease.origin}"
         case records.FAILOVER_CONFIRMED | records.RELEASED:
-            return f"{payload['actor']} confirms that {_confirmation_text(kind, payload)}"
+            return _confirmed_text(event)
         case records.STANDBY_ABSENT:
-            return f"Login to {payload['of']} failed, so it cannot take over today: {payload['words']}"
+            absent = event.facts(StandbyAbsent)
+            return f"Login to {absent.of} failed, so it cannot take over today: {absent.words}"
         case records.DRILL:
-            return f"A drill of {', '.join(payload['brokers'])} was {'' if payload['passed'] else 'not '}passed"
-        case _:
-            return _phase_text(payload)
+            drill = event.facts(FailoverDrilled)
+            return f"A drill of {', '.join(drill.brokers)} was {'' if drill.passed else 'not '}passed"
+    return _phase_text(event.facts(FailoverChanged))
 
 
 _CIRCUITS: Final = {
@@ -51,20 +62,20 @@ _CIRCUITS: Final = {
 }
 
 
-def _confirmation_text(kind: str, payload: Mapping[str, Any]) -> str:
-    if kind == records.RELEASED:
-        return f"no position is open at {payload['of']}, account {payload['account']}"
-    amount, reserved = (format_money(Decimal(payload[name])) for name in ("amount", "reserved"))
-    return (
-        f"at most {amount} are open at {payload['of']}, where {reserved} are reserved; entries may go to another broker"
-    )
+def _confirmed_text(event: JournalEvent) -> str:
+    if event.kind == records.RELEASED:
+        released = event.facts(PositionsReleased)
+        return f"{released.actor} confirms that no position is open at {released.of}, account {released.account}"
+    confirmed = event.facts(FailoverConfirmed)
+    amount, reserved = format_money(confirmed.amount), format_money(confirmed.reserved)
+    what = f"at most {amount} are open at {confirmed.of}, where {reserved} are reserved"
+    return f"{confirmed.actor} confirms that {what}; entries may go to another broker"
 
 
-def _phase_text(payload: Mapping[str, Any]) -> str:
-    of, to, why = payload["of"], payload["to"], payload["why"]
+def _phase_text(change: FailoverChanged) -> str:
+    of, to, why = change.of, change.to, change.why
     reason = FailoverBlocker[why].value if why else ""
-    phase = FailoverPhase(payload["phase"])
-    match phase:
+    match change.phase:
         case FailoverPhase.ENTRIES:
             guard = f"; no further leases move, because {reason}" if why else ""
             return f"{of} does not respond: entries go to {to}, and {of} keeps its positions{guard}"
@@ -75,4 +86,4 @@ def _phase_text(payload: Mapping[str, Any]) -> str:
         case FailoverPhase.OVER:
             return f"{of} is proven to respond: entries go there again, except for instruments that have moved"
         case _:
-            assert_never(phase)
+            assert_never(change.phase)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events.feeds import FeedFilled, FeedGap, FeedsApart, HaltReported, UniverseCut
+from tbot_core.journal.events.orders import SignalDecided
+from tbot_core.journal.events.sessions import SessionOpened
 from tbot_core.model.calendar import ENDS_THE_DAY
 from tbot_core.model.reasons import Reason
 
@@ -27,40 +30,43 @@ class DataHealth:
     `incomplete`: by strategy, symbols whose analysis lacked a minute.
     """
 
-    opened: str = ""
-    universe: Mapping[str, Any] = attrs.field(factory=dict)
+    opened: datetime | None = None
+    universe: UniverseCut | None = None
     lost: set[int] = attrs.field(factory=set)
     halted: dict[str, str] = attrs.field(factory=dict)
-    apart: dict[tuple[str, str], Mapping[str, Any]] = attrs.field(factory=dict)
+    apart: dict[tuple[str, str], FeedsApart] = attrs.field(factory=dict)
     over: bool = False
     incomplete: dict[str, list[str]] = attrs.field(factory=dict)
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
-        payload = event.payload
         match event.kind:
             case records.SESSION_OPENED:
-                self._begin(payload["open"])
+                self._begin(event.facts(SessionOpened).open)
             case records.SESSION_CLOSED:
-                self._begin("")
+                self._begin(None)
             case records.UNIVERSE:
-                self.universe = payload
+                self.universe = event.facts(UniverseCut)
             case records.FEED_GAP:
-                self.lost.update(range(payload["first"], payload["last"] + 1))
+                gap = event.facts(FeedGap)
+                self.lost.update(range(gap.first, gap.last + 1))
             case records.FEED_FILLED:
-                self.lost.difference_update(payload["minutes"])
+                self.lost.difference_update(event.facts(FeedFilled).minutes)
             case records.HALT:
-                _update(self.halted, payload["symbol"], payload["words"], there=payload["halted"])
-                self.over |= not payload["symbol"] and payload["level"] >= ENDS_THE_DAY
+                halt = event.facts(HaltReported)
+                _update(self.halted, halt.symbol, halt.words, there=halt.halted)
+                self.over |= not halt.symbol and halt.level >= ENDS_THE_DAY
             case records.FEEDS_APART:
-                _update(self.apart, (payload.get("broker", ""), payload["symbol"]), payload, there=payload["there"])
-            case records.DECISION if payload["reason"] == Reason.ANALYSIS_INCOMPLETE.name:
-                signal = payload["signal"]
-                self.incomplete.setdefault(signal["strategy"], []).append(signal["symbol"])
+                apart = event.facts(FeedsApart)
+                _update(self.apart, (apart.broker, apart.symbol), apart, there=apart.there)
+            case records.DECISION:
+                decided = event.facts(SignalDecided)
+                if decided.reason == Reason.ANALYSIS_INCOMPLETE.name:
+                    self.incomplete.setdefault(decided.signal.strategy, []).append(decided.signal.symbol)
 
-    def _begin(self, opened: str) -> None:
+    def _begin(self, opened: datetime | None) -> None:
         self.opened = opened
-        self.universe, self.over = {}, False
+        self.universe, self.over = None, False
         for kept in (self.halted, self.apart, self.incomplete):
             kept.clear()
         self.lost.clear()

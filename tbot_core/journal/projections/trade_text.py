@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tbot_core.journal import records
+from tbot_core.journal.events.orders import SignalDecided
 from tbot_core.model.formatting import format_money, format_price, format_quantity
 from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Side, price_of
 from tbot_core.trading.price_grid import round_to_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from decimal import Decimal
 
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Order, SignalId, Trade
@@ -28,18 +29,17 @@ class PlannedStops:
         """Apply the next event."""
         if event.kind == records.SESSION_OPENED:
             self._planned.clear()
-        if event.kind == records.DECISION and event.payload.get("stop") is not None:
-            self._planned[records.signal_of(event.payload["signal"])] = _planned_stop(event.payload)
+        if event.kind == records.DECISION:
+            decided = event.facts(SignalDecided)
+            if decided.stop is not None:
+                # Towards the price, as its order is rounded.
+                stop = round_to_grid(decided.stop * TICKS_PER_DOLLAR, up=decided.side == Side.LONG.word)
+                self._planned[decided.signal] = price_of(stop)
 
     def of(self, entry: Order, orders: Iterable[OrderRecord]) -> Decimal | None:
         """The level of an entry's stop: of its order among `orders`, else as planned; None if neither is known."""
         mine = (record.order for record in orders if record.order.signal == entry.signal)
-        return next((one.stop_price for one in mine if one.leg is Leg.STOP), self._planned.get(entry.signal))
-
-
-def _planned_stop(decision: Mapping[str, Any]) -> Decimal:
-    # Towards the price, as its order is rounded.
-    return price_of(round_to_grid(decision["stop"] * TICKS_PER_DOLLAR, up=decision["side"] == Side.LONG.word))
+        return next((order.stop_price for order in mine if order.leg is Leg.STOP), self._planned.get(entry.signal))
 
 
 def entry_text(order: Order, quantity: Decimal, price: Decimal | None, stop: Decimal | None) -> str:
@@ -55,14 +55,6 @@ def exit_text(trade: Trade) -> str:
     how_much = f"{format_quantity(trade.quantity)} @ {format_price(trade.exit_price)}"
     what = f"[{trade.strategy.upper()}] EXIT {trade.symbol} {trade.exit_reason.word}"
     return f"{what} {format_money(trade.pnl, signed=True)} ({how_much})"
-
-
-def contradiction_text(payload: Mapping[str, Any]) -> str:
-    """That readings begin or cease to contradict the books in a symbol."""
-    if not payload["there"]:
-        return f"The readings of {payload['symbol']} agree with the books again"
-    theirs, ours = (format_quantity(Decimal(payload[name])) for name in ("theirs", "ours"))
-    return f"the broker lists {theirs} {payload['symbol']}, and has reported executions for {ours}"
 
 
 def unprotected_text(seconds: Mapping[str, float]) -> str:

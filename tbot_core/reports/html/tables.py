@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from decimal import Decimal
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import DENIALS_COUNT, format_percent, format_quantity, plural
@@ -16,7 +15,10 @@ from tbot_core.reports.summary import SIMULATED_PRICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from decimal import Decimal
 
+    from tbot_core.journal.events.risk import PositionStuck
+    from tbot_core.journal.events.sessions import NearMiss
     from tbot_core.reports.summary import RunSummary
     from tbot_core.reports.timeline import RunTimeline, SessionTimeline
 
@@ -88,7 +90,7 @@ def near_misses(story: RunTimeline) -> str:
     rows = []
     for chapter in story.chapters:
         for window in chapter.windows:
-            close = [_near(chapter, one) for one in window.near_misses]
+            close = [_near(chapter, miss) for miss in window.near_misses]
             counts = (f"{window.candidates:,}", f"{window.triggers:,}")
             rows.append((chapter.date, escape(window.strategy), *counts, "; ".join(close) or "none"))
     heads = ("Session", "Window", "Candidates", "Triggers", "Closest without a trigger")
@@ -98,9 +100,16 @@ def near_misses(story: RunTimeline) -> str:
 def risk(story: RunTimeline) -> str:
     """Render changes of the risk state, and latches."""
     rows = [
-        (chapter.date, clock(moment), escape(it["what"]), escape(it["cause"]), *(_amount(it[x]) for x in _FIGURES))
+        (
+            chapter.date,
+            clock(moment),
+            escape(change.what),
+            escape(change.cause),
+            signed(change.value),
+            signed(change.limit),
+        )
         for chapter in story.chapters
-        for moment, it in chapter.risk
+        for moment, change in chapter.risk
     ]
     return (
         section("Risk", table(("Session", "Time", "Change", "Cause", "P&amp;L", "Limit"), rows, "llllnn"))
@@ -112,10 +121,16 @@ def risk(story: RunTimeline) -> str:
 def stuck(story: RunTimeline) -> str:
     """Render positions that could not be closed by a session's end."""
     rows = [
-        (chapter.date, escape(it["symbol"]), *_place(story, chapter, it), it["side"], escape(it["words"]), shares)
+        (
+            chapter.date,
+            escape(position.symbol),
+            *_place(story, chapter, position),
+            position.side,
+            escape(position.words),
+            format_quantity(position.quantity),
+        )
         for chapter in story.chapters
-        for it in chapter.stuck
-        for shares in (format_quantity(Decimal(it["quantity"])),)
+        for position in chapter.stuck
     ]
     heads = ("Session", "Symbol", *(("Broker",) if story.has_several_brokers else ()), "Side", "Why", "Shares")
     return section("Stuck", table(heads, rows, "l" * (len(heads) - 1) + "n")) if rows else ""
@@ -146,21 +161,16 @@ def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]]) -> str:
     return section(f"By {what}", table(heads, rows, "lnnnn")) if rows else ""
 
 
-def _place(story: RunTimeline, chapter: SessionTimeline, payload: Mapping[str, Any]) -> tuple[str, ...]:
+def _place(story: RunTimeline, chapter: SessionTimeline, position: PositionStuck) -> tuple[str, ...]:
     # The cell with the broker, if there were several.
-    return (escape(payload.get("broker") or chapter.primary),) if story.has_several_brokers else ()
+    return (escape(position.broker or chapter.primary),) if story.has_several_brokers else ()
 
 
-def _near(chapter: SessionTimeline, one: Mapping[str, Any]) -> str:
-    side = "long" if one["side"] > 0 else "short"
-    moment = chapter.open + timedelta(minutes=one["minute"] + 1)
-    rule = f"{one['symbol']} {one['rule']} {side}"
-    words = f"{rule} at {exchange_time(moment):%H:%M}, {format_percent(one['distance'])} away"
+def _near(chapter: SessionTimeline, miss: NearMiss) -> str:
+    moment = chapter.open + timedelta(minutes=miss.minute + 1)
+    rule = f"{miss.symbol} {miss.rule} {'long' if miss.side > 0 else 'short'}"
+    words = f"{rule} at {exchange_time(moment):%H:%M}, {format_percent(miss.distance)} away"
     return escape(words)
-
-
-def _amount(text: str) -> str:
-    return signed(Decimal(text))
 
 
 def _sentence(name: str, strategies: Sequence[str]) -> str:
