@@ -119,7 +119,7 @@ class AlertRules:
     def apply(self, event: Event) -> list[Notice]:
         """Apply the next event; returns its notices."""
         cid, trades = event.cid or "", len(self._book.trades)
-        before = self._book.orders.get(cid)
+        before = self._book.order(cid)
         self._book.apply(event)
         self._planned.apply(event)
         self._states.setdefault(event.broker, TradingState())
@@ -127,8 +127,9 @@ class AlertRules:
             note_event(states, event, broker)
         self._remember(event)
         notices = [_closed(trade) for trade in self._book.trades[trades:]] if self._wanted.exits else []
-        if before is not None and not before.terminal and self._book.orders[cid].terminal:
-            notices += self._ended(self._book.orders[cid], event)
+        after = self._book.order(cid)
+        if before is not None and not before.terminal and after is not None and after.terminal:
+            notices += self._ended(after, event)
         notices += self._event_notices(event)
         notices += self._feed.apply(event)
         return [

@@ -177,7 +177,7 @@ class EventNarrator:
             trade = closed[-1]
             return EventLine(time=trade.exit_time, text=exit_text(trade), weight="exit", gain=trade.pnl)
         how_much = f"{format_quantity(fill.quantity)} {fill.symbol} @ {format_price(fill.price)}"
-        record = self.book.orders.get(fill.client_order_id)
+        record = self.book.order(fill.client_order_id)
         if record is None:  # an order of an earlier session
             what = f"FILL of an earlier session's order: {'BUY' if fill.buy else 'SELL'} {how_much}"
             return EventLine(time=fill.time, text=what, weight="exit")

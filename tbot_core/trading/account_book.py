@@ -182,8 +182,9 @@ class Ticket:
 
     Requested: `requested` has the seconds of its unanswered cancel and replace, `unanswered` the latest one before a
     restart. `is_cancelling`: as a reader of the journal finds it, a cancel was requested and not refused.
-    `cancel_withheld`: a cancel waits until the broker knows the order again; `unknown_to_broker`: it said that it does
-    not.
+    `cancels`: how often it was cancelled for its age or for a position that waits, `next_cancel_at` the earliest second
+    of the next time. `cancel_withheld`: a cancel waits until the broker knows the order again; `unknown_to_broker`: it
+    said that it does not.
 
     In doubt: `must_look_up`, an event left its state open; `lookup`, how it is being looked up; `was_queried`, it was
     looked up after its end for fills that no list has. `orphan`: what of it the broker works and the books do not, and
@@ -206,6 +207,8 @@ class Ticket:
     has_left: bool = False
     requested: dict[str, float] = attrs.field(factory=dict)
     unanswered: CancelOrder | ReplaceOrder | None = None
+    cancels: int = 0
+    next_cancel_at: float | None = None
     is_cancelling: bool = False
     cancel_withheld: bool = False
     unknown_to_broker: bool = False

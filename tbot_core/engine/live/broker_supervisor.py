@@ -56,7 +56,6 @@ class BrokerSupervisor:
         self._failed_reads = 0
         self._not_logged_in, self._login_at = broker_session.execution.venue.not_logged_in, 0.0
         self._read, self._reading_since = False, clock.monotonic()
-        self._cancel_attempts: dict[str, tuple[int, float]] = {}
         self._cancelled: set[str] = set()
         broker_session.is_awaited = not broker_session.journal_tag
         exposure = broker_session.decision_engine.exposure
@@ -261,12 +260,13 @@ class BrokerSupervisor:
     def _may_cancel(self, cid: str, *, is_repeated: bool = False) -> bool:
         # Whether a cancel may be requested: the delay doubles each time, up to a minute. `is_repeated`: it was
         # requested elsewhere before.
-        now = self._clock.monotonic()
-        times, due = self._cancel_attempts.get(cid, (0, now + _RETRY_S if is_repeated else 0.0))
-        self._cancel_attempts.setdefault(cid, (times, due))
-        if due > now:
+        now, ticket = self._clock.monotonic(), self.broker_session.execution.tickets[cid]
+        if ticket.next_cancel_at is None:
+            ticket.next_cancel_at = now + _RETRY_S if is_repeated else now
+        if ticket.next_cancel_at > now:
             return False
-        self._cancel_attempts[cid] = times + 1, now + min(_RETRY_S * 2**times, _MAX_RETRY_S)
+        ticket.next_cancel_at = now + min(_RETRY_S * 2**ticket.cancels, _MAX_RETRY_S)
+        ticket.cancels += 1
         return True
 
     async def _cancel(self, entries: Sequence[str]) -> None:
