@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -27,7 +27,6 @@ from tbot_core.model.types import (
     ticks_of,
     units_of,
 )
-from tbot_core.trading.commands import CancelOrder, ReplaceOrder
 from tbot_core.trading.exit_plan import ExitPlan, closing_reason
 from tbot_core.trading.order_lookup import OrderLookup
 from tbot_core.trading.orders import (
@@ -206,7 +205,7 @@ class Ticket:
     sent_second: float | None = None
     has_left: bool = False
     requested: dict[str, float] = attrs.field(factory=dict)
-    unanswered: CancelOrder | ReplaceOrder | None = None
+    unanswered: Literal["", "cancel", "replace"] = ""
     cancels: int = 0
     next_cancel_at: float | None = None
     is_cancelling: bool = False

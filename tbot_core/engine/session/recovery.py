@@ -20,7 +20,7 @@ from tbot_core.journal.projections.book import ORDER_EVENT_KINDS
 from tbot_core.model.bars import SymbolQuote
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, Side
+from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, Side, price_of
 from tbot_core.plugins.call_guard import FailedCall
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder
 from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.journal.store import Event
     from tbot_core.model.types import Order
+    from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.decision_engine import DecisionEngine
 
 _NEVER_SENT = "the restart found it recorded but not sent"
@@ -91,7 +92,7 @@ class SessionRecovery:
     @property
     def unanswered_requests(self) -> list[CancelOrder | ReplaceOrder]:
         """The cancels and replaces that nothing was reported about since."""
-        return [ticket.unanswered for ticket in self._tickets.values() if ticket.unanswered is not None]
+        return [_request_of(ticket) for ticket in self._tickets.values() if ticket.unanswered]
 
     def _apply(self, event: Event) -> None:
         payload, cid = event.payload, event.cid
@@ -141,7 +142,7 @@ class SessionRecovery:
         if "stop_price" in payload:
             price, reason = Decimal(payload["stop_price"]), ExitReason(payload["reason"])
             replace = ReplaceOrder(client_order_id=cid, stop_price=price, reason=reason)
-        ticket.unanswered = replace or CancelOrder(client_order_id=cid)
+        ticket.unanswered = "replace" if replace else "cancel"
         if replace is None and ticket.works_for_more and not ticket.terminal:
             self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(cid)
         else:
@@ -192,7 +193,7 @@ class SessionRecovery:
 
     def _on_order_event(self, cid: str, event: Event) -> None:
         ticket, payload = self._tickets[cid], event.payload
-        ticket.unanswered = None
+        ticket.unanswered = ""
         word = ORDER_EVENT_KINDS.get(event.kind) or BROKER_EVENT_KINDS.get(event.kind)
         if word is None:
             return
@@ -228,6 +229,14 @@ class SessionRecovery:
                 impose_defense(exposure)
             case ["exit-only"]:
                 exposure.state = max(exposure.state, RiskState.EXIT_ONLY)
+
+
+def _request_of(ticket: Ticket) -> CancelOrder | ReplaceOrder:
+    # The latest request for an order, which nothing was reported about since.
+    if ticket.unanswered == "cancel":
+        return CancelOrder(client_order_id=ticket.cid)
+    ticks, reason = ticket.stop_level.pending[-1]
+    return ReplaceOrder(client_order_id=ticket.cid, stop_price=price_of(ticks), reason=reason)
 
 
 def recorded_failures(events: Iterable[Event]) -> list[tuple[datetime, FailedCall]]:
