@@ -16,6 +16,8 @@ from tbot_core.instance import Instance, is_there
 from tbot_core.instance.control_folder import known_control_folder, with_control_folder
 from tbot_core.instance.folder import SIMULATION
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import RequestExecuted, RequestRefused
+from tbot_core.journal.events.sessions import RunStopped
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import SystemClock
 from tbot_core.status.event_text import stopped_sentence, unprotected_sentences
@@ -154,7 +156,7 @@ def _last_order(instance: Instance) -> int:
             return 0
         with open_run_file(file) as journal:
             last = journal.last_event(records.REQUEST)
-            return max(journal.head[0], 0 if last is None else last.payload.get("order", 0))
+            return max(journal.head[0], 0 if last is None else last.facts(RequestExecuted).order)
     except JournalError:
         return 0
 
@@ -286,12 +288,13 @@ def _with_left_open(found: RequestResult, events: Sequence[Event]) -> RequestRes
 
 
 def _after_event(found: RequestResult, event: Event, name: str) -> RequestResult:
-    if event.kind in _RECORDED and event.payload["name"] == name:
-        taken = event.kind == records.REQUEST
-        return attrs.evolve(found, taken=taken, refused="" if taken else event.payload["words"])
+    if event.kind == records.REQUEST and event.facts(RequestExecuted).name == name:
+        return attrs.evolve(found, taken=True, refused="")
+    if event.kind == records.REQUEST_REFUSED and event.facts(RequestRefused).name == name:
+        return attrs.evolve(found, taken=False, refused=event.facts(RequestRefused).words)
     if found.taken and event.kind == records.STOPPED:
-        left, unconfirmed = tuple(event.payload["open"]), event.payload.get("unconfirmed", "")
-        return attrs.evolve(found, ended=True, open=left, unconfirmed=unconfirmed)
+        stopped = event.facts(RunStopped)
+        return attrs.evolve(found, ended=True, open=stopped.open, unconfirmed=stopped.unconfirmed)
     return found
 
 

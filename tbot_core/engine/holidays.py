@@ -24,7 +24,7 @@ class HolidayAnnouncer:
         self._recorder = recorder
         self._calendar = calendar
         last = recorder.journal.last_event(records.HOLIDAY)
-        self._reported = None if last is None else dt.date.fromisoformat(last.payload["date"])
+        self._reported = None if last is None else last.facts(HolidayReported).date
 
     def check(self) -> None:
         """Report a holiday if it is due; called while waiting for a session."""

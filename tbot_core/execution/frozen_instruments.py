@@ -129,8 +129,10 @@ class FrozenInstruments:
         # The executions that were reported under the id of another one.
         for event in self._recorder.journal.events(kind=records.EXECUTION_REUSED):
             reported = event.source is not None and event.source[2].startswith(_REUSED)
-            if reported and event.cid == client_order_id and event.payload["execution_id"] == execution_id:
-                yield records.adjustment_of(event.payload)
+            if reported and event.cid == client_order_id:
+                fill = event.facts(ExecutionReused).fill("")
+                if fill is not None and fill.execution_id == execution_id:
+                    yield fill
 
     def _record(self, symbol: str, words: str, *, there: bool) -> None:
         lasting = symbol in self._exposure.frozen_for_session

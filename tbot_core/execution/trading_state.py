@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
+from tbot_core.journal.events.failover import FailoverChanged
 from tbot_core.journal.events.risk import StateChanged
 from tbot_core.model.types import RiskState
 from tbot_core.system import log
@@ -134,16 +135,16 @@ def recall_states(events: Iterable[JournalEvent], broker: str = "") -> TradingSt
 
 def note_event(states: TradingState, event: JournalEvent, broker: str = "") -> None:
     """Apply one journal event to the trading state."""
-    if event.kind == records.STATE and event.payload.get("broker", "") == broker:
-        cause = StateCause[event.payload["cause"]]
-        if event.payload["there"]:
-            states.raise_cause(cause, event.applied)
-        elif event.payload["words"] == OVER:
-            states.lingering.pop(cause, None)
+    if event.kind == records.STATE and event.broker == broker:
+        change = event.facts(StateChanged)
+        if change.there:
+            states.raise_cause(change.cause, event.applied)
+        elif change.words == OVER:
+            states.lingering.pop(change.cause, None)
         else:
-            states.clear_cause(cause, event.applied)
+            states.clear_cause(change.cause, event.applied)
     elif event.kind == records.FAILOVER and not broker:
-        states.failed_over = event.payload["phase"] == FailoverPhase.ENTRIES.value
+        states.failed_over = event.facts(FailoverChanged).phase is FailoverPhase.ENTRIES
     elif event.kind == records.SESSION_CLOSED:
         states.failed_over = False  # not at the opening: a connection may break before it
     elif event.kind == records.SESSION_OPENED:

@@ -188,10 +188,13 @@ def _optional(convert: Convert) -> Convert:
 
 
 def _as_is(of: type, value: Any) -> Any:
-    # A text, a whole number or a truth value: nothing is made of another one.
-    if type(value) is not of:
-        raise TypeError(f"{value!r} is not {of.__name__}")
-    return value
+    # A text, a whole number or a truth value: nothing is made of another one. An event that is not stored yet may have
+    # an enumeration of texts.
+    if type(value) is of:
+        return value
+    if of is str and isinstance(value, str):
+        return str(value)
+    raise TypeError(f"{value!r} is not {of.__name__}")
 
 
 def _one_of(values: tuple[Any, ...], value: Any) -> Any:

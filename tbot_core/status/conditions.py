@@ -12,6 +12,8 @@ from tbot_core.engine.session.open_positions import is_protected
 from tbot_core.engine.session.requests import ClosePolicy
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import StateChanged
+from tbot_core.journal.events.sessions import NotReady
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.types import RiskState
 from tbot_core.trading.risk.states import KILLS_AND_STOPS, KINDS, LOCAL, QUIET, CauseEnd, StateCause
@@ -120,13 +122,13 @@ def present_conditions(
     does = _meanwhile(events, book)
     raised: dict[StateCause, Event] = {}
     for event in events:
-        if event.kind == records.STATE and not event.payload.get("broker") and event.payload["there"]:
-            raised[StateCause[event.payload["cause"]]] = event
+        if event.kind == records.STATE and not event.broker and (change := event.facts(StateChanged)).there:
+            raised[change.cause] = event
     found = [
         Condition(
             cause=cause,
             broker=primary if cause in LOCAL else "",
-            words=raised[cause].payload["words"],
+            words=raised[cause].facts(StateChanged).words,
             remedy=_remedy(cause, control_dir, running=running),
             meanwhile=does[KINDS[cause].state] if running else _at_next_start(cause),
             since=raised[cause].applied,
@@ -149,8 +151,9 @@ def not_ready_sentence(events: Sequence[Event]) -> str:
     told = next((one for one in reversed(events) if one.kind in _READINESS), None)
     if told is None or told.kind != records.NOT_READY:
         return ""
-    reasons = "; ".join(reason.rstrip(".") for reason in told.payload["reasons"])
-    return f"NOT READY for the session of {told.payload['session']}, at {_time(told.applied)}: {reasons}."
+    not_ready = told.facts(NotReady)
+    reasons = "; ".join(reason.rstrip(".") for reason in not_ready.reasons)
+    return f"NOT READY for the session of {not_ready.session}, at {_time(told.applied)}: {reasons}."
 
 
 _READINESS: Final = frozenset({records.READY, records.NOT_READY, records.SESSION_CLOSED, records.RUN_STARTED})

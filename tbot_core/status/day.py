@@ -9,6 +9,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
+from tbot_core.journal.events.sessions import SessionOpened
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import money_text
 from tbot_core.model.types import dollars_of
@@ -74,7 +75,8 @@ class DayReader:
         self._levels.apply(event)
         if event.kind == records.SESSION_OPENED:
             self._before, self._levels = len(self._narrator.book.trades), LevelRecorder()
-            self._lines = [one for one in self._lines if _is_of(event.payload["date"], one.time)]
+            day = event.facts(SessionOpened).date.isoformat()
+            self._lines = [line for line in self._lines if _is_of(day, line.time)]
         self._lines = [*self._lines, *self._narrator.lines_for([event])][-MOST_LINES:]
 
     def _equity(self) -> Iterator[tuple[dt.datetime, Decimal]]:

@@ -11,6 +11,7 @@ from tbot_core.engine.drift import session_drift
 from tbot_core.errors import DataError, UsageError
 from tbot_core.instance.sources import find_instance
 from tbot_core.journal import records
+from tbot_core.journal.events.sessions import DriftMeasured, SessionClosed, SessionOpened
 from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model import dates
 from tbot_core.model.clock import SystemClock
@@ -67,7 +68,9 @@ def _closed_sessions(home: Path | None, run: str | None) -> tuple[Instance, RunF
         raise _nothing_ended(instance, runs.PAPER)
     file = runs.run_file(instance, asked)
     with runs.open_run_file(file) as journal:
-        closed = sorted({one.payload["date"] for one in journal.events(kind=records.SESSION_CLOSED)})
+        closed = sorted(
+            {event.facts(SessionClosed).date.isoformat() for event in journal.events(kind=records.SESSION_CLOSED)}
+        )
     if not closed:
         raise _nothing_ended(instance, file.name)
     return instance, file, closed
@@ -76,9 +79,9 @@ def _closed_sessions(home: Path | None, run: str | None) -> tuple[Instance, RunF
 def _drift(instance: Instance, file: RunFile, day: dt.date) -> Document:
     # The drift of a session that ended: as recorded, else computed.
     with runs.open_run_file(file) as journal:
-        recorded = [one.payload for one in journal.events(kind=records.DRIFT) if one.payload["date"] == str(day)]
+        recorded = [event for event in journal.events(kind=records.DRIFT) if event.facts(DriftMeasured).date == day]
         if recorded:
-            return {**recorded[-1]}
+            return {**recorded[-1].payload}
         events, started = events_of_session(journal.events(), day), journal.last_event(records.RUN_STARTED)
     return _computed(instance, file, events, {} if started is None else started.payload)
 
@@ -108,7 +111,7 @@ def _computed(instance: Instance, file: RunFile, events: Sequence[Event], run: M
     # The drift by the current settings.
     assembly = assemble(instance.home, "paper" if file.rehearsal else run["mode"], SystemClock())
     folder = runs.received_of(instance, file)
-    day = dt.date.fromisoformat(events[0].payload["date"])
+    day = events[0].facts(SessionOpened).date
     path = received_files.recorded_file(folder, day)
     if path is None:
         raise DataError(f"What was received on {day} is not in {folder}.", "Only a run in real time records it.")

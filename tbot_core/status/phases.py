@@ -9,6 +9,8 @@ import attrs
 
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import StateChanged
+from tbot_core.journal.events.sessions import Ready, RunStopped
 from tbot_core.model.window import anchor_named, named_window, place_window
 from tbot_core.trading.risk.states import StateCause
 
@@ -85,7 +87,7 @@ def preparation(
     """
     session = calendar_of(settings.trading).current(now)
     today = session.date.isoformat()
-    is_ready = any(one.kind == records.READY and one.payload["session"] == today for one in events)
+    is_ready = any(one.kind == records.READY and one.facts(Ready).session == session.date for one in events)
     begins = now >= session.open or (rehearsed and not book.session and not is_ready)
     if not begins or book.session.get("date") == today:
         return None
@@ -112,7 +114,7 @@ def run_end(events: Sequence[Event], book: SessionBook, *, simulated: bool) -> D
         how = STOPPED
     else:
         how = INTERRUPTED if simulated or book.in_session else FINISHED
-    return {"how": how, "open": [] if stop is None else list(stop.payload["open"])}
+    return {"how": how, "open": [] if stop is None else list(stop.facts(RunStopped).open)}
 
 
 def last_stop(events: Sequence[Event]) -> Event | None:
@@ -128,7 +130,8 @@ def last_stop(events: Sequence[Event]) -> Event | None:
 def _begins_trading(event: Event) -> bool:
     # A session that is resumed has not read its account yet.
     if event.kind == records.STATE:
-        return bool(event.payload["there"]) and event.payload["cause"] == StateCause.UNRECONCILED.name
+        change = event.facts(StateChanged)
+        return change.there and change.cause is StateCause.UNRECONCILED
     return event.kind == records.SESSION_OPENED
 
 

@@ -17,6 +17,7 @@ from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE, In
 from tbot_core.instance.secrets import account_mode
 from tbot_core.instance.sources import is_there, read_settings_files
 from tbot_core.journal import integrity, records
+from tbot_core.journal.events.sessions import RunStarted, RunStopped, SessionOpened
 from tbot_core.journal.store import Journal, read_journal
 from tbot_core.marketdata import received_files
 from tbot_core.model.formatting import plural
@@ -238,16 +239,17 @@ def unfinished_sentence(file: RunFile) -> str:
     if not file.simulated:
         if opened is None or (closed is not None and closed.seq > opened.seq):
             return ""
-        where = f" in the session of {opened.payload['date']}"
+        where = f" in the session of {opened.facts(SessionOpened).date}"
     elif started is None or ended is not None:
         return ""
     if file.name == PAPER or started is None:
         what, resumes = "Paper trading", "`tbot run` resumes it."
     else:
-        what, resumes = f"The {started.payload['mode']} run {file.name}", "the same command resumes it."
+        what, resumes = f"The {started.facts(RunStarted).mode} run {file.name}", "the same command resumes it."
     if stop is None:
         return f"{what} was interrupted{where}; {resumes}"
-    left, unread = stop.payload["open"], stop.payload.get("unconfirmed", "").removesuffix(".")
+    stopped = stop.facts(RunStopped)
+    left, unread = stopped.open, stopped.unconfirmed.removesuffix(".")
     open_ = f"left open: {', '.join(left)}" if left else ""
     rest = ", ".join(filter(None, (open_, unread and f"the account could not be read: {unread}")))
     return f"{what} was stopped{where}, {rest}; {resumes}" if rest else ""
@@ -272,7 +274,7 @@ def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
         with open_run_file(file) as journal:
             started = journal.last_event(records.RUN_STARTED)
         if started is not None:
-            since = f"the {started.payload['mode']} run of {started.applied:%Y-%m-%d %H:%M} UTC"
+            since = f"the {started.facts(RunStarted).mode} run of {started.applied:%Y-%m-%d %H:%M} UTC"
             return since, settings_of_run(started.payload, since)
     return "the defaults (nothing has run yet)", ParsedDotenv()
 

@@ -13,12 +13,12 @@ from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
+from tbot_core.journal.events.orders import SignalDecided
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.model import dates
 from tbot_core.model.calendar import Session
 from tbot_core.model.formatting import money_text, round_to_cents
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import ExitRules
 from tbot_core.reports.summary import trade_document
 from tbot_core.reports.timeline import in_order_of_entry, read_timeline
 from tbot_core.reports.trade_charts import chart_points
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.journal.store import Journal
+    from tbot_core.model.signals import ExitRules
     from tbot_core.model.types import SignalId, Trade
     from tbot_core.reports.timeline import RunTimeline
     from tbot_core.reports.trade_levels import TradeLevels
@@ -135,9 +136,9 @@ def _open(instance: Instance, story: RunTimeline, held: OpenTrade, rules: ExitRu
 def _exit_rules(journal: Journal, signal: SignalId) -> ExitRules | None:
     # Those of the allowed signal, as the strategy gave them.
     for event in journal.events(kind=records.DECISION):
-        payload = event.payload
-        if payload["reason"] == Reason.ALLOWED.name and records.signal_of(payload["signal"]) == signal:
-            return ExitRules(**payload["exits"])
+        decided = event.facts(SignalDecided)
+        if decided.reason == Reason.ALLOWED.name and decided.signal == signal:
+            return decided.exits
     return None
 
 

@@ -133,12 +133,10 @@ def test_ready_says_which_signals_will_not_be_traded(
 
     monkeypatch.setattr(SimulatedInstance, "universe", universe)
     monkeypatch.setattr(SimulatedBroker, "_instrument", instrument)
+    signal = {"session": "2026-03-02", "strategy": "drawn0", "symbol": "KO", "minute": 5, "rule": "break"}
     past: list[tuple[str, dict[str, Any]]] = [
         (records.SESSION_OPENED, {"date": "2026-03-02", "equity": "25000", "account": "a"}),
-        (
-            records.DECISION,
-            {"signal": {"session": "2026-03-02", "strategy": "drawn0"}, "reason": "SHORT_BY_FUND_UNAVAILABLE"},
-        ),
+        (records.DECISION, {"signal": signal, "reason": "SHORT_BY_FUND_UNAVAILABLE"}),
         (records.SESSION_CLOSED, {"date": "2026-03-02", "equity": "25000", "open": [], "account": "a"}),
     ]
     scene.journal.append([NewEvent(kind=kind, payload=payload, time=scene.world.start) for kind, payload in past])

@@ -28,7 +28,10 @@ def traded(day: int, *denied: tuple[str, str]) -> list[NewEvent]:
     decided = [
         NewEvent(
             kind=records.DECISION,
-            payload={"signal": {"session": date, "strategy": strategy}, "reason": reason},
+            payload={
+                "signal": {"session": date, "strategy": strategy, "symbol": "KO", "minute": 5, "rule": "break"},
+                "reason": reason,
+            },
             time=NOW,
         )
         for strategy, reason in denied

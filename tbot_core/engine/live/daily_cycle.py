@@ -38,7 +38,7 @@ from tbot_core.engine.settings_reload import EVERY_S
 from tbot_core.errors import BrokerError, FeedRefused, TbotError
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
-from tbot_core.journal.events.sessions import HoursShortened
+from tbot_core.journal.events.sessions import HoursShortened, SessionClosed, SessionOpened
 from tbot_core.journal.projections import carryover
 from tbot_core.model import clock
 from tbot_core.model.types import RiskState, atoms_of
@@ -106,7 +106,7 @@ class DailyCycle:
         """Today's session if it is neither over nor closed in the journal, else the next one."""
         now = self._clock.now()
         last = self._journal.last_event(records.SESSION_CLOSED)
-        done = None if last is None else dt.date.fromisoformat(last.payload["date"])
+        done = None if last is None else last.facts(SessionClosed).date
         today = clock.exchange_time(now).date()
         session = self._factory.calendar.session(today)
         if session is None or session.close <= now or session.date == done:
@@ -131,7 +131,7 @@ class DailyCycle:
             hours = await broker.hours(session.date)
         except BrokerError:
             opened = self._journal.last_event(records.SESSION_OPENED)
-            if opened is not None and opened.payload["date"] == session.date.isoformat():
+            if opened is not None and opened.facts(SessionOpened).date == session.date:
                 return carryover.session_hours(opened.payload)
             raise
         found = trading_hours.common_hours(session, hours)

@@ -14,6 +14,7 @@ import attrs
 from tbot_core.contracts import LiveSession
 from tbot_core.engine.session.vix import known_vix
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import Armed
 from tbot_core.journal.events.sessions import DeniedShorts, NotReady, Ready, ShortDenials, UniverseCounts, UnknownVix
 from tbot_core.journal.projections.arming import armed_of
 from tbot_core.journal.projections.short_denials import SHORT_TYPES, short_denials
@@ -57,7 +58,7 @@ def ready_facts(market: LiveTradingSession, feed: SessionFeed, config: LiveConfi
     return Ready(
         session=market.run.session.date,
         mode=factory.mode,
-        armed=None if armed is None else armed_of(armed.payload).sessions[-1],
+        armed=None if armed is None else armed_of(armed.facts(Armed)).sessions[-1],
         equity=dollars_of(engine.portfolio.equity_atoms),
         feed=config.feed,
         feed_quality=None if quality is None else quality.words,

@@ -28,7 +28,7 @@ from tbot_core.execution import operator_splits
 from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.failover import StandbyAbsent
-from tbot_core.journal.events.sessions import DriftMeasured, RunStopped
+from tbot_core.journal.events.sessions import DriftMeasured, RunStopped, SessionClosed
 from tbot_core.journal.projections import carryover, external_holdings, failover_drills
 from tbot_core.journal.projections.live_days import has_traded_live
 from tbot_core.journal.recorder import JournalRecorder
@@ -181,7 +181,7 @@ class _Run:
         journal, capabilities = self._setup.journal, self._setup.broker.capabilities
         closed = journal.last_event(records.SESSION_CLOSED)
         path = received_files.recorded_file(self._files.received, session.date)
-        if capabilities.simulated or path is None or closed is None or closed.payload["date"] != str(session.date):
+        if capabilities.simulated or path is None or closed is None or closed.facts(SessionClosed).date != session.date:
             return
         opened = journal.last_event(records.SESSION_OPENED)
         events = list(journal.events(0 if opened is None else opened.seq - 1))

@@ -72,7 +72,7 @@ def record_terms(assembly: Assembly, recorder: JournalRecorder) -> None:
     if changed:
         recorder.record(LiveTerms(**attrs.asdict(terms)))
     if armed is not None and (disarmed is None or disarmed.seq < armed.seq) and terms.mode != _LIVE:
-        recorder.record(Disarmed(why=armed_of(armed.payload).terms.changed(terms)))
+        recorder.record(Disarmed(why=armed_of(armed.facts(Armed)).terms.changed(terms)))
 
 
 def armed_event(grant: ArmingGrant) -> Armed:

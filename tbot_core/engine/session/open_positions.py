@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import PositionsReleased
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import session_book
 from tbot_core.model.types import OrderState
@@ -49,7 +50,7 @@ def remaining_positions(past: Sequence[Event], last: Sequence[Event], reported: 
     """
     opened = next((event.payload for event in last if event.kind == records.SESSION_OPENED), {})
     accounts = {"": ""} | records.accounts_of(opened)
-    released = {event.payload["account"] for event in last if event.kind == records.RELEASED}
+    released = {event.facts(PositionsReleased).account for event in last if event.kind == records.RELEASED}
     books = [session_book(last, broker) for broker, account in accounts.items() if account not in released]
     in_session = bool(opened) and all(event.kind != records.SESSION_CLOSED for event in last)
     here = {"", *accounts.values()} if in_session else set()

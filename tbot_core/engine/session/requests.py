@@ -102,11 +102,10 @@ class RequestHandler:
         self._handlers = handlers or {}
         self.deferred = deferred
         known = [event for event in past if event.kind in _REQUEST_KINDS]
-        recorded = [(event.kind, event.payload["name"]) for event in known]
         self._orders: dict[ControlVerb, int] = {}
         self._note_orders(known)
-        self._executed = {name for kind, name in recorded if kind == records.REQUEST}
-        self._refused = {name for kind, name in recorded if kind == records.REQUEST_REFUSED}
+        self._executed = {event.facts(RequestExecuted).name for event in known if event.kind == records.REQUEST}
+        self._refused = {event.facts(RequestRefused).name for event in known if event.kind == records.REQUEST_REFUSED}
         self._close_policy, self._flattening = ClosePolicy(), False
         self.wall: Clock | None = None
         """The wall clock for the time of receipt, if the recorder's clock is simulated."""
@@ -175,7 +174,8 @@ class RequestHandler:
         # The order of the last request of each verb.
         for event in past:
             if event.kind == records.REQUEST:
-                self._note_order(ControlVerb(event.payload["verb"]), event.payload.get("order", 0))
+                request = event.facts(RequestExecuted)
+                self._note_order(ControlVerb(request.verb), request.order)
 
     def _note_order(self, verb: ControlVerb, order: int) -> None:
         self._orders[verb] = max(order, self._orders.get(verb, 0))

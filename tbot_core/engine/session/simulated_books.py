@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.engine import resume
@@ -47,7 +46,7 @@ def keep_books(broker: SimulatedVenue, name: str, path: Path, journal: Journal, 
                 "Put the file back from a backup, or trade in another --home.",
             )
     closed = journal.last_event(records.SESSION_CLOSED)
-    broker.keep_books(path, None if closed is None else Decimal(closed.payload["equity"]))
+    broker.keep_books(path, None if closed is None else closed.facts(SessionClosed).equity)
 
 
 def _end_session_without_books(journal: Journal, now: datetime) -> None:

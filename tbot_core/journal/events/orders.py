@@ -67,7 +67,7 @@ class SignalJudged(EventFacts):
     side: str
     price: float | None
     strength: float | None
-    stop: float | None
+    stop: float | None = fact(default=None, always=True)
     target: float | None
     exits: ExitRules
     reference: float | None = None
@@ -150,7 +150,7 @@ class OrderIntended(EventFacts):
     time_in_force: str
     protection: tuple[str, ...]
     reason: ExitReason | None
-    tag: str
+    tag: str = fact(default="", always=True)
 
     @classmethod
     def of(cls, order: Order) -> Self:

@@ -54,7 +54,7 @@ class RequestExecuted(EventFacts):
     verb: str
     actor: str
     made: dt.datetime
-    arguments: Mapping[str, str]
+    arguments: Mapping[str, str] = fact(default=EMPTY, always=True)
     order: int = 0
     flaw: str = ""
     withdrawn: str = ""

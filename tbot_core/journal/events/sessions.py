@@ -97,7 +97,7 @@ class SessionClosed(EventFacts):
     cash: Decimal
     pnl: Decimal
     trades: int
-    open: tuple[str, ...]
+    open: tuple[str, ...] = fact(default=(), always=True)
     account: str = fact(default="", always=True)
     without_bars: Mapping[str, int] = EMPTY
 

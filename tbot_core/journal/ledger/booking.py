@@ -8,12 +8,15 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
 from tbot_core.contracts import AccountActivityKind, BrokerEventKind
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import AccountMoved, Adjustment, CashStated, ForeignOrder, SplitBooked
+from tbot_core.journal.events.orders import OrderIntended, OrderReported
+from tbot_core.journal.events.sessions import RunStarted, SessionOpened
 from tbot_core.journal.ledger.accounts import (
     ADJUSTMENTS,
     DIVIDENDS,
@@ -149,28 +152,31 @@ class Ledger:
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event; events that move neither money nor shares change nothing."""
-        kind, cid, payload, time = event.kind, event.cid, event.payload, event.applied
-        self._at, self._tag = self._orders.get(cid or "", (payload.get("broker", ""), ""))
+        kind, cid, time = event.kind, event.cid, event.applied
+        self._at, self._tag = self._orders.get(cid or "", (event.broker, ""))
         match kind:
             case records.RUN_STARTED | records.SESSION_OPENED:
-                self._open(Decimal(payload["equity"]), time)
+                self._open(_equity(event), time)
             case records.INTENDED if cid is not None:
-                self._orders[cid] = payload.get("broker", ""), payload.get("tag", "")
+                self._orders[cid] = event.broker, event.facts(OrderIntended).tag
             case BrokerEventKind.FILL if cid in self._orders:
-                self._fill(cid, records.fill_of(cid, payload), time)
+                self._fill(cid, event.facts(OrderReported).fill(cid), time)
             case BrokerEventKind.BUSTED | BrokerEventKind.CORRECTED if cid in self._orders:
-                self._amend(kind, cid, records.fill_of(cid, payload), time)
+                self._amend(kind, cid, event.facts(OrderReported).fill(cid), time)
             case records.ADJUSTMENT:
-                self._adjust(records.adjustment_of(payload), time)
+                self._adjust(event.facts(Adjustment).fill, time)
             case records.CORPORATE_ACTION:
-                split = ShareSplit(key=payload["activity_id"], before=payload["before"], after=payload["after"])
-                self._book(payload["symbol"]).split(split)
+                split = event.facts(SplitBooked)
+                self._book(split.symbol).split(
+                    ShareSplit(key=split.activity_id, before=split.before, after=split.after)
+                )
             case records.ACTIVITY:
-                self._pay(payload, time)
+                self._pay(event.facts(AccountMoved), time)
             case records.FOREIGN_ORDER:
-                self._external_order(payload["broker_order_id"], Decimal(payload["paid"]), time)
+                order = event.facts(ForeignOrder)
+                self._external_order(order.broker_order_id, order.paid, time)
             case records.STATEMENT:
-                self._state(Decimal(payload["cash"]), time)
+                self._state(event.facts(CashStated).cash, time)
 
     def _open(self, equity: Decimal, time: datetime) -> None:
         # The first event with an equity opens the books; later ones repeat what is booked already.
@@ -229,10 +235,10 @@ class Ledger:
             book.add(movement)
         self._settle(book, before, time, records.ADJUSTMENT, fill.execution_id)
 
-    def _pay(self, payload: Mapping[str, Any], time: datetime) -> None:
+    def _pay(self, moved: AccountMoved, time: datetime) -> None:
         # A dividend, fee, interest or transfer; any other activity is an adjustment.
-        paid, account = Decimal(payload["cash"]), _PAID.get(payload["activity"], ADJUSTMENTS)
-        self._record(time, payload["activity"], payload["activity_id"], {cash(self._at): paid, account: -paid})
+        account = _PAID.get(moved.activity, ADJUSTMENTS)
+        self._record(time, moved.activity, moved.activity_id, {cash(self._at): moved.cash, account: -moved.cash})
 
     def _external_order(self, broker_order_id: str, paid: Decimal, time: datetime) -> None:
         # What an external order has added to cash since its last report.
@@ -271,3 +277,10 @@ def _movement(fill: Fill) -> LotMovement:
 def ledger_of(events: Iterable[JournalEvent], pick: LotPicker = oldest_lot) -> Ledger:
     """Build the ledger of a whole journal."""
     return fold(events, Ledger(pick=pick))
+
+
+def _equity(event: JournalEvent) -> Decimal:
+    # The equity with which a run or a session begins.
+    if event.kind == records.RUN_STARTED:
+        return event.facts(RunStarted).equity
+    return event.facts(SessionOpened).equity

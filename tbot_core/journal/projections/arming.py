@@ -7,11 +7,12 @@ them requires a new one.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import Armed, Disarmed, RiskChanged
 from tbot_core.journal.projection import fold
 from tbot_core.model.clock import exchange_time
 
@@ -87,11 +88,13 @@ class ArmingState:
         payload = event.payload
         match event.kind:
             case records.ARMED:
-                self.armed, self.why = armed_of(payload), ""
+                self.armed, self.why = armed_of(event.facts(Armed)), ""
             case records.DISARMED:
-                self.armed, self.why = None, payload["why"]
-            case records.RISK if self.armed is not None and payload["what"] in LATCHES:
-                self.armed, self.why = None, f"{payload['what']}: {payload['cause']}"
+                self.armed, self.why = None, event.facts(Disarmed).why
+            case records.RISK if self.armed is not None:
+                change = event.facts(RiskChanged)
+                if change.what in LATCHES:
+                    self.armed, self.why = None, f"{change.what}: {change.cause}"
             case records.ARMING_KEPT:
                 self.restarts += 1
             case records.SESSION_OPENED:
@@ -129,7 +132,6 @@ def next_sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tupl
     return tuple(found)
 
 
-def armed_of(payload: Mapping[str, Any]) -> ArmingGrant:
-    """Read an arming."""
-    days = tuple(date.fromisoformat(text) for text in payload["sessions"])
-    return ArmingGrant(terms=ArmingTerms(**payload["terms"]), sessions=days, actor=payload["actor"])
+def armed_of(armed: Armed) -> ArmingGrant:
+    """The grant of an arming."""
+    return ArmingGrant(terms=ArmingTerms(**armed.terms.values), sessions=armed.sessions, actor=armed.actor)

@@ -55,13 +55,12 @@ class FailoverDrill:
 
 def latest_drill(events: Iterable[JournalEvent], brokers: Sequence[str]) -> FailoverDrill | None:
     """The last drill of these brokers; None without one."""
-    found = None
+    latest = None
     for event in events:
-        payload = event.payload
-        if event.kind == records.DRILL and tuple(payload["brokers"]) == tuple(brokers):
-            steps = tuple(DrillStep(**step) for step in payload["steps"])
-            found = FailoverDrill(brokers=tuple(brokers), settings=payload["settings"], time=event.applied, steps=steps)
-    return found
+        if event.kind == records.DRILL and (drilled := event.facts(FailoverDrilled)).brokers == tuple(brokers):
+            steps = tuple(DrillStep(**step.values) for step in drilled.steps)
+            latest = FailoverDrill(brokers=drilled.brokers, settings=drilled.settings, time=event.applied, steps=steps)
+    return latest
 
 
 def drill_objection(drill: FailoverDrill | None, now: datetime) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events.orders import SignalDecided
+from tbot_core.journal.events.sessions import SessionOpened
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
@@ -38,15 +40,15 @@ class ShortDenials:
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
-        payload = event.payload
         match event.kind:
             case records.SESSION_OPENED:
-                day = payload["date"]
+                day = event.facts(SessionOpened).date.isoformat()
                 if day < self.before.isoformat() and day not in self.sessions:
                     self.sessions.append(day)
-            case records.DECISION if payload["reason"] in SHORT_TYPES:
-                signal = payload["signal"]
-                self.counts[signal["session"], signal["strategy"], SHORT_TYPES[payload["reason"]]] += 1
+            case records.DECISION:
+                decided = event.facts(SignalDecided)
+                if short_type := SHORT_TYPES.get(decided.reason):
+                    self.counts[decided.signal.session.isoformat(), decided.signal.strategy, short_type] += 1
 
     def denied(self, strategy: str, short_type: str) -> int:
         """How many short signals of a strategy were denied in these sessions."""
@@ -59,7 +61,8 @@ def short_denials(journal: Journal, before: date) -> ShortDenials:
     opened = list(journal.events(kind=records.SESSION_OPENED))
     for event in opened:
         found.apply(event)
-    first = next((event.seq for event in opened if event.payload["date"] in found.sessions), None)
+    days = ((event.seq, event.facts(SessionOpened).date.isoformat()) for event in opened)
+    first = next((seq for seq, day in days if day in found.sessions), None)
     for event in () if first is None else journal.events(first, kind=records.DECISION):
         found.apply(event)
     return found
