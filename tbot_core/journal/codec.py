@@ -33,14 +33,7 @@ def write(facts: EventFacts) -> Payload:
 def read(of: type[F], payload: Mapping[str, Any]) -> F:
     """The facts of an event, all of them; raises JournalError for a payload that lacks some."""
     facts = view(of, payload)
-    reasons = []
-    for name in fields_of(of):
-        try:
-            getattr(facts, name)
-        except JournalError as fault:
-            reasons.append(str(fault.__cause__))
-    if reasons:
-        raise _unreadable(of, "; ".join(reasons))
+    write(facts)  # uses all of them
     return facts
 
 
@@ -57,15 +50,14 @@ def _field_reader(of: type) -> Callable[[str, Mapping[str, Any]], Any]:
     def read_field(name: str, payload: Mapping[str, Any]) -> Any:
         key, default, convert = fields[name]
         value = payload.get(key, REQUIRED)
+        if value is REQUIRED:
+            if default is REQUIRED:
+                raise _unreadable(of, f"{key} is missing")
+            return default
         try:
-            if value is not REQUIRED:
-                return convert(value)
-            if default is not REQUIRED:
-                return default
-            raise KeyError(key)
+            return convert(value)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
-            missing = value is REQUIRED
-            raise _unreadable(of, f"{name} is missing" if missing else f"{name}: {fault}") from fault
+            raise _unreadable(of, f"{key}: {fault}") from fault
 
     return read_field
 

@@ -13,9 +13,12 @@ from tbot_core.errors import JournalError
 from tbot_core.journal import codec, records
 from tbot_core.journal.events import CLASSES, class_of
 from tbot_core.journal.events.accounts import ForeignHolding, InstrumentRulesReported
-from tbot_core.journal.events.orders import OrderReported
+from tbot_core.journal.events.base import EventFacts
+from tbot_core.journal.events.orders import OrderReported, SignalDecided
 from tbot_core.journal.events.risk import ArmingKept, Disarmed, StateChanged
-from tbot_core.journal.events.sessions import MinutesMissed, Ready
+from tbot_core.journal.events.sessions import MinutesMissed, Ready, RunStarted, WindowClosed
+from tbot_core.journal.store import NewEvent
+from tbot_core.model.exit_rules import ExitRules
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -69,6 +72,58 @@ def test_a_payload_that_cannot_be_read_is_an_error_with_its_kind(payload: Mappin
     """A fact that is missing, or of another type: nothing is guessed."""
     with pytest.raises(JournalError, match="An event of kind disarmed cannot be read"):
         codec.read(Disarmed, payload)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"leave": "soon"}, {"trigger": "daily"},
+    ],
+)  # fmt: skip
+def test_a_part_that_cannot_be_read_is_an_error_of_the_event(payload: Mapping[str, Any]) -> None:
+    """Also a value that is none of those allowed."""
+    with pytest.raises(JournalError, match="An event of kind decision cannot be read: exits"):
+        _ = codec.view(SignalDecided, {"exits": payload}).exits
+    assert codec.view(SignalDecided, {"exits": {"trigger": "close"}}).exits == ExitRules(trigger="close")
+
+
+def test_facts_are_read_as_they_are_used() -> None:
+    """So that an old journal may lack what nobody uses; what a payload does not say can be told from None."""
+    window = codec.view(WindowClosed, {"strategy": "open"})
+    assert window.strategy == "open"
+    with pytest.raises(JournalError, match="window_closed cannot be read: candidates is missing"):
+        _ = window.candidates
+    assert [codec.view(ForeignHolding, text).states("price") for text in ({}, {"price": None})] == [False, True]
+    assert ForeignHolding(symbol="A", quantity=Decimal(1)).states("price")
+    with pytest.raises(AttributeError, match="WindowClosed has no weight"):
+        _ = window.weight  # type: ignore[attr-defined]
+
+
+def test_an_event_is_read_once_as_the_class_of_its_kind() -> None:
+    """Another class is a mistake of the reader."""
+    now = dt.datetime(2026, 3, 3, 15, 0, tzinfo=dt.UTC)
+    event = NewEvent(kind="disarmed", payload={"why": "a", "broker": "beta"}, time=now)
+    assert event.facts(Disarmed) is event.facts(EventFacts)
+    assert (event.facts(Disarmed).why, event.broker) == ("a", "beta")
+    with pytest.raises(TypeError, match="an event of kind disarmed is no ArmingKept"):
+        event.facts(ArmingKept)
+
+
+def test_a_run_keeps_settings_of_any_kind_as_plain_values() -> None:
+    """Amounts as text, enumerations by value, sequences as lists."""
+    tables = {"a": (Decimal("1.5"), StateCause.DISK_LOW), "b": {"c": 1, "d": None}}
+    empty = {"request": {}, "settings": {}, "tables": tables, "notes": (), "equity": Decimal(1), "simulated": True}
+    texts = dict.fromkeys(("run_id", "mode", "settings_hash", "data_hash", "source", "identity"), "x")
+    payload = codec.write(RunStarted(**empty, **texts))  # type: ignore[arg-type]  # by name
+    assert payload["tables"] == {"a": ["1.5", StateCause.DISK_LOW.value], "b": {"c": 1, "d": None}}
+
+
+def test_facts_are_complete_and_do_not_change() -> None:
+    """A fact that is missing or unknown is refused when an event is made."""
+    with pytest.raises(TypeError, match="Disarmed lacks why and has no who"):
+        Disarmed(who="a")  # type: ignore[call-arg]
+    with pytest.raises(AttributeError, match=r"Disarmed\.why cannot be changed"):
+        Disarmed(why="a").why = "b"  # type: ignore[misc]
 
 
 def test_facts_are_equal_by_class_and_value() -> None:

@@ -115,7 +115,9 @@ class Facts:
         unread = self.__dict__.get(_UNREAD)
         return unread is None or (self._fields[name].key or name) in unread.payload
 
-    if not TYPE_CHECKING:  # a type checker should know the fields alone
+    if TYPE_CHECKING:
+        pass  # a type checker knows the fields alone
+    else:
 
         def __getattr__(self, name: str) -> object:
             """Read a field at its first use."""
