@@ -294,12 +294,12 @@ class BrokerPort:
     def _record_failure(
         self, limits: SessionLimits, call: BrokerCall[Any], fault: BrokerError, sent_at: datetime
     ) -> None:
-        rejected, circuit, now = isinstance(fault, Rejected), limits.circuit, limits.clock.now()
-        if circuit is not None and call.monitored is not None:
-            if rejected:  # which is an answer
-                circuit.record_answer(call.monitored, now)
-            elif not isinstance(fault, Withdrawn):  # of which nothing was sent
-                circuit.record_failure(call.monitored, sent_at)
+        circuit, kind = limits.circuit, call.monitored
+        if circuit is not None and kind is not None and not isinstance(fault, Withdrawn):  # of which nothing was sent
+            if isinstance(fault, Rejected):  # which is an answer
+                circuit.record_answer(kind, limits.clock.now())
+            else:
+                circuit.record_failure(kind, sent_at)
         if isinstance(fault, Rejected) and fault.meaning is RejectionMeaning.NOT_LOGGED_IN:
             self.login_rejection = fault.message
         if fault.retry_after_s:

@@ -5,7 +5,7 @@ A new method is a row here, its capability in `tbot_core.contracts`, and a metho
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from numbers import Real
 from operator import attrgetter
@@ -48,20 +48,20 @@ class BrokerCall(Generic[Answer]):
     """One method or property of the broker protocol.
 
     `answer`: what a plugin must return; None where it returns nothing. `ability` declares an optional method.
-    `account_of`: the account in the answer, None where there is none. `priority`: that of the request; an order and a
-    reading of the account may have another one. `subject`: what the rate limit calls the request, with its arguments;
-    "" for one that it does not count. `monitored`: as what the circuit breaker counts it, None for one that may have
-    another connection than the account. `sends`: it may have been sent when its plugin is interrupted.
+    `priority`: that of the request; an order and a reading of the account may have another one. `monitored`: as what
+    the circuit breaker counts it, None for one that may have another connection than the account. `subject`: what the
+    rate limit calls the request, with its arguments; "" for one that it does not count. `account_of`: the account in
+    the answer, None where there is none. `sends`: it may have been sent when its plugin is interrupted.
     """
 
     method: str
-    answer: AnswerType | None = attrs.field(default=None, kw_only=True)
-    ability: Ability[Any] | None = attrs.field(default=None, kw_only=True)
-    account_of: Callable[[Any], Account] | None = attrs.field(default=None, kw_only=True)
-    priority: RequestPriority = attrs.field(default=RequestPriority.READING, kw_only=True)
-    subject: str = attrs.field(default="", kw_only=True)
-    monitored: RequestKind | None = attrs.field(default=None, kw_only=True)
-    sends: bool = attrs.field(default=False, kw_only=True)
+    answer: AnswerType | None = None
+    ability: Ability[Any] | None = None
+    priority: RequestPriority = RequestPriority.READING
+    monitored: RequestKind | None = None
+    subject: str = ""
+    account_of: Callable[[Any], Account] | None = None
+    sends: bool = False
 
     def checked(self, answer: Any) -> Answer:
         """The answer of a plugin; raises as `AnswerType.checked`."""
@@ -72,86 +72,43 @@ def _itself(account: Account) -> Account:
     return account
 
 
-_PROTECTION: Final = RequestPriority.PROTECTION
-_LOOKUP: Final = RequestPriority.LOOKUP
-_READING: Final = RequestKind.READING
-_TRADE: Final = RequestKind.TRADE
-_STREAM: Final = RequestKind.STREAM
+_PROTECT, _LOOKUP, _READ = RequestPriority.PROTECTION, RequestPriority.LOOKUP, RequestPriority.READING
+_STREAM, _READING, _TRADE = RequestKind.STREAM, RequestKind.READING, RequestKind.TRADE
+_VIX: Final = one(Real, None, expected="a number or None", bound=PRICE)
 
-CAPABILITIES: Final[BrokerCall[BrokerCapabilities]] = BrokerCall("capabilities", answer=one(BrokerCapabilities))
-CONNECT: Final[BrokerCall[Account]] = BrokerCall("connect", answer=one(Account), account_of=_itself, monitored=_READING)
-ACCOUNT: Final[BrokerCall[Account]] = BrokerCall(
-    "account", answer=one(Account), account_of=_itself, monitored=_READING, subject="the account"
+CAPABILITIES: Final = BrokerCall[BrokerCapabilities]("capabilities", one(BrokerCapabilities))
+CONNECT: Final = BrokerCall[Account]("connect", one(Account), None, _READ, _READING, "", _itself)
+ACCOUNT: Final = BrokerCall[Account]("account", one(Account), None, _READ, _READING, "the account", _itself)
+SNAPSHOT: Final = BrokerCall[AccountSnapshot](
+    "snapshot", one(AccountSnapshot), None, _READ, _READING, "the account", attrgetter("account")
 )
-SNAPSHOT: Final[BrokerCall[AccountSnapshot]] = BrokerCall(
-    "snapshot",
-    answer=one(AccountSnapshot),
-    account_of=attrgetter("account"),
-    monitored=_READING,
-    subject="the account",
+SUBMIT: Final = BrokerCall[None]("submit", None, None, _PROTECT, _TRADE, "the order {0.client_order_id}", sends=True)
+CANCEL: Final = BrokerCall[None]("cancel", None, None, _PROTECT, _TRADE, "a cancel", sends=True)
+REPLACE: Final = BrokerCall[None]("replace", None, abilities.REPLACE, _PROTECT, _TRADE, "a change", sends=True)
+CLOSE: Final = BrokerCall[None]("close")
+EVENTS: Final = BrokerCall[BrokerEvent | Gap]("events", one(BrokerEvent, Gap), abilities.STREAM, _READ, _STREAM)
+POLL: Final = BrokerCall[Sequence[BrokerEvent]]("poll", many(BrokerEvent), abilities.POLLING, _READ, _STREAM)
+FIND: Final = BrokerCall[OrderStatusReport | None](
+    "find", one(OrderStatusReport, None), abilities.ORDER_LOOKUP, _LOOKUP, _READING, "the order {0}"
 )
-SUBMIT: Final[BrokerCall[None]] = BrokerCall(
-    "submit", monitored=_TRADE, sends=True, priority=_PROTECTION, subject="the order {0.client_order_id}"
+OPEN_ORDERS: Final = BrokerCall[Sequence[OrderStatusReport]](
+    "open_orders", many(OrderStatusReport), abilities.OPEN_ORDERS, _LOOKUP, _READING, "the open orders"
 )
-CANCEL: Final[BrokerCall[None]] = BrokerCall(
-    "cancel", monitored=_TRADE, sends=True, priority=_PROTECTION, subject="a cancel"
+INSTRUMENTS: Final = BrokerCall[Sequence[Instrument]](
+    "instruments", many(Instrument), abilities.INSTRUMENTS, _PROTECT, _READING, "the rules of instruments"
 )
-REPLACE: Final[BrokerCall[None]] = BrokerCall(
-    "replace", ability=abilities.REPLACE, monitored=_TRADE, sends=True, priority=_PROTECTION, subject="a change"
+MAINTENANCE: Final = BrokerCall[Sequence[MaintenanceWindow]](
+    "maintenance", many(MaintenanceWindow), abilities.MAINTENANCE, _READ, None, "the maintenance notices"
 )
-CLOSE: Final[BrokerCall[None]] = BrokerCall("close")
-EVENTS: Final[BrokerCall[AsyncIterator[BrokerEvent | Gap]]] = BrokerCall(
-    "events", answer=one(BrokerEvent, Gap), ability=abilities.STREAM, monitored=_STREAM
+HOURS: Final = BrokerCall[Session | None](
+    "hours", one(Session, None), abilities.HOURS, _READ, None, "the trading hours"
 )
-POLL: Final[BrokerCall[Sequence[BrokerEvent]]] = BrokerCall(
-    "poll", answer=many(BrokerEvent), ability=abilities.POLLING, monitored=_STREAM
-)
-FIND: Final[BrokerCall[OrderStatusReport | None]] = BrokerCall(
-    "find",
-    answer=one(OrderStatusReport, None),
-    ability=abilities.ORDER_LOOKUP,
-    monitored=_READING,
-    priority=_LOOKUP,
-    subject="the order {0}",
-)
-OPEN_ORDERS: Final[BrokerCall[Sequence[OrderStatusReport]]] = BrokerCall(
-    "open_orders",
-    answer=many(OrderStatusReport),
-    ability=abilities.OPEN_ORDERS,
-    monitored=_READING,
-    priority=_LOOKUP,
-    subject="the open orders",
-)
-INSTRUMENTS: Final[BrokerCall[Sequence[Instrument]]] = BrokerCall(
-    "instruments",
-    answer=many(Instrument),
-    ability=abilities.INSTRUMENTS,
-    monitored=_READING,
-    priority=_PROTECTION,
-    subject="the rules of instruments",
-)
-MAINTENANCE: Final[BrokerCall[Sequence[MaintenanceWindow]]] = BrokerCall(
-    "maintenance", answer=many(MaintenanceWindow), ability=abilities.MAINTENANCE, subject="the maintenance notices"
-)
-HOURS: Final[BrokerCall[Session | None]] = BrokerCall(
-    "hours", answer=one(Session, None), ability=abilities.HOURS, subject="the trading hours"
-)
-PRICES: Final[BrokerCall[Mapping[str, float]]] = BrokerCall(
-    "prices", answer=mapping(PRICE), ability=abilities.PRICES, subject="prices"
-)
-CLOCK_AHEAD_S: Final[BrokerCall[Sequence[float]]] = BrokerCall(
-    "clock_ahead_s", answer=numbers(OFFSET), ability=abilities.SERVER_TIME
-)
-VIX_CLOSE: Final[BrokerCall[float | None]] = BrokerCall(
-    "vix_close", answer=one(Real, None, expected="a number or None", bound=PRICE), ability=abilities.DAILY_VIX
-)
-VIX_NOW: Final[BrokerCall[IndexQuote | None]] = BrokerCall(
-    "vix_now", answer=one(IndexQuote, None), ability=abilities.LIVE_VIX
-)
-MARKET_CAPS: Final[BrokerCall[Mapping[str, float]]] = BrokerCall(
-    "market_caps", answer=mapping(MONEY), ability=abilities.MARKET_CAPS
-)
-FEED: Final[BrokerCall[Feed]] = BrokerCall("feed", answer=one(Feed), ability=abilities.FEED)
+PRICES: Final = BrokerCall[Mapping[str, float]]("prices", mapping(PRICE), abilities.PRICES, _READ, None, "prices")
+CLOCK_AHEAD_S: Final = BrokerCall[Sequence[float]]("clock_ahead_s", numbers(OFFSET), abilities.SERVER_TIME)
+VIX_CLOSE: Final = BrokerCall[float | None]("vix_close", _VIX, abilities.DAILY_VIX)
+VIX_NOW: Final = BrokerCall[IndexQuote | None]("vix_now", one(IndexQuote, None), abilities.LIVE_VIX)
+MARKET_CAPS: Final = BrokerCall[Mapping[str, float]]("market_caps", mapping(MONEY), abilities.MARKET_CAPS)
+FEED: Final = BrokerCall[Feed]("feed", one(Feed), abilities.FEED)
 
 BROKER_CALLS: Final[tuple[BrokerCall[Any], ...]] = (
     *(CAPABILITIES, CONNECT, ACCOUNT, SNAPSHOT, SUBMIT, CANCEL, REPLACE, CLOSE, EVENTS, POLL, FIND, OPEN_ORDERS),

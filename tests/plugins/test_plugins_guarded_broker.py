@@ -123,39 +123,19 @@ class Plain:
             raise answer
         return answer
 
-    async def connect(self) -> Any:
-        """Log in."""
-        return self.do("connect")
+    def __getattr__(self, name: str) -> Any:
+        """Every request returns or raises its answer."""
 
-    async def account(self) -> Any:
-        """Read the account."""
-        return self.do("account")
+        async def request(*_arguments: object) -> Any:
+            return self.do(name)
+
+        return request
 
     async def submit(self, _order: Order, permit: Permit) -> None:
         """Redeem the permit, then fail where the test says so."""
         if self.redeems:
             permit.redeem()
         self.do("submit")
-
-    async def cancel(self, _cid: str) -> None:
-        """Request a cancel."""
-        self.do("cancel")
-
-    async def replace(self, _cid: str, _order: Order) -> None:
-        """Replace an order."""
-        self.do("replace")
-
-    async def poll(self) -> Any:
-        """Report events."""
-        return self.do("poll")
-
-    async def snapshot(self, _since: dt.datetime) -> Any:
-        """Read everything."""
-        return self.do("snapshot")
-
-    async def close(self) -> None:
-        """Log out."""
-        self.do("close")
 
 
 class Full(Plain):
@@ -175,42 +155,6 @@ class Full(Plain):
             if isinstance(one, BaseException):
                 raise one
             yield one
-
-    async def find(self, _cid: str) -> Any:
-        """Look up an order."""
-        return self.do("find")
-
-    async def open_orders(self) -> Any:
-        """List the open orders."""
-        return self.do("open_orders")
-
-    async def instruments(self, _symbols: object) -> Any:
-        """Read the facts of instruments."""
-        return self.do("instruments")
-
-    async def maintenance(self) -> Any:
-        """Read notices."""
-        return self.do("maintenance")
-
-    async def hours(self, _day: dt.date) -> Any:
-        """Read hours."""
-        return self.do("hours")
-
-    async def prices(self, _symbols: object) -> Any:
-        """Read prices."""
-        return self.do("prices")
-
-    async def vix_close(self, _day: dt.date) -> Any:
-        """Read the VIX of a day."""
-        return self.do("vix_close")
-
-    async def market_caps(self, _symbols: object) -> Any:
-        """Read capitalisations."""
-        return self.do("market_caps")
-
-    async def vix_now(self) -> Any:
-        """Read the VIX."""
-        return self.do("vix_now")
 
     @property
     def clock_ahead_s(self) -> Any:
