@@ -262,6 +262,7 @@ def test_right_answers_and_broker_errors_pass() -> None:
     assert call(broker, "snapshot") is snapshot
     assert call(broker, "prices") == {"AAA": 12.5}
     assert call(broker, "hours") is None
+    assert call(broker, "vix_close") is None
     with pytest.raises(Rejected) as raised:
         call(broker, "cancel")
     assert raised.value is rejected
@@ -426,6 +427,21 @@ def test_a_venue_of_a_simulation_is_not_guarded() -> None:
         call(guarded(venue, CallGuard(strict=True)), "poll")
     with pytest.raises(Unavailable):
         call(guarded(venue), "poll")
+
+
+def test_what_a_venue_is_shown_ends_no_session(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure is reported; in a simulation it ends the run."""
+
+    class Venue(Plain):
+        def close_session(self) -> None:
+            """Fail."""
+            self.do("close_session")
+
+    venue = Venue(simulated=True, close_session=KeyError("position"))
+    guarded(venue).close_session()
+    assert "close_session: KeyError: 'position'" in caplog.text
+    with pytest.raises(KeyError):
+        guarded(venue, CallGuard(strict=True)).close_session()
 
 
 @pytest.mark.parametrize("answer", [None, KeyError("capabilities")])
