@@ -30,7 +30,7 @@ from tbot_core.testing.store import StoreFixture
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEAVY = ("asyncio", "cattrs", "filelock", "holidays", "numpy", "pandas", "polars", "rich", "sqlite3", "structlog")
+HEAVY = ("asyncio", "filelock", "holidays", "numpy", "pandas", "polars", "rich", "sqlite3", "structlog")
 ENTRY = "import sys; from tbot_core.__main__ import main; sys.exit(main())"
 
 

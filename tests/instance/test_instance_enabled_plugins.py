@@ -92,7 +92,7 @@ def test_listing_plugins_does_not_load_the_settings_themselves(tmp_path: Path, c
     code = (
         f"import sys\nfrom tbot_core import cli\nassert {code} == 0\n"
         "heavy = {'tbot_core.contracts.settings', 'tbot_core.contracts.setting', 'tbot_core.instance.plugin_settings',"
-        " 'tomllib', 'numpy', 'polars', 'asyncio', 'cattrs'}\nprint(sorted(heavy & set(sys.modules)))"
+        " 'tomllib', 'numpy', 'polars', 'asyncio'}\nprint(sorted(heavy & set(sys.modules)))"
     )
     finished = processes.run_program([sys.executable, "-c", code, str(tmp_path)], timeout_s=30, environment={})
     assert finished.output.splitlines()[-1] == "[]", finished.errors
