@@ -16,13 +16,11 @@ from tbot_core.contracts import BrokerEvent, BrokerEventKind, RejectionMeaning
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.execution import instrument_rules, intents
 from tbot_core.execution.account_updates import may_lag_broker, update_account
-from tbot_core.execution.broker_requests import BrokerRequests
 from tbot_core.execution.contradictions import Contradictions
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.open_requests import OpenRequests, run_concurrently
-from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.rejections import UNPROCESSED, WAS_BOOKED, RejectionActions
+from tbot_core.execution.requests import BrokerRequests, OpenRequests, OrderRequests, run_concurrently
 from tbot_core.execution.send_permit import SendPermit
 from tbot_core.journal import codec
 from tbot_core.journal.events.orders import OrderAbsent, OrderLost, OrderReported, OrderSentAgain, OrderUnanswered

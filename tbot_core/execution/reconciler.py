@@ -24,7 +24,6 @@ from tbot_core.execution.contradictions import CONTRADICTED_S, Judgment
 from tbot_core.execution.corporate_actions import SplitMatcher
 from tbot_core.execution.frozen_instruments import lacks_execution
 from tbot_core.execution.instrument_requests import InstrumentRules
-from tbot_core.execution.open_requests import run_concurrently
 from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
     LocalBooks,
@@ -38,6 +37,7 @@ from tbot_core.execution.reconciliation import (
     snapshots_agree,
     split_difference,
 )
+from tbot_core.execution.requests import run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import AccountMoved, Adjustment, CashStated, ForeignHolding, PositionDisputed
 from tbot_core.journal.ledger.booking import ledger_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.errors import JournalError
-from tbot_core.execution.open_requests import OpenRequests
+from tbot_core.execution.requests import OpenRequests
 from tbot_core.rehearsal.virtual_loop import VirtualLoop, run_virtual
 from tbot_core.trading.order_lookup import UNANSWERED_S
 

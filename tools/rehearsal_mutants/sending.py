@@ -14,7 +14,7 @@ from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import reconciler
 from tbot_core.execution.engine import ExecutionEngine
-from tbot_core.execution.order_requests import OrderRequests
+from tbot_core.execution.requests import OrderRequests
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import store
 from tbot_core.journal.events.orders import OrderIntended

@@ -12,8 +12,8 @@ from tbot_core.engine.live.resend import Resender
 from tbot_core.engine.session.broker_login import LoginMonitor
 from tbot_core.errors import BrokerError
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.open_requests import run_concurrently
 from tbot_core.execution.reconciler import LEAST_WINDOW_S, OPEN_ORDERS_S, Reconciler
+from tbot_core.execution.requests import run_concurrently
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, OrderState, RiskState

@@ -18,7 +18,7 @@ from tbot_core.contracts import HaltStatus
 from tbot_core.contracts.abilities import PRICES, SERVER_TIME
 from tbot_core.errors import BrokerError
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.open_requests import run_concurrently
+from tbot_core.execution.requests import run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.events import feeds as events
 from tbot_core.journal.events.feeds import FeedFilled, FeedsApart, HaltReported

@@ -32,8 +32,8 @@ from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS, RequestActio
 from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.engine.session.vix import ASK_S, WindowVix
 from tbot_core.errors import AccessError
-from tbot_core.execution.open_requests import run_concurrently
 from tbot_core.execution.reconciler import LEAST_WINDOW_S
+from tbot_core.execution.requests import run_concurrently
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tbot_core.engine.live.data_guard import FIRST_ORDER_S
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.open_requests import run_concurrently
+from tbot_core.execution.requests import run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.events.base import fill_facts
 from tbot_core.journal.events.risk import ClosingLate, PositionLeft, PositionStuck

@@ -17,7 +17,7 @@ from tbot_core.engine.session.plugin_failures import PluginFailures
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.open_requests import run_concurrently
+from tbot_core.execution.requests import run_concurrently
 from tbot_core.journal.events.sessions import NearMiss, WindowClosed
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import Journal, NewEvent
