@@ -15,7 +15,7 @@ import attrs
 from tbot_core.contracts import BrokerEvent, BrokerEventKind, RejectionMeaning
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.execution import instrument_rules, intents
-from tbot_core.execution.account_updates import may_lag_broker, update_account
+from tbot_core.execution.broker_account import may_lag_broker, update_account
 from tbot_core.execution.contradictions import Contradictions
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
 from tbot_core.execution.intents import MinuteCommands

@@ -18,7 +18,7 @@ import attrs
 from tbot_core.contracts import OrderStatus
 from tbot_core.contracts.abilities import OPEN_ORDERS, ORDER_LOOKUP
 from tbot_core.errors import BrokerError, Unavailable
-from tbot_core.execution.account_updates import update_account
+from tbot_core.execution.broker_account import update_account
 from tbot_core.execution.broker_port import READING_PRIORITY, AccountDiscarded
 from tbot_core.execution.contradictions import CONTRADICTED_S, Judgment
 from tbot_core.execution.corporate_actions import SplitMatcher

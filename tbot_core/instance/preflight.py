@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import JournalError, TbotError, VaultError
-from tbot_core.execution import operator_splits
+from tbot_core.execution import corporate_actions
 from tbot_core.instance import journal_head, stored_files
 from tbot_core.instance.certificate import certificate_findings
 from tbot_core.instance.enabled_plugins import plugins_enabled
@@ -261,9 +261,9 @@ def _verified(path: Path, key: ChainKey | None = None) -> int:
 
 def _splits(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # The operator's list of splits, if there is one; an unreadable one is a fault.
-    path = subject.instance.data / operator_splits.NAME
+    path = subject.instance.data / corporate_actions.NAME
     try:
-        found = operator_splits.read_splits(path)
+        found = corporate_actions.read_splits(path)
     except TbotError as fault:
         yield PreflightFinding(level="fail", subject="splits", message=fault.message, remedy=fault.remedy, exit_code=3)
         return

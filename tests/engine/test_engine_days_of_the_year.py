@@ -16,7 +16,7 @@ from tbot_core.contracts import AccountSnapshot, BrokerCapabilities
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.live.daily_cycle import DailyCycle
-from tbot_core.engine.live.ended_feed import EndedFeed
+from tbot_core.engine.live.feed_connection import EndedFeed
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.session import SessionContext

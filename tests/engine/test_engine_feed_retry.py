@@ -7,7 +7,7 @@ import asyncio
 import attrs
 import pytest
 
-from tbot_core.engine.live.feed_retry import AT_ONCE_S, FeedRetry
+from tbot_core.engine.live.feed_connection import AT_ONCE_S, FeedRetry
 from tbot_core.errors import DataError, TbotError, Unavailable
 from tbot_core.model.clock import SystemClock
 from tbot_core.rehearsal.virtual_loop import run_virtual

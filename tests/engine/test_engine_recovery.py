@@ -14,8 +14,7 @@ from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import OutcomeUnknown
 from tbot_core.execution import intents
-from tbot_core.execution.account_updates import update_account
-from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.broker_account import BrokerAccount, update_account
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import codec, records

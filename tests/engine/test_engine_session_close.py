@@ -15,7 +15,7 @@ import pytest
 
 from tbot_core.engine import control
 from tbot_core.engine.live.daily_cycle import DailyCycle
-from tbot_core.engine.live.ended_feed import EndedFeed
+from tbot_core.engine.live.feed_connection import EndedFeed
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.live.task_group import SessionTasks
 from tbot_core.engine.session.config import LiveConfig

@@ -9,7 +9,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.errors import AccessError, DataError
-from tbot_core.execution import operator_splits
+from tbot_core.execution import corporate_actions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ HEADER = "date,symbol,before,after"
 
 def written(folder: Path, text: bytes, mode: int = 0o600) -> Path:
     """A file with this content."""
-    path = folder / operator_splits.NAME
+    path = folder / corporate_actions.NAME
     path.write_bytes(text)
     path.chmod(mode)
     return path
@@ -27,11 +27,11 @@ def written(folder: Path, text: bytes, mode: int = 0o600) -> Path:
 
 def test_f43_a_sound_file_says_what_became_of_what_and_when(tmp_path: Path) -> None:
     """Remarks, empty lines, a byte order mark and blanks around a field say nothing; no file is an empty list."""
-    assert operator_splits.read_splits(tmp_path / operator_splits.NAME) == ()
+    assert corporate_actions.read_splits(tmp_path / corporate_actions.NAME) == ()
     text = f"{HEADER}\n# over Christmas\n\n2026-01-05, ACME ,1,2\n2026-02-02,BRK.B,10,1\n"
-    first, second = operator_splits.read_splits(written(tmp_path, text.encode()))
-    assert first == operator_splits.OperatorSplit(day=dt.date(2026, 1, 5), symbol="ACME", before=1, after=2, line=4)
-    assert operator_splits.read_splits(written(tmp_path, b"\xef\xbb\xbf" + text.encode())) == (first, second)
+    first, second = corporate_actions.read_splits(written(tmp_path, text.encode()))
+    assert first == corporate_actions.OperatorSplit(day=dt.date(2026, 1, 5), symbol="ACME", before=1, after=2, line=4)
+    assert corporate_actions.read_splits(written(tmp_path, b"\xef\xbb\xbf" + text.encode())) == (first, second)
     assert (second.symbol, second.before, second.after, second.line) == ("BRK.B", 10, 1, 5)
 
 
@@ -62,7 +62,7 @@ def test_f43_all_that_is_wrong_is_said_at_once(tmp_path: Path, text: str, words:
     """With its line and its value, and how it should be."""
     path = written(tmp_path, text.encode())
     with pytest.raises(DataError, match=r".") as caught:
-        operator_splits.read_splits(path)
+        corporate_actions.read_splits(path)
     assert words in caught.value.message
     assert str(path) in caught.value.message
     assert HEADER in caught.value.remedy
@@ -72,14 +72,14 @@ def test_f43_a_file_that_is_not_the_operators_alone_is_refused(tmp_path: Path) -
     """Others who may write it, a link, or bytes that are no text: it is no evidence."""
     text = f"{HEADER}\n2026-01-05,ACME,1,2\n".encode()
     with pytest.raises(AccessError):
-        operator_splits.read_splits(written(tmp_path, text, 0o622))
+        corporate_actions.read_splits(written(tmp_path, text, 0o622))
     with pytest.raises(DataError, match="not a text file"):
-        operator_splits.read_splits(written(tmp_path, b"\xff\xfe"))
+        corporate_actions.read_splits(written(tmp_path, b"\xff\xfe"))
     (tmp_path / "real.csv").write_bytes(text)
-    (tmp_path / operator_splits.NAME).unlink()
-    (tmp_path / operator_splits.NAME).symlink_to(tmp_path / "real.csv")
+    (tmp_path / corporate_actions.NAME).unlink()
+    (tmp_path / corporate_actions.NAME).symlink_to(tmp_path / "real.csv")
     with pytest.raises(AccessError):
-        operator_splits.read_splits(tmp_path / operator_splits.NAME)
+        corporate_actions.read_splits(tmp_path / corporate_actions.NAME)
 
 
 def test_f43_a_check_says_what_the_file_lists_and_fails_where_it_is_not_sound(

@@ -26,7 +26,7 @@ from tbot_core.engine.session.broker_session import BrokerSession
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
-from tbot_core.execution import account_updates, frozen_instruments, orphan_orders
+from tbot_core.execution import broker_account, frozen_instruments, orphan_orders
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.contradictions import APART_S, CONTRADICTED_S, Judgment
 from tbot_core.execution.engine import ExecutionEngine
@@ -272,10 +272,10 @@ def test_settled_cash_is_written_down_where_the_account_is_bound_to_it(bench: Be
     assert [one["settled"] for one in told] == ["90000.00", "80000.00"]
     funds, portfolio = bench.desk.exposure.funds, bench.desk.portfolio
     funds.settled_atoms = None
-    account_updates.recall_settled_cash(bench.desk, told[-1], "another")
-    account_updates.recall_settled_cash(bench.desk, {**told[-1], "session": "2020-01-02"}, "A1")
+    broker_account.recall_settled_cash(bench.desk, told[-1], "another")
+    broker_account.recall_settled_cash(bench.desk, {**told[-1], "session": "2020-01-02"}, "A1")
     assert funds.settled_atoms is None
-    account_updates.recall_settled_cash(bench.desk, told[-1], "A1")
+    broker_account.recall_settled_cash(bench.desk, told[-1], "A1")
     assert funds.available_atoms(portfolio) == atoms_of(Decimal(80_000))
 
 

@@ -20,13 +20,10 @@ from tbot_core.contracts.abilities import HOURS
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import abandoned_positions, trading_hours
-from tbot_core.engine.live.ended_feed import EndedFeed
-from tbot_core.engine.live.feed_connection import FeedConnection
-from tbot_core.engine.live.feed_retry import AGAIN_S, SILENT, FeedRetry
+from tbot_core.engine.live.feed_connection import AGAIN_S, SILENT, EndedFeed, FeedConnection, FeedRetry, SilentFeed
 from tbot_core.engine.live.market_session import LiveTradingSession
 from tbot_core.engine.live.readiness import ReadinessAnnouncer, ready_facts
 from tbot_core.engine.live.session_inputs import SessionAccount, SessionFactory, SessionFeed
-from tbot_core.engine.live.silent_feed import SilentFeed
 from tbot_core.engine.pacing import RunStopped
 from tbot_core.engine.session import stale_causes
 from tbot_core.engine.session.broker_login import BrokerLogin, log_in

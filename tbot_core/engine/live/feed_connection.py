@@ -1,18 +1,143 @@
-"""The connection to a live feed before the open: it tells a failed connection from a quiet one."""
+"""The connection to a live feed: opened again after it has ended or failed, and left when it is silent."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from tbot_core.errors import BrokerError
+import attrs
+
+from tbot_core.contracts import FeedCoverage, FeedQuality
+from tbot_core.errors import BrokerError, TbotError, Unavailable
+from tbot_core.journal.projections.carryover import signalled_symbols
+from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from datetime import date, datetime
 
-    from tbot_core.contracts import Bar, DailyBar, FeedMessage, FeedQuality, LiveSession
-    from tbot_core.model.calendar import Session
+    from tbot_core.contracts import Bar, DailyBar, FeedMessage, LiveSession
+    from tbot_core.journal.store import Event
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.clock import Clock
+
+Answer = TypeVar("Answer")
+
+SILENT: Final = "the feed does not respond"
+AT_ONCE_S: Final = 1.0
+AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""The delays after failed requests; the last one repeats."""
+
+
+class FeedRetry(Generic[Answer]):
+    """Sends the request when created; `retry_until_answered` repeats it after a failure."""
+
+    def __init__(self, request: Callable[[], Coroutine[Any, Any, Answer]], clock: Clock) -> None:
+        self._request = request
+        self._clock = clock
+        self._response = asyncio.ensure_future(request())
+
+    async def first_answer(self) -> Answer | TbotError:
+        """The response to the first request, or its fault; Unavailable if none came within a second."""
+        try:
+            await asyncio.wait([self._response], timeout=AT_ONCE_S)
+        except asyncio.CancelledError:
+            self._response.cancel()
+            raise
+        if not self._response.done():
+            return Unavailable("no message received yet")
+        fault = self._response.exception()
+        return self._response.result() if fault is None else _fault(fault)
+
+    async def retry_until_answered(self, failed: Callable[[TbotError], None]) -> Answer:
+        """The response, after as many requests as needed; `failed` is called with each fault."""
+        failures = 0
+        while True:
+            try:
+                return await self._response
+            except Exception as fault:  # noqa: BLE001  -- the border of a feed
+                failed(_fault(fault))
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError  # the feed replaced the cancellation by its own error
+            await self._clock.sleep(AGAIN_S[min(failures, len(AGAIN_S) - 1)])
+            failures += 1
+            self._response = asyncio.ensure_future(self._request())
+
+
+def _fault(raised: BaseException) -> TbotError:
+    # A feed may raise anything; no error may stop the management of positions.
+    return raised if isinstance(raised, TbotError) else Unavailable(f"{type(raised).__name__}: {raised}")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class EndedFeed:
+    """The feed of a session that has ended: it has the symbols of its signals, and sends nothing."""
+
+    session: Session
+    symbols: tuple[str, ...]
+    day: DayFacts
+
+    @classmethod
+    def of(cls, session: Session, since: Sequence[Event]) -> EndedFeed:
+        """The feed of a session, from the events since the last close."""
+        found = signalled_symbols(since)
+        return cls(session=session, symbols=found, day=DayFacts.unknown(len(found)))
+
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
+        """No minutes."""
+        nothing: tuple[MinuteSlice, ...] = ()
+        for minute in nothing:
+            yield minute
+
+
+_QUALITY: Final = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, halts=True)
+"""With this quality a silent feed is only stale: no symbol counts as halted."""
+
+
+class SilentFeed:
+    """A live session with the symbols of its signals; each connection fails with `fault`."""
+
+    def __init__(self, session: Session, symbols: tuple[str, ...], fault: TbotError) -> None:
+        self.session = session
+        self.symbols = symbols
+        self.fault = fault
+
+    @classmethod
+    def of(cls, session: Session, since: Sequence[Event], fault: TbotError) -> SilentFeed:
+        """The silent feed of a session, from the events since the last close."""
+        return cls(session, signalled_symbols(since), fault)
+
+    @property
+    def quality(self) -> FeedQuality:
+        """The placeholder quality."""
+        return _QUALITY
+
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:  # noqa: ARG002  whichever
+        """Raise Unavailable: there is no connection."""
+        empty: tuple[FeedMessage, ...] = ()
+        for message in empty:
+            yield message
+        raise Unavailable(self.fault.message)
+
+    async def daily(
+        self,
+        symbols: Sequence[str],  # noqa: ARG002
+        first: date,  # noqa: ARG002
+        last: date,  # noqa: ARG002
+    ) -> Sequence[DailyBar]:
+        """Raise Unavailable: there are no bars."""
+        raise Unavailable(self.fault.message)
+
+    async def history(
+        self,
+        symbols: Sequence[str],  # noqa: ARG002
+        first: datetime,  # noqa: ARG002
+        last: datetime,  # noqa: ARG002
+    ) -> Sequence[Bar]:
+        """Raise Unavailable: there are no bars."""
+        raise Unavailable(self.fault.message)
+
 
 OPEN_TIMEOUT_S: Final = 15.0
 """A connection that has not failed for this long counts as established, with or without messages."""

@@ -24,7 +24,7 @@ from tbot_core.engine.session.universe_selection import universe_selector
 from tbot_core.engine.session.vix import live_vix_brokers
 from tbot_core.engine.settings_reload import SettingsChanged
 from tbot_core.errors import BrokerError, DataError, FeedRefused, TbotError
-from tbot_core.execution import operator_splits
+from tbot_core.execution import corporate_actions
 from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.failover import StandbyAbsent
@@ -213,7 +213,7 @@ class _Run:
             disk_guard=plan.disk_guard,
             journal_guard=plan.journal_guard,
             lost=files.data,
-            splits=None if files.data is None else files.data / operator_splits.NAME,
+            splits=None if files.data is None else files.data / corporate_actions.NAME,
             vix=self._vix,
             signals=ProcessSignals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
         )

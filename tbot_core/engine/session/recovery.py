@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.contracts import BrokerEvent, BrokerEventKind
-from tbot_core.execution import account_updates, corporate_actions, frozen_instruments, instrument_rules
+from tbot_core.execution import broker_account, corporate_actions, frozen_instruments, instrument_rules
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.journal.projections.book import ORDER_EVENT_KINDS
@@ -120,7 +120,7 @@ class SessionRecovery:
     def _on_account_event(self, kind: str, payload: Mapping[str, Any]) -> None:
         # A result of an account reading.
         if kind == records.SETTLED:
-            account_updates.recall_settled_cash(self._decision_engine, payload, self._execution.venue.account_id)
+            broker_account.recall_settled_cash(self._decision_engine, payload, self._execution.venue.account_id)
             return
         if kind == records.ADJUSTMENT:
             fill, unexplained = records.adjustment_of(payload), payload.get("unexplained", False)
