@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from tbot_core.contracts import OrderStatusReport
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import (
     UNITS_PER_SHARE,
@@ -42,6 +41,7 @@ from tbot_core.trading.portfolio import Portfolio, Position
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tbot_core.contracts import OrderStatusReport  # noqa: TC004  `tbot status` loads no broker's contract
     from tbot_core.model.bars import Bars
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import NewEvent
     from tbot_core.model.types import Leg, SignalId
     from tbot_core.rehearsal.history import RehearsalHistory
+    from tbot_core.trading.orders import OrderRecord
 
 
 class _MemoryJournal:
@@ -99,15 +100,29 @@ def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
 
 
 def _i11(history: RehearsalHistory) -> Iterator[str]:
-    # The bot's final record of each order equals the one recovered from the journal.
+    # The bot's final record of each order, with its executions, equals the one that a restart recovers from the
+    # journal, and the one of its readers.
     if history.held is None:
         return
     events = [event for event in history.events if event.kind != records.SESSION_CLOSED]
     recovered = recover_state(history, events).knows["orders"]
+    shown = fold_events(events).orders  # those of all brokers
     for cid in sorted({*recovered, *history.orders}):
-        ours, written = history.orders.get(cid), recovered.get(cid)
-        if ours is None or written is None or (ours.state, ours.filled) != (written.state, written.filled):
-            yield f"{cid} is {_words(ours)} to the bot, and {_words(written)} in the journal"
+        ours, written, read = history.orders.get(cid), recovered.get(cid), shown.get(cid)
+        if (
+            ours is None
+            or written is None
+            or read is None
+            or not _reported(ours) == _reported(written) == _reported(read)
+        ):
+            yield f"{cid} is {_words(ours)} to the bot, {_words(written)} to a restart, and {_words(read)} to a reader"
+
+
+def _reported(record: OrderRecord | None) -> tuple[object, ...]:
+    # What the broker has reported of an order; nothing of one that is not known.
+    if record is None:
+        return ()
+    return record.state, record.filled, record.inferred_quantity, dict(record.executions), dict(record.corrected)
 
 
 def _i15(history: RehearsalHistory) -> Iterator[str]:
