@@ -27,6 +27,7 @@ EXPLAINED = {
     "exchange.py: AlpacaExchange": "it has the protocols of a trading venue and of a venue with scenarios",
     "manager.py: PositionManager": "whatever happens to a position or its orders ends there",
     "engine.py: ExecutionEngine": "whatever happens to an order ends there",
+    "broker_port.py: BrokerPort": "it has the protocols of a broker and of a simulated venue",
     "broker_supervisor.py: BrokerSupervisor": "it has the duties of one broker that the loops of a session call",
     "pending.py: PendingDeliveries": "it has the steps of a delivery, each with its own records",
     "feed_health.py: FeedHealth": "it has a question for each consumer of the feed",

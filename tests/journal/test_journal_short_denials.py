@@ -48,7 +48,7 @@ def found(folder: Path, sessions: Iterable[list[NewEvent]]) -> ShortDenials:
 
 
 def test_the_last_five_sessions_count(tmp_path: Path) -> None:
-    """By strategy and value of SHORT_TYPE; older sessions, other reasons and today do not count."""
+    """By strategy and value of SHORT_TYPE; older sessions, other reasons, other events and today do not count."""
     days = [
         traded(20, ("open", FUND)),
         traded(23, ("open", FUND), ("mid", FUND), ("open", "ALLOWED")),
@@ -59,6 +59,7 @@ def test_the_last_five_sessions_count(tmp_path: Path) -> None:
         traded(30, ("mid", FUND)),
     ]
     denials = found(tmp_path, days)
+    denials.apply(NewEvent(kind=records.SESSION_CLOSED, payload={}, time=NOW))
     assert len(denials.sessions) == SESSIONS
     counts = [denials.denied(*one) for one in (("open", "InverseETF"), ("mid", "InverseETF"), ("close", "LongPut"))]
     assert counts == [2, 2, 1]
