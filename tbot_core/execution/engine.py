@@ -250,7 +250,7 @@ class ExecutionEngine:
         if ticket is None or event.kind != BrokerEventKind.NOT_FOUND:
             return False
         if stale := ticket.terminal or ticket.state in IN_DOUBT:
-            ticket.on_known(knows=False)
+            ticket.on_report(is_known=False)
         return stale
 
     def _event_key(self, event: BrokerEvent) -> str:
@@ -273,7 +273,7 @@ class ExecutionEngine:
         if ticket is None or order_event is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return
-        ticket.on_known(knows=event.kind != BrokerEventKind.NOT_FOUND)
+        ticket.on_report(is_known=event.kind != BrokerEventKind.NOT_FOUND)
         self.contradictions.confirm(ticket.order.symbol, now)
         update = self._books.apply(cid, order_event, event.fill)
         if update.effect is TransitionEffect.ALARM:
@@ -397,7 +397,7 @@ class ExecutionEngine:
         # The order is sent now: its age counts from here.
         for part in intents.order_parts(order):
             ticket = self.tickets[part.client_order_id]
-            ticket.has_left, ticket.sent_second = True, self._clock.monotonic()
+            ticket.left_queue, ticket.sent_second = True, self._clock.monotonic()
 
     def _on_accepted(self, *client_order_ids: str) -> None:
         # Sent orders were answered. That is not journaled: a restart looks them up anyhow.

@@ -1,7 +1,7 @@
 """The account book: all that is known of the orders and positions of one account in one session.
 
-Everything known of an order is in its ticket, whoever learned it: what was decided, what the broker reported, what was
-requested of it, and what is in doubt.
+Everything known of an order is in its ticket: what was decided, what the broker reported, what was requested of it, and
+what is unknown.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Ticket:
     executions came under an id that was used before.
 
     Sent: recorded at `recorded_at` and sent at `sent_at`, by the journal's clock. `sent_second` counts on a steady
-    clock, from the restart that found it. `has_left`: it no longer waits for its turn.
+    clock, from the restart that found it. `left_queue`: it no longer waits for the rate limit.
 
     Requested: `requested` has the seconds of its unanswered cancel and replace, `unanswered` the latest one before a
     restart. `is_cancelling`: as a reader of the journal finds it, a cancel was requested and not refused.
@@ -185,10 +185,10 @@ class Ticket:
     of the next time. `cancel_withheld`: a cancel waits until the broker knows the order again; `unknown_to_broker`: it
     said that it does not.
 
-    In doubt: `must_look_up`, an event left its state open; `lookup`, how it is being looked up; `was_queried`, it was
+    Unknown: `must_look_up`, an event left its state open; `lookup`, how it is being looked up; `was_queried`, it was
     looked up after its end for fills that no list has. `orphan`: what of it the broker works and the books do not, and
     `orphan_confirmed` by a second source. `is_lost`: given up, and not reported since. `ended_early`: it ended before
-    its position was opened. `may_return`: it is lost, and if it appears it may still protect its entry.
+    its position was opened. `may_protect_entry`: it is lost, and if it appears it may still protect its entry.
     """
 
     record: OrderRecord
@@ -203,7 +203,7 @@ class Ticket:
     recorded_at: datetime | None = None
     sent_at: datetime | None = None
     sent_second: float | None = None
-    has_left: bool = False
+    left_queue: bool = False
     requested: dict[str, float] = attrs.field(factory=dict)
     unanswered: Literal["", "cancel", "replace"] = ""
     cancels: int = 0
@@ -219,7 +219,7 @@ class Ticket:
     reused_at: dict[Fill, float] = attrs.field(factory=dict)
     is_lost: bool = False
     ended_early: bool = False
-    may_return: bool = False
+    may_protect_entry: bool = False
 
     @property
     def order(self) -> Order:
@@ -262,7 +262,7 @@ class Ticket:
 
     def age(self, now: float) -> float:
         """Seconds since it was sent, or since the restart that found it; 0 before, and while it waits for its turn."""
-        waits = self.record.state is OrderState.SENDING and not self.has_left
+        waits = self.record.state is OrderState.SENDING and not self.left_queue
         return 0.0 if self.sent_second is None or waits else now - self.sent_second
 
     def on_answer(self, event: OrderEvent) -> None:
@@ -277,12 +277,12 @@ class Ticket:
             level.pending.clear()
             self.is_cancelling = False
 
-    def on_known(self, *, knows: bool) -> None:
-        """Apply that the broker reported something about the order: it knows it, or it does not."""
-        self.unknown_to_broker = not knows
-        self.cancel_withheld |= not knows and "cancel" in self.requested
+    def on_report(self, *, is_known: bool) -> None:
+        """Apply a report of the broker: it knows the order, or it does not."""
+        self.unknown_to_broker = not is_known
+        self.cancel_withheld |= not is_known and "cancel" in self.requested
 
-    def doubt(self, now: float) -> OrderLookup:
+    def begin_lookup(self, now: float) -> OrderLookup:
         """Its lookup; one begins now if there is none."""
         if self.lookup is None:
             self.lookup = OrderLookup(next_lookup_at=now, since=now)

@@ -88,7 +88,7 @@ def test_a_part_that_cannot_be_read_is_an_error_of_the_event(payload: Mapping[st
 
 
 def test_facts_are_read_as_they_are_used() -> None:
-    """So that an old journal may lack what nobody uses; what a payload does not say can be told from None."""
+    """An old journal may lack a fact that is not used; an absent fact differs from None."""
     window = codec.view(WindowClosed, {"strategy": "open"})
     assert window.strategy == "open"
     with pytest.raises(JournalError, match="window_closed cannot be read: candidates is missing"):

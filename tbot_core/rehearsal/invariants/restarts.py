@@ -101,7 +101,8 @@ def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
 
 def _i11(history: RehearsalHistory) -> Iterator[str]:
     # The bot's final record of each order, with its executions, equals the one that a restart recovers from the
-    # journal, and the one of its readers.
+    # journal, and the one of its readers. All three apply events by the same function: this finds an event that one of
+    # them lacks or orders otherwise. Whether the record is right is judged by what the venue did.
     if history.held is None:
         return
     events = [event for event in history.events if event.kind != records.SESSION_CLOSED]

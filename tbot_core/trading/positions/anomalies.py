@@ -95,7 +95,7 @@ class MissingOrders:
         """Record a lost order; if it appears later it is cancelled, except an entry and its protection."""
         ticket.is_lost = True
         if self._may_protect(ticket):
-            ticket.may_return = True
+            ticket.may_protect_entry = True
         elif ticket.order.leg is not Leg.ENTRY:
             self._cancels.cancel_next_minute([ticket.order.client_order_id])
 
@@ -104,15 +104,15 @@ class MissingOrders:
         if held.exit_reason is None and not (held.manages_own_stop and Leg.STOP in held.resting):
             return
         for ticket in self._book.tickets.values():
-            if ticket.may_return and ticket.order.signal == held.position.signal:
-                ticket.may_return = False
+            if ticket.may_protect_entry and ticket.order.signal == held.position.signal:
+                ticket.may_protect_entry = False
                 self._cancels.cancel_now([ticket.order.client_order_id])
 
     def on_event(self, event: BrokerEvent, ticket: Ticket) -> None:
         """Apply a broker event of an order: a lost one is working, or has ended."""
         works = event.fill is not None or event.kind in _WORKS
         if ticket.is_lost and (works or event.kind in ENDINGS):
-            ticket.is_lost = ticket.may_return = False
+            ticket.is_lost = ticket.may_protect_entry = False
             if works and ticket.order.leg in order_factory.REASONS:
                 self._on_found(ticket)
 
