@@ -114,6 +114,8 @@ class ExecutionEngine:
         why = [(order, self.venue.denial_reason(order)) for order in orders]
         parts = [(part, words) for order, words in why for part in intents.order_parts(order)]
         now = self._clock.now()
+        for part, _ in parts:
+            self.tickets[part.client_order_id].recorded_at = now
         self._barrier(*(intents.sending_event(self.recorder, part, words) for part, words in parts))
         for part, words in parts:
             if words:

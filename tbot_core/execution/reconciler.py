@@ -7,6 +7,7 @@ then it is lost, and its exposure stays reserved. Three failed readings in a row
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -104,6 +105,7 @@ class Reconciler:
         self._last_statement = ledger_of(past).stated
         self._stated = self._last_statement is not None and self._last_statement.date() == since.date()
         self._since = since - MARGIN
+        self._numbers = itertools.count()
         self._next_reading = 0.0
         self._failed_readings = 0
         self._orphans = OrphanOrders(execution, decision_engine)
@@ -267,7 +269,13 @@ class Reconciler:
     def _looked_up(self) -> list[tuple[Ticket, OrderLookup]]:
         # The orders that are being looked up, in the order in which that began.
         pairs = [(ticket, ticket.lookup) for ticket in self._tickets.values() if ticket.lookup is not None]
-        return sorted(pairs, key=lambda pair: pair[1].since)
+        return sorted(pairs, key=lambda pair: pair[1].number)
+
+    def _lookup_of(self, ticket: Ticket, now: float) -> OrderLookup:
+        # The lookup of an order; one begins now if there is none.
+        if ticket.lookup is None:
+            ticket.lookup = OrderLookup(next_lookup_at=now, number=next(self._numbers))
+        return ticket.lookup
 
     def must_settle(self) -> bool:
         """Whether an order leaves a position bare whose outcome is to be asked for now."""
@@ -286,7 +294,7 @@ class Reconciler:
         if self._waits_for_list:
             self._next_reading = min(self._next_reading, self._requested_at + self._interval)
         self._update_lookups(now)
-        due = [ticket for ticket in urgent if ticket.begin_lookup(now).is_due(now)]
+        due = [ticket for ticket in urgent if self._lookup_of(ticket, now).is_due(now)]
         await run_concurrently([partial(self._settle, ticket) for ticket in due])
 
     def _update_lookups(self, now: float) -> None:
@@ -294,13 +302,13 @@ class Reconciler:
         for ticket in self._tickets.values():
             silent = ticket.state is OrderState.SENDING and self._execution.age(ticket) > IN_FLIGHT_S
             if silent or ticket.state in IN_DOUBT or ticket.must_look_up:
-                lookup = ticket.begin_lookup(now)
+                lookup = self._lookup_of(ticket, now)
                 lookup.next_lookup_at = lookup.next_lookup_at if lookup.asked else now
                 lookup.asked = True
             elif not self._is_watched(ticket):
                 ticket.lookup = None
             elif ticket.lookup is None:
-                ticket.begin_lookup(now).next_lookup_at = now + WATCHED_S
+                self._lookup_of(ticket, now).next_lookup_at = now + WATCHED_S
             else:
                 ticket.lookup.asked = False
 
@@ -350,7 +358,7 @@ class Reconciler:
     async def _settle(self, ticket: Ticket) -> None:
         # Settle a stop or exit without a known outcome: look it up, and send it again under its id where the broker
         # refuses one that it has seen.
-        lookup = ticket.begin_lookup(self._clock.monotonic())
+        lookup = self._lookup_of(ticket, self._clock.monotonic())
         lookup.settling = True
         try:
             await self._look_up_and_send_again(ticket)
@@ -386,7 +394,7 @@ class Reconciler:
     async def _look_up(self, ticket: Ticket, listed: OrderStatusReport | None = None) -> None:
         # Act on what the broker says of an order, with the report of a list or by a request of its own.
         cid, requested, watched = ticket.order.client_order_id, self._clock.monotonic(), self._is_watched(ticket)
-        lookup = ticket.begin_lookup(requested)
+        lookup = self._lookup_of(ticket, requested)
         lookup.postpone(requested, watched=watched, urgent=self._is_urgent(ticket))
         broker, ended = ORDER_LOOKUP.of(self._broker), listed is None and ticket.terminal
         if broker is None and listed is None:
@@ -484,10 +492,10 @@ class Reconciler:
             elif report is not None:
                 self._note_quantity(ticket, report)
             elif self._is_urgent(ticket):
-                self._on_not_found(ticket, ticket.begin_lookup(requested), "list", requested)
+                self._on_not_found(ticket, self._lookup_of(ticket, requested), "list", requested)
             elif ticket.state in WORKING:  # it may have ended
                 ticket.must_look_up = True
-                ticket.begin_lookup(requested).unlisted_at = requested
+                self._lookup_of(ticket, requested).unlisted_at = requested
 
     def _apply_report(self, ticket: Ticket, report: OrderStatusReport) -> None:
         # Act on what the broker says of an order.
@@ -543,7 +551,7 @@ class Reconciler:
         for cid in findings.not_found:
             ticket = self._tickets[cid]
             ticket.must_look_up |= ticket.state not in IN_DOUBT  # it may have ended
-            self._on_not_found(ticket, ticket.begin_lookup(self._clock.monotonic()), "list", self._requested_at)
+            self._on_not_found(ticket, self._lookup_of(ticket, self._clock.monotonic()), "list", self._requested_at)
         self._orphans.apply_findings(findings)
         in_question = moved | self._in_flight(listed)
         waiting = [one for one in findings.differences if one.symbol in in_question or self._must_query(one.symbol)]

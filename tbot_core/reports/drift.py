@@ -104,7 +104,7 @@ def drift_document(events: Sequence[JournalEvent], shadow: ShadowTrades, note: s
     expected = {_of(one): one for one in shadow.positions}
     judged = {(one.proposal.signal.strategy, one.proposal.signal.symbol): one for one in shadow.decisions}
     causes = _Causes(book, decided, judged, rejections, shadow.remarks)
-    keys = sorted({*expected, *real}, key=lambda key: (expected.get(key) or real[key]).signal.minute)
+    keys = sorted({*expected, *real}, key=lambda key: ((expected.get(key) or real[key]).signal.minute, key))
     trades = [_trade(key, (expected.get(key), real.get(key)), causes) for key in keys]
     return {
         "date": day,

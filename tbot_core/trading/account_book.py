@@ -176,7 +176,7 @@ class Ticket:
     `works_for_more`: as a restart finds it, it works with other terms, or for more than ordered. `reused_at`: when its
     executions came under an id that was used before.
 
-    Sent: recorded at `recorded_at` and sent at `sent_at`, by the journal's clock. `sent_second` counts on a steady
+    Sent: on record since `recorded_at`, sent at `sent_at`, by the journal's clock. `sent_second` counts on a steady
     clock, from the restart that found it. `left_queue`: it no longer waits for the rate limit.
 
     Requested: `requested` has the seconds of its unanswered cancel and replace, `unanswered` the latest one before a
@@ -247,8 +247,8 @@ class Ticket:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not ended by the books, or is open at the broker although they call it ended."""
-        return self.orphan is not None or not self.record.terminal
+        """Whether it is on record and has not ended, or is open at the broker although the books call it ended."""
+        return self.orphan is not None or not (self.record.terminal or self.recorded_at is None)
 
     @property
     def closing_units(self) -> int:
@@ -281,12 +281,6 @@ class Ticket:
         """Apply a report of the broker: it knows the order, or it does not."""
         self.unknown_to_broker = not is_known
         self.cancel_withheld |= not is_known and "cancel" in self.requested
-
-    def begin_lookup(self, now: float) -> OrderLookup:
-        """Its lookup; one begins now if there is none."""
-        if self.lookup is None:
-            self.lookup = OrderLookup(next_lookup_at=now, since=now)
-        return self.lookup
 
 
 @attrs.frozen

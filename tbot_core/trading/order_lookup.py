@@ -38,14 +38,15 @@ _URGENT_S: Final = (0.5, 1.0, 2.0)
 class OrderLookup:
     """The next lookup of an order (seconds of a steady clock), the attempts, and the sources that do not know it.
 
-    `since`: when it began. `not_found_by` has the second of the first request that each source answered without it.
+    `number`: its place among all lookups. `not_found_by` has the second of the first request that each source answered
+    without it.
     `asked`: an event left its outcome open, so that it must be looked up, and not only from time to time. `deferred`: a
     lookup found a fill that the stream may still deliver. `settling`: it is being settled, and its requests have no
     answer yet. `unlisted_at`: when a list that lacks it, though it works, was asked for.
     """
 
     next_lookup_at: float
-    since: float
+    number: int
     attempts: int = 0
     not_found_by: dict[str, float] = attrs.field(factory=dict)
     asked: bool = False

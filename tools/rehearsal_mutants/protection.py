@@ -43,8 +43,8 @@ def stop_kept_whatever_is_held() -> Swaps:
     """A stop that rests is left as it is when more or less is held."""
     protect = current_attribute(ProtectiveStops, "protect")
 
-    def once(self: Any, held: ManagedPosition, entries: Sequence[str] = ()) -> list[Any]:
-        return [] if Leg.STOP in held.resting else list(protect(self, held, entries))
+    def once(self: Any, held: ManagedPosition, entries: Sequence[str] = (), **trimming: int) -> list[Any]:
+        return [] if Leg.STOP in held.resting else list(protect(self, held, entries, **trimming))
 
     return ((ProtectiveStops, "protect", once),)
 
@@ -53,10 +53,10 @@ def oversized_stop_kept() -> Swaps:
     """A stop that rests for more than is held stays."""
     protect = current_attribute(ProtectiveStops, "protect")
 
-    def unless_larger(self: Any, held: ManagedPosition, entries: Sequence[str] = ()) -> list[Any]:
+    def unless_larger(self: Any, held: ManagedPosition, entries: Sequence[str] = (), **trimming: int) -> list[Any]:
         rests = held.resting.get(Leg.STOP)
         enough = rests is not None and self._book.tickets[rests].open_units >= self.units_to_cover(held)
-        return [] if enough else list(protect(self, held, entries))
+        return [] if enough else list(protect(self, held, entries, **trimming))
 
     return ((ProtectiveStops, "protect", unless_larger),)
 

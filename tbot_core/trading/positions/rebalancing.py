@@ -177,11 +177,12 @@ class PositionTrimmer:
         beyond, held.trim_to_units = position.units - held.trim_to_units, None
         if beyond <= 0:
             return self._stop_orders(held)
+        stops = self._stop_orders(held, beyond)
         attempt = self._book.signals[position.signal].next_attempt(Leg.EXIT)
         order = order_factory.trim_order(self._name, position, beyond, attempt)
         held.trim_order_id = order.client_order_id
         self._book.add_ticket(order)
-        return [*self._stop_orders(held), SubmitOrder(order=order)]
+        return [*stops, SubmitOrder(order=order)]
 
-    def _stop_orders(self, held: ManagedPosition) -> list[TradingCommand]:
-        return [] if held.plan.on_close else self._protection.protect(held)
+    def _stop_orders(self, held: ManagedPosition, trimming: int = 0) -> list[TradingCommand]:
+        return [] if held.plan.on_close else self._protection.protect(held, trimming=trimming)

@@ -38,24 +38,25 @@ class ProtectiveStops:
         self._exposure = exposure
         self._cancels = cancels
 
-    def units_to_cover(self, held: ManagedPosition) -> int:
+    def units_to_cover(self, held: ManagedPosition, trimming: int = 0) -> int:
         """The units of a position that a stop at the broker must cover; 0 if the whole stop is emulated.
 
-        Stops of fractional shares are emulated if the broker does not accept them.
+        Stops of fractional shares are emulated if the broker does not accept them. `trimming`: the units of a trim that
+        is about to be placed.
         """
         if held.plan.on_close:
             return 0
-        units = held.position.units - self._book.units_in_trim(held)
+        units = held.position.units - self._book.units_in_trim(held) - trimming
         lot = lot_of(self._exposure, held.position.signal.symbol)
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
 
-    def protect(self, held: ManagedPosition, entries: Sequence[str] = ()) -> list[TradingCommand]:
+    def protect(self, held: ManagedPosition, entries: Sequence[str] = (), *, trimming: int = 0) -> list[TradingCommand]:
         """Place a stop of the open quantity, or replace one of another size; nothing while price steps are unknown.
 
         `entries` may still fill: where the venue takes orders on one side only, they end before the stop is placed.
         """
-        resting, units = held.resting.get(Leg.STOP), self.units_to_cover(held)
+        resting, units = held.resting.get(Leg.STOP), self.units_to_cover(held, trimming)
         if resting is None and (not units or self._exposure.rules_unknown.get(held.position.signal.symbol)):
             return []
         if resting is None and entries and not self._venue.both_sides:
