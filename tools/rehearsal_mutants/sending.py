@@ -165,8 +165,7 @@ def sent_again_under_a_new_id() -> Swaps:
         cid = f"{order.client_order_id[:-1]}0"
         fresh = attrs.evolve(order, client_order_id=cid, protection=())
         self._barrier(self.recorder.entry(OrderIntended.of(fresh), cid))
-        was = self.tickets[order.client_order_id]
-        self._decision_engine.book.add_ticket(fresh, was.plan, was.row)
+        self._decision_engine.book.add_ticket(fresh)
         self._mark([fresh])
         await self.venue.broker.submit(fresh, SendPermit(fresh, self.venue.denial_reason))
 

@@ -251,7 +251,7 @@ def attempts_not_recalled() -> Swaps:
 
     def forget(self: Any, order: Order) -> None:
         recall(self, order)
-        del self._book.attempts[order.signal, order.leg]
+        del self._book.signals[order.signal].attempts[order.leg]
 
     return ((PositionRecovery, "restore_order", forget),)
 
