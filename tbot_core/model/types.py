@@ -231,6 +231,11 @@ class Order:
         return self.reason is ExitReason.REBALANCE and self.leg is not Leg.ENTRY
 
     @property
+    def closes(self) -> bool:
+        """Whether it closes the whole of a position, rather than a part of it or an overfill."""
+        return self.leg is Leg.EXIT and self.reason not in {ExitReason.REBALANCE, ExitReason.EXCESS}
+
+    @property
     def tops_up(self) -> bool:
         """Whether it adds to a position that is below its share of equity."""
         return self.reason is ExitReason.REBALANCE and self.leg is Leg.ENTRY

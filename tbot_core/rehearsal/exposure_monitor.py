@@ -110,7 +110,8 @@ class _VenueMonitor:
         held = decision_engine.position_manager.held.get(symbol)
         if held is None or held.exit_reason is not None or decision_engine.position_manager.exits.exits_blocked(symbol):
             return False
-        stops = [one for one in self._matching.open if one.ours and one.cid == held.resting.get(Leg.STOP)]
+        stop = held.stop
+        stops = [one for one in self._matching.open if one.ours and stop is not None and one.cid == stop.cid]
         return any(not one.triggered and held.plan.is_ahead_of(one.level) for one in stops)
 
     def _lost_request(self, symbol: str, now: float) -> bool:

@@ -21,6 +21,8 @@ from tbot_core.trading.proposals import Proposal, TradingRules
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tbot_core.trading.account_book import ManagedPosition
+
 DAY = dt.date(2026, 1, 5)
 NONE = float("nan")
 
@@ -31,6 +33,11 @@ def session(day: dt.date = DAY) -> Session:
     if found is None:
         raise ValueError(f"the exchange is closed on {day}")
     return found
+
+
+def resting_ids(held: ManagedPosition) -> dict[Leg, str]:
+    """The ids of the working stop and target of a position, by leg."""
+    return {one.order.leg: one.cid for one in reversed(held.protection)}
 
 
 def identity(symbol: str = "AAA", minute: int = 25, strategy: str = "open", rule: str = "breakout") -> SignalId:

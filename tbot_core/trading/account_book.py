@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
@@ -45,16 +45,23 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
 
 
+_PROTECTION: Final = frozenset({Leg.STOP, Leg.TARGET})
+
+
+def _working_ids(tickets: list[Ticket]) -> list[str]:
+    return [one.cid for one in tickets if one.works]
+
+
 @attrs.define(kw_only=True)
 class ManagedPosition:
-    """A managed position: its plan, its row in the bars if any, and the ids of its resting orders by leg.
+    """A managed position: its plan, its row in the bars if any, and the tickets of its signal's orders.
 
-    `exit_reason`: why it is being closed. `exit_pending`: its exit is due and not placed. `exit_order_id`: its working
-    exit, placed after `exit_placed_minute`. `manages_own_stop`: its stop is a separate order, not part of a bracket.
+    `exit_reason`: why it is being closed. `exit_pending`: its exit is due and not placed, the latest was placed after
+    `exit_placed_minute`. `manages_own_stop`: its stop is a separate order, not part of a bracket.
     `stop_being_replaced`: a stop of the wrong size or level is being cancelled. `stop_triggered`: its stop has
-    triggered or begun to fill. `trim_to_units`: the units to keep, set until the trim is placed; `trim_order_id`: its
-    working trim. `top_up_denial`: the reason of the last denied top-up. `rejected_stop_price`: the level of a stop that
-    was rejected while the instrument's rules were unknown. `had_stop`: the broker has confirmed a stop of it.
+    triggered or begun to fill. `trim_to_units`: the units to keep, set until the trim is placed. `top_up_denial`: the
+    reason of the last denied top-up. `rejected_stop_price`: the level of a stop that was rejected while the
+    instrument's rules were unknown. `had_stop`: the broker has confirmed a stop of it.
     `taken_stops`: the number of its stops that somebody else cancelled. `reading_after`: nothing is sent or cancelled
     for it before a reading of the account is applied that was requested at this second of a steady clock or later; None
     if it need not wait. `unshown_units`: what others closed of it by events, less what readings have shown of that.
@@ -63,17 +70,15 @@ class ManagedPosition:
     plan: ExitPlan
     row: int | None
     position: Position
-    resting: dict[Leg, str]
+    tickets: list[Ticket] = attrs.field(eq=_working_ids)
     exit_reason: ExitReason | None = None
     exit_pending: bool = False
-    exit_order_id: str | None = None
     exit_placed_minute: int | None = None
     manages_own_stop: bool = False
     refused_stops: int = 0
     stop_being_replaced: bool = False
     stop_triggered: bool = False
     trim_to_units: int | None = None
-    trim_order_id: str | None = None
     top_up_denial: Reason | None = None
     rejected_stop_price: Decimal | None = None
     had_stop: bool = False
@@ -84,6 +89,38 @@ class ManagedPosition:
     def bar_value(self, bars: Bars, field: str, minute: int) -> float:
         """A field of the symbol's bar in a minute; NaN without a bar."""
         return math.nan if self.row is None else bars.field(field).item(minute, self.row)
+
+    def working(self, leg: Leg) -> Ticket | None:
+        """Its latest order of a leg that works."""
+        for ticket in reversed(self.tickets):
+            if ticket.works and ticket.order.leg is leg:
+                return ticket
+        return None
+
+    @property
+    def stop(self) -> Ticket | None:
+        """Its working stop."""
+        return self.working(Leg.STOP)
+
+    @property
+    def target(self) -> Ticket | None:
+        """Its working target."""
+        return self.working(Leg.TARGET)
+
+    @property
+    def exit(self) -> Ticket | None:
+        """The working order that closes the whole of it."""
+        return next((one for one in reversed(self.tickets) if one.works and one.order.closes), None)
+
+    @property
+    def trim(self) -> Ticket | None:
+        """Its working trim."""
+        return next((one for one in reversed(self.tickets) if one.works and one.order.trims), None)
+
+    @property
+    def protection(self) -> list[Ticket]:
+        """Its working stop and target, the latest first."""
+        return [one for one in reversed(self.tickets) if one.works and one.order.leg in _PROTECTION]
 
     @property
     def is_settled(self) -> bool:
@@ -99,16 +136,24 @@ class ManagedPosition:
         )
 
     @property
+    def units_in_trim(self) -> int:
+        """The units that a working trim may still close."""
+        trim = self.trim
+        return 0 if trim is None else trim.open_units
+
+    def oversized_exits(self, units: int) -> list[str]:
+        """The exit and trim orders for more units than are left."""
+        return [one.cid for one in (self.exit, self.trim) if one is not None and one.open_units > units]
+
+    @property
     def is_steady(self) -> bool:
         """Whether nothing is in progress for the position: no exit, no trim, no change of its stop."""
-        leaves = (
-            self.exit_reason is not None or self.exit_pending or self.exit_order_id is not None or self.stop_triggered
-        )
+        leaves = self.exit_reason is not None or self.exit_pending or self.exit is not None or self.stop_triggered
         return not (
             leaves
             or self.stop_being_replaced
             or self.trim_to_units is not None
-            or self.trim_order_id is not None
+            or self.trim is not None
             or self.reading_after is not None
         )
 
@@ -128,11 +173,15 @@ class DepartedShares:
 
 @attrs.define(kw_only=True)
 class SignalPlan:
-    """How a signal is traded: its exit plan, the row of its symbol in the bars if any, and the orders of each leg."""
+    """How a signal is traded: its exit plan, and the row of its symbol in the bars if any.
+
+    `tickets` are those of its orders, `attempts` the number of its orders of each leg, of earlier sessions too.
+    """
 
     plan: ExitPlan
     row: int | None
     attempts: dict[Leg, int] = attrs.field(factory=dict)
+    tickets: list[Ticket] = attrs.field(factory=list)
 
     def next_attempt(self, leg: Leg) -> int:
         """The number of the next order of a leg; client order ids are never reused."""
@@ -187,8 +236,9 @@ class Ticket:
 
     Unknown: `must_look_up`, an event left its state open; `lookup`, how it is being looked up; `was_queried`, it was
     looked up after its end for fills that no list has. `orphan`: what of it the broker works and the books do not, and
-    `orphan_confirmed` by a second source. `is_lost`: given up, and not reported since. `ended_early`: it ended before
-    its position was opened. `may_protect_entry`: it is lost, and if it appears it may still protect its entry.
+    `orphan_confirmed` by a second source. `is_lost`: given up, and not reported since. `works`: its end, or its loss,
+    was not applied to its position yet. `may_protect_entry`: it is lost, and if it appears it may still protect its
+    entry.
     """
 
     record: OrderRecord
@@ -218,7 +268,7 @@ class Ticket:
     orphan_confirmed: bool = False
     reused_at: dict[Fill, float] = attrs.field(factory=dict)
     is_lost: bool = False
-    ended_early: bool = False
+    works: bool = True
     may_protect_entry: bool = False
 
     @property
@@ -318,6 +368,8 @@ class AccountBook:
             stop_level=level,
         )
         self.tickets[order.client_order_id] = ticket
+        if planned := self.signals.get(order.signal):
+            planned.tickets.append(ticket)
         return ticket
 
     def apply(self, client_order_id: str, event: OrderEvent, fill: Fill | None = None) -> OrderUpdate:
@@ -366,11 +418,3 @@ class AccountBook:
         """The tickets of an order and of its protection."""
         for part in (order, *order.protection):
             yield self.tickets[part.client_order_id]
-
-    def oversized_exits(self, held: ManagedPosition, units: int) -> list[str]:
-        """The exit and trim orders of a position for more units than are left."""
-        return [cid for cid in (held.exit_order_id, held.trim_order_id) if cid and self.tickets[cid].open_units > units]
-
-    def units_in_trim(self, held: ManagedPosition) -> int:
-        """The units that a working trim may still close."""
-        return 0 if held.trim_order_id is None else self.tickets[held.trim_order_id].open_units

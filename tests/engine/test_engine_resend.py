@@ -24,7 +24,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Account, Leg, atoms_of
 from tbot_core.testing.sessions import SessionDraft
-from tbot_core.testing.trades import fill, proposal, rules, session
+from tbot_core.testing.trades import fill, proposal, resting_ids, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.states import TradingState
 
@@ -170,7 +170,7 @@ def test_a_stop_that_could_not_be_sent_is_sent_as_soon_as_the_way_is_open(bench:
     bench.broker.refuses.clear()
     bench.rounds(1.0)
     assert bench.broker.legs == [Leg.ENTRY, Leg.STOP]
-    assert bench.desk.position_manager.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+    assert resting_ids(bench.desk.position_manager.held["AAA"]) == {Leg.STOP: "AAA stop 2"}
     bench.rounds(30.0)
     assert bench.broker.legs == [Leg.ENTRY, Leg.STOP]
 

@@ -43,7 +43,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import UNITS_PER_SHARE, Account, ExitReason, Leg, OrderState, RiskState, atoms_of
 from tbot_core.testing.sessions import SessionDraft
-from tbot_core.testing.trades import fill, order, proposal, rules, session
+from tbot_core.testing.trades import fill, order, proposal, resting_ids, rules, session
 from tbot_core.trading.commands import CancelOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.order_lookup import IN_FLIGHT_S
@@ -1410,7 +1410,7 @@ def test_f19_a_stop_that_the_broker_works_for_more_is_taken_back_and_made_anew(b
     was = bench.execution.tickets["AAA stop"].order
     assert (placed.quantity, placed.stop_price) == (was.quantity, was.stop_price)
     held = bench.desk.position_manager.held["AAA"]
-    assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
+    assert (resting_ids(held), held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
 
 
 def test_i15_a_restart_goes_on_with_a_stop_that_was_made_anew(bench: Bench) -> None:
@@ -1422,7 +1422,7 @@ def test_i15_a_restart_goes_on_with_a_stop_that_was_made_anew(bench: Bench) -> N
     asyncio.run(bench.execution.process_broker_events())
     again = resumed(bench)
     held = again.position_manager.held["AAA"]
-    assert (held.resting, held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
+    assert (resting_ids(held), held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
 
 
 def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_third_one(bench: Bench) -> None:
@@ -1449,7 +1449,7 @@ def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_thi
     assert (stops(bench), bench.desk.exposure.frozen) == (["AAA stop", "AAA stop 2"], {})
     for desk in (bench.desk, resumed(bench)):
         held = desk.position_manager.held["AAA"]
-        assert (held.resting, held.plan.on_close, names(desk)) == ({}, True, [])
+        assert (resting_ids(held), held.plan.on_close, names(desk)) == ({}, True, [])
         (closes,) = desk.position_manager.orders_after_minute(SessionDraft().bar(30, 97.0).bars(), 30)
         assert isinstance(closes, SubmitOrder)
         assert (closes.order.quantity, closes.order.reason) == (Decimal(7), ExitReason.STOP)
@@ -1505,7 +1505,7 @@ def test_i3_a_stop_that_was_told_to_be_over_and_is_not_is_followed_by_another(be
     hears(bench, "cancelled", "AAA stop")
     held = bench.desk.position_manager.held["AAA"]
     asyncio.run(bench.execution.process_broker_events())
-    assert (held.resting, held.plan.on_close, stops(bench)) == ({}, False, ["AAA stop"])
+    assert (resting_ids(held), held.plan.on_close, stops(bench)) == ({}, False, ["AAA stop"])
     bench.broker.found["AAA stop"] = shown = report(stop)
     bench.broker.shown = [reading(shown, AAA="7")]
     bench.later(31)
@@ -1520,10 +1520,10 @@ def test_i3_a_stop_that_was_told_to_be_over_and_is_not_is_followed_by_another(be
     bench.broker.shown = [reading(AAA="7")]
     bench.later(11)
     asyncio.run(bench.execution.process_broker_events())
-    assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
+    assert (resting_ids(held), held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
     again = resumed(bench)
     held = again.position_manager.held["AAA"]
-    assert (held.resting, held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
+    assert (resting_ids(held), held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
 
 
 def test_f19_a_bracket_whose_stop_is_worked_for_more_gets_another_when_its_entry_fills(tmp_path: Path) -> None:
@@ -1543,7 +1543,7 @@ def test_f19_a_bracket_whose_stop_is_worked_for_more_gets_another_when_its_entry
             [BrokerEvent(kind="fill", event_id="1", client_order_id="AAA entry", fill=fill(entry, "100"))]
         )
         asyncio.run(bench.execution.process_broker_events())
-        assert bench.desk.position_manager.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+        assert resting_ids(bench.desk.position_manager.held["AAA"]) == {Leg.STOP: "AAA stop 2"}
 
 
 @pytest.mark.parametrize("told", ["right first", "wrong first", "wrong first, and its stop has ended before the other"])
@@ -1568,7 +1568,7 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
             assert names(resumed(bench, brackets=True)) == ["AAA stop 2"]
         asyncio.run(bench.execution.process_broker_events())
         held = bench.desk.position_manager.held["AAA"]
-        assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
+        assert (resting_ids(held), held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
         assert bench.execution.tickets["AAA stop 2"].order.quantity == Decimal(4)
 
 
@@ -1617,7 +1617,7 @@ def test_f19_a_stop_that_was_filled_for_another_symbol_is_made_anew(bench: Bench
             assert bench.broker.cancels[-1] == cid
             hears(bench, "cancelled", cid)
         asyncio.run(bench.execution.process_broker_events())
-        assert (held.position.units, held.resting) == (7 * UNITS_PER_SHARE, after)
+        assert (held.position.units, resting_ids(held)) == (7 * UNITS_PER_SHARE, after)
     assert held.plan.on_close
 
 
@@ -1644,7 +1644,7 @@ def test_f29_an_execution_that_is_corrected_to_something_else_is_not_the_signals
     asyncio.run(bench.execution.process_broker_events())
     assert (bench.desk.portfolio.holdings["AAA"], bench.desk.portfolio.unassigned_units) == (7 * UNITS_PER_SHARE, {})
     assert fold_events(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
-    assert bench.desk.position_manager.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+    assert resting_ids(bench.desk.position_manager.held["AAA"]) == {Leg.STOP: "AAA stop 2"}
 
 
 def test_f29_what_is_left_of_an_order_that_is_corrected_to_something_else_is_taken_back(bench: Bench) -> None:

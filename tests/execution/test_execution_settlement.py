@@ -38,7 +38,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account, Leg, OrderState, RiskState, atoms_of, quantity_of
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.testing.sessions import SessionDraft
-from tbot_core.testing.trades import fill, proposal, rules, session
+from tbot_core.testing.trades import fill, proposal, resting_ids, rules, session
 from tbot_core.trading.commands import SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.order_lookup import UNANSWERED_S
@@ -585,7 +585,7 @@ def same_everywhere(bench: Bench) -> int:
     found = {symbol: quantity_of(units) for symbol, units in live.portfolio.holdings.items()}
     assert ledger_of(bench.journal.events()).holdings == found
     plans = [
-        {symbol: (one.resting, one.plan) for symbol, one in each.held.items()}
+        {symbol: (resting_ids(one), one.plan) for symbol, one in each.held.items()}
         for each in (live.position_manager, manager)
     ]
     assert plans[0] == plans[1]
@@ -659,7 +659,8 @@ def test_while_readings_contradict_the_books_a_time_exit_waits_and_the_first_sto
     bench.desk.position_manager.exits.flattening = True
     assert bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), 60) == []
     held = bench.desk.position_manager.held["AAA"]
-    del held.resting[Leg.STOP]
+    assert held.stop is not None
+    held.stop.works = False
     held.manages_own_stop = True
     for had_stop, posts in ((True, 0), (False, 1)):
         held.had_stop = had_stop

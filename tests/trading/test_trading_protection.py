@@ -16,7 +16,7 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderState, RiskState, Side, atoms_of
 from tbot_core.testing.sessions import SessionDraft
-from tbot_core.testing.trades import fill, order, proposal, rules, session
+from tbot_core.testing.trades import fill, order, proposal, resting_ids, rules, session
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
@@ -650,7 +650,7 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_protects_its_position(words: Seq
     """In whichever order it is told: it stays, and is taken back and proven to have ended before an exit leaves."""
     found = found_again(words)
     held = found.position_manager.held["AAA"]
-    assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop"}, False)
+    assert (resting_ids(held), held.plan.on_close) == ({Leg.STOP: "AAA stop"}, False)
     assert found.position_manager.orders_after_minute(SessionDraft().bars(), 31) == []
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
@@ -756,7 +756,7 @@ def test_a_target_that_ended_before_the_fill_leaves_the_stop_of_its_bracket() ->
     say(found, "cancelled", "AAA target")
     filled(found, entry)
     assert found.position_manager.orders_due_now() == []
-    assert [*found.position_manager.held["AAA"].resting] == [Leg.STOP]
+    assert [*resting_ids(found.position_manager.held["AAA"])] == [Leg.STOP]
 
 
 def test_a_stop_that_is_refused_for_its_quantity_waits_for_a_reading() -> None:
@@ -790,7 +790,7 @@ def test_f4_a_target_that_turns_up_rests_again() -> None:
     found = desk()
     enter(found, proposal(target=150.0, exits=TIMED))
     found.position_manager.on_lost("AAA target")
-    assert Leg.TARGET not in found.position_manager.held["AAA"].resting
+    assert Leg.TARGET not in resting_ids(found.position_manager.held["AAA"])
     say(found, "acknowledged", "AAA target")
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == [
         "cancel AAA target",
@@ -808,7 +808,7 @@ def test_f4_a_stop_that_turns_up_while_its_position_is_closed_is_taken_back() ->
         "place AAA exit",
     ]
     say(found, "acknowledged", "AAA stop")
-    assert Leg.STOP not in found.position_manager.held["AAA"].resting
+    assert Leg.STOP not in resting_ids(found.position_manager.held["AAA"])
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 60)) == ["cancel AAA stop"]
 
 
@@ -837,7 +837,7 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_beside_one_of_the_positions_own_
     say(found, "acknowledged", "AAA stop")
     assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 31)) == ["cancel AAA stop"]
-    assert held.resting == {Leg.STOP: "AAA stop 2"}
+    assert resting_ids(held) == {Leg.STOP: "AAA stop 2"}
 
 
 def test_f4_the_stop_of_a_bracket_that_turns_up_beside_another_is_cancelled() -> None:
@@ -878,7 +878,7 @@ def test_f4_that_a_lost_order_could_not_be_cancelled_does_not_say_that_it_works(
     assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
     say(found, "acknowledged", "AAA stop")
     assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
-    assert found.position_manager.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+    assert resting_ids(found.position_manager.held["AAA"]) == {Leg.STOP: "AAA stop 2"}
 
 
 def test_f27_an_entry_that_is_told_after_its_stop_has_sold_it_is_not_sold_again() -> None:
@@ -1626,9 +1626,9 @@ def test_an_entry_that_is_cancelled_as_an_orphan_leaves_the_protection_as_it_is(
     found = desk()
     entry = enter(found)
     held = found.position_manager.held["AAA"]
-    before = dict(held.resting)
+    before = dict(resting_ids(held))
     found.position_manager.mismatched_orders.on_orphan_cancel(entry.client_order_id)
-    assert held.resting == before
+    assert resting_ids(held) == before
     assert not held.manages_own_stop
 
 

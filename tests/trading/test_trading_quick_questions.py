@@ -15,7 +15,7 @@ from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Leg, Side, atoms_of, ticks_of
 from tbot_core.testing.sessions import SessionDraft
-from tbot_core.testing.trades import NONE, fill, proposal, rules, session
+from tbot_core.testing.trades import NONE, fill, proposal, resting_ids, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.orders import ExecutionUpdate
 from tbot_core.trading.price_grid import may_reach
@@ -56,7 +56,7 @@ def entered(chance: random.Random) -> DecisionEngine:
 
 def stop_ends(found: DecisionEngine, kind: str) -> None:
     """The broker reports that the stop has ended, if one rests."""
-    cid = found.position_manager.held["AAA"].resting.get(Leg.STOP)
+    cid = resting_ids(found.position_manager.held["AAA"]).get(Leg.STOP)
     if cid is not None:
         found.position_manager.on_event(BrokerEvent(kind=kind, event_id=kind, client_order_id=cid), None)
 
@@ -87,11 +87,11 @@ def acts(found: DecisionEngine, held: ManagedPosition, bars: Bars, minute: int) 
     """Whether a rule has an effect on the position in a minute."""
     manager, plan = found.position_manager, held.plan
     extremes = held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute)
-    before = (plan.stop, plan.extreme, *held.resting.values())
+    before = (plan.stop, plan.extreme, *resting_ids(held).values())
     due = manager.exits.exit_reason(held, bars, minute) is not None
     moved = plan.trail(*extremes) or bool(manager.protection.move_lagging(held, minute))
     ordered = bool(manager.orders_due_now())
-    return due or moved or ordered or before != (plan.stop, plan.extreme, *held.resting.values())
+    return due or moved or ordered or before != (plan.stop, plan.extreme, *resting_ids(held).values())
 
 
 def test_a_position_that_is_not_active_is_left_alone_by_every_rule() -> None:

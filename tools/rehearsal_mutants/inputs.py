@@ -187,7 +187,7 @@ def unknown_exit_sent_again() -> Swaps:
         for cid in cids:
             order = self.tickets[cid].order
             held: ManagedPosition | None = vars(self._decision_engine.position_manager)["_held"].get(order.symbol)
-            if order.leg is Leg.EXIT and held is not None and held.exit_order_id == cid:
-                held.exit_order_id, held.exit_pending = None, True
+            if order.leg is Leg.EXIT and held is not None and held.exit is self.tickets[cid]:
+                held.exit.works, held.exit_pending = False, True
 
     return ((ExecutionEngine, "mark_unknown", anew),)

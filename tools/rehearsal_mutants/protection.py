@@ -10,7 +10,7 @@ from tbot_core.engine.live.protection import Protection, ProtectionMonitor
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.model.types import Leg, Order, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute, patched
-from tbot_core.trading.account_book import AccountBook, Ticket
+from tbot_core.trading.account_book import ManagedPosition, Ticket
 from tbot_core.trading.orders import OrderEvent
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.positions.exits import SENT_AGAIN, ExitEvaluator, ExitSubmitter
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.model.types import Fill
-    from tbot_core.trading.account_book import ManagedPosition
     from tbot_core.trading.order_lookup import OrderLookup
     from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.portfolio import Position
@@ -44,7 +43,7 @@ def stop_kept_whatever_is_held() -> Swaps:
     protect = current_attribute(ProtectiveStops, "protect")
 
     def once(self: Any, held: ManagedPosition, entries: Sequence[str] = (), **trimming: int) -> list[Any]:
-        return [] if Leg.STOP in held.resting else list(protect(self, held, entries, **trimming))
+        return [] if held.stop is not None else list(protect(self, held, entries, **trimming))
 
     return ((ProtectiveStops, "protect", once),)
 
@@ -54,8 +53,7 @@ def oversized_stop_kept() -> Swaps:
     protect = current_attribute(ProtectiveStops, "protect")
 
     def unless_larger(self: Any, held: ManagedPosition, entries: Sequence[str] = (), **trimming: int) -> list[Any]:
-        rests = held.resting.get(Leg.STOP)
-        enough = rests is not None and self._book.tickets[rests].open_units >= self.units_to_cover(held)
+        enough = held.stop is not None and held.stop.open_units >= self.units_to_cover(held)
         return [] if enough else list(protect(self, held, entries, **trimming))
 
     return ((ProtectiveStops, "protect", unless_larger),)
@@ -126,7 +124,7 @@ def trim_beside_a_stop_for_all() -> Swaps:
     place = current_attribute(PositionTrimmer, "place_trim")
 
     def larger(self: Any, held: ManagedPosition) -> list[Any]:
-        with patched(((AccountBook, "units_in_trim", lambda _self, _held: 0),)):
+        with patched(((ManagedPosition, "units_in_trim", property(lambda _self: 0)),)):
             return list(place(self, held))
 
     return ((PositionTrimmer, "place_trim", larger),)
@@ -146,9 +144,9 @@ def ended_stop_forgotten() -> Swaps:
     """A stop that has ended unasked is thought to rest on."""
     ended = current_attribute(PositionManager, "_on_order_ended")
 
-    def unless_stop(self: Any, order: Order) -> None:
-        if order.leg is not Leg.STOP:
-            ended(self, order)
+    def unless_stop(self: Any, ticket: Ticket) -> None:
+        if ticket.order.leg is not Leg.STOP:
+            ended(self, ticket)
 
     return ((PositionManager, "_on_order_ended", unless_stop),)
 
@@ -176,7 +174,7 @@ def exit_each_minute_anew() -> Swaps:
 
     def forget(self: Any, held: ManagedPosition, minute: int) -> Any:
         placed = place(self, held, minute)
-        held.exit_order_id = None
+        self._book.tickets[placed.order.client_order_id].works = False
         return placed
 
     return ((ExitSubmitter, "place_exit", forget),)
@@ -192,7 +190,7 @@ def exit_beside_a_target() -> Swaps:
     in_the_way = current_attribute(PositionManager, "_blocking_orders")
 
     def without(self: Any, held: ManagedPosition) -> list[str]:
-        return [one for one in in_the_way(self, held) if one != held.resting.get(Leg.TARGET)]
+        return [one for one in in_the_way(self, held) if held.target is None or one != held.target.cid]
 
     return ((PositionManager, "_blocking_orders", without),)
 
@@ -217,7 +215,7 @@ def stop_in_doubt_taken_for_resting() -> Swaps:
     """A position counts as protected by any stop that was sent for it."""
 
     def protection(_self: Any, position: ManagedPosition) -> Protection:
-        return Protection.RESTING if Leg.STOP in position.resting else Protection.BARE
+        return Protection.RESTING if position.stop is not None else Protection.BARE
 
     return ((ProtectionMonitor, "_protection", protection),)
 

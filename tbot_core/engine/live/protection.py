@@ -109,9 +109,8 @@ class ProtectionMonitor:
 
     def _protection(self, position: ManagedPosition) -> Protection:
         # What protects a position now.
-        manager, execution = self._broker_session.decision_engine.position_manager, self._broker_session.execution
-        closing = (position.resting.get(Leg.STOP), position.exit_order_id, position.trim_order_id)
-        tickets = [execution.tickets[cid] for cid in closing if cid is not None]
+        manager = self._broker_session.decision_engine.position_manager
+        tickets = [one for one in (position.stop, position.exit, position.trim) if one is not None]
         working = [ticket for ticket in tickets if ticket.state in WORKING and not ticket.must_look_up]
         needed, closed = manager.units_to_close(position), sum(ticket.closing_units for ticket in working)
         if 0 < needed <= closed:

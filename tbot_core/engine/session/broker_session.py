@@ -87,9 +87,8 @@ class BrokerSession:
             for ticket in working
             if ticket.order.leg in _PROTECTION and ticket.state in _ACCEPTED and ticket.orphan is None
         }
-        stops = [
-            held.resting.get(Leg.STOP) for held in manager.held.values() if manager.protection.units_to_cover(held)
-        ]
+        covered = [held.stop for held in manager.held.values() if manager.protection.units_to_cover(held)]
+        stops = [None if stop is None else stop.cid for stop in covered]
         steady = all(held.is_steady for held in manager.held.values())
         return steady and not manager.orders_to_cancel and len(resting) == len(working) and resting.issuperset(stops)
 

@@ -34,7 +34,6 @@ class OverfillCorrector:
         self._portfolio = book.portfolio
         self._name = name
         self._exposure = exposure
-        self._closing: dict[str, str] = {}
 
     @staticmethod
     def is_excess_exit(order: Order) -> bool:
@@ -55,23 +54,17 @@ class OverfillCorrector:
     def close_excess(self, symbol: str) -> list[TradingCommand]:
         """An order that reverses a symbol's whole overfill, unless one is working."""
         units, ticket = self._portfolio.holdings.get(symbol, 0), self._latest(symbol)
-        if not units or ticket is None or symbol in self._closing or symbol in self._portfolio.positions:
+        if not units or ticket is None or self._is_closing(symbol) or symbol in self._portfolio.positions:
             return []
         signal, leg = ticket.order.signal, Leg.EXIT
         order = order_factory.overfill_order(self._name, signal, units, self._book.signals[signal].next_attempt(leg))
         self._book.add_ticket(order)
-        self.restore_exit(order)
         self.confirmed -= {symbol}  # the next overfill needs its own confirmation
         return [SubmitOrder(order=order)]
 
-    def restore_exit(self, order: Order) -> None:
-        """Record that such an order is working."""
-        self._closing[order.symbol] = order.client_order_id
-
-    def on_exit_ended(self, order: Order) -> None:
-        """Record that such an order has ended."""
-        if self._closing.get(order.symbol) == order.client_order_id:
-            del self._closing[order.symbol]
+    def _is_closing(self, symbol: str) -> bool:
+        orders = ((one.order, one.works) for one in self._book.tickets.values())
+        return any(works and order.symbol == symbol and self.is_excess_exit(order) for order, works in orders)
 
     def _latest(self, symbol: str) -> Ticket | None:
         return next((one for one in reversed(self._book.tickets.values()) if one.order.symbol == symbol), None)
@@ -101,7 +94,7 @@ class MissingOrders:
 
     def on_position_closing(self, held: ManagedPosition) -> None:
         """Cancel the lost bracket orders of a position that is being closed or has its own stop, if they appear."""
-        if held.exit_reason is None and not (held.manages_own_stop and Leg.STOP in held.resting):
+        if held.exit_reason is None and not (held.manages_own_stop and held.stop is not None):
             return
         for ticket in self._book.tickets.values():
             if ticket.may_protect_entry and ticket.order.signal == held.position.signal:
@@ -123,23 +116,24 @@ class MissingOrders:
         if held is None or held.position.signal != order.signal:
             if not self._may_protect(ticket):
                 self._cancels.cancel_now([cid])
-            ticket.ended_early = False
-        elif held.exit_order_id is not None or leg in held.resting or (held.manages_own_stop and leg is Leg.TARGET):
+            ticket.works = True
+        elif held.exit is not None or held.working(leg) is not None or (held.manages_own_stop and leg is Leg.TARGET):
             self._cancels.cancel_now([cid])
         elif held.exit_reason is not None:  # an exit that was not sent waits for its end
-            held.resting[leg] = cid
+            ticket.works = True
             self._cancels.cancel_now([cid])
         else:
-            held.resting[leg] = cid
+            ticket.works = True
             self._cancels.on_ended(cid)
             if leg is Leg.STOP:
                 held.plan.on_close = not held.plan.stop_rests
 
     def _may_protect(self, ticket: Ticket) -> bool:
         # Whether it was lost before its entry's fill, and the entry may still fill.
-        return ticket.ended_early and any(
-            entry.signal == ticket.order.signal for entry in self._exposure.working.values()
-        )
+        signal, held = ticket.order.signal, self._book.held.get(ticket.order.symbol)
+        if ticket.order.leg is Leg.ENTRY or (held is not None and held.position.signal == signal):
+            return False
+        return any(entry.signal == signal for entry in self._exposure.working.values())
 
 
 class MismatchedOrders:
@@ -161,10 +155,10 @@ class MismatchedOrders:
         order, held = ticket.order, self._book.held.get(ticket.order.symbol)
         if held is None:
             ticket.stop_rejected |= order.leg is Leg.STOP
-        elif client_order_id in held.resting.values():
+        elif ticket in held.protection:
             self._replace(held, ticket)
-        elif order.leg is Leg.STOP and order.signal == held.position.signal and Leg.STOP not in held.resting:
-            held.resting[Leg.STOP] = client_order_id
+        elif order.leg is Leg.STOP and order.signal == held.position.signal and held.stop is None:
+            ticket.works = True
             held.plan.on_close = not held.plan.stop_rests
             self._replace(held, ticket)
 
@@ -178,8 +172,8 @@ class MismatchedOrders:
         held = self._book.held.get(ticket.order.symbol)
         if held is None or not missing:
             return
-        rests = held.resting.get(Leg.STOP) == client_order_id and held.manages_own_stop and not ticket.stop_rejected
-        exits = held.exit_order_id == client_order_id
+        rests = held.stop is ticket and held.manages_own_stop and not ticket.stop_rejected
+        exits = held.exit is ticket
         if rests:
             self._replace(held, ticket)
         if rests or exits:
@@ -195,7 +189,7 @@ class MismatchedOrders:
         self._cancels.cancel_now([order.client_order_id, *(one.client_order_id for one in order.protection)])
         if held is None or held.position.signal != order.signal:
             return
-        if order.client_order_id in held.resting.values():
+        if ticket in held.protection:
             self._replace(held, ticket)
             self._protection.cancel_all(held)
         elif order.protection:
@@ -204,11 +198,11 @@ class MismatchedOrders:
 
     def on_orphan_ended(self, client_order_id: str) -> None:
         """Apply that an orphan order no longer works, without a broker event of it."""
-        held = self._book.held.get(self._book.tickets[client_order_id].order.symbol)
+        ticket = self._book.tickets[client_order_id]
+        held = self._book.held.get(ticket.order.symbol)
         self._cancels.on_ended(client_order_id)
-        if held is not None and held.resting.get(Leg.STOP) == client_order_id:
-            del held.resting[Leg.STOP]
-            held.stop_being_replaced = False
+        if held is not None and held.stop is ticket:
+            held.stop_being_replaced = ticket.works = False
 
     def _replace(self, held: ManagedPosition, ticket: Ticket) -> None:
         # A mismatched stop counts as a rejected one. The position is not closed at once, since the exit could be
@@ -239,18 +233,18 @@ class UnsentOrders:
         """Whether a symbol waits only for the connection."""
         return not all(self._blocked.values())
 
-    def on_dropped(self, order: Order, *, barred: bool) -> None:
+    def on_dropped(self, ticket: Ticket, *, barred: bool) -> None:
         """Record an order that was never sent; if `barred`, an exit is decided again with the next minute."""
-        held = self._book.held.get(order.symbol)
+        held = self._book.held.get(ticket.order.symbol)
         if held is None:
             return
-        if held.resting.get(Leg.STOP) == order.client_order_id:
+        if held.stop is ticket:
             held.stop_being_replaced = True
-        elif held.exit_order_id == order.client_order_id and not barred:
+        elif held.exit is ticket and not barred:
             held.exit_pending = True
         else:
             return
-        self._blocked[order.symbol] = barred
+        self._blocked[ticket.order.symbol] = barred
 
     def await_reading(self, after: float) -> None:
         """Let the symbols that wait for the connection wait for a reading `after` this second of a steady clock."""

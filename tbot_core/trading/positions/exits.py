@@ -72,8 +72,8 @@ class ExitEvaluator:
         plan = held.plan
         return (
             held.is_settled
-            and held.exit_order_id is None
-            and (plan.target is None or Leg.TARGET in held.resting)
+            and held.exit is None
+            and (plan.target is None or held.target is not None)
             and plan.is_trailed
             and self._protection.is_in_place(held)
         )
@@ -110,7 +110,7 @@ class ExitEvaluator:
         if held.trim_to_units is not None and (still or self.must_wait(ExitReason.REBALANCE)):
             held.trim_to_units = None
             self._protection.replace_bracket(held)
-        if reason is None or held.exit_order_id is not None or held.plan.is_expired:
+        if reason is None or held.exit is not None or held.plan.is_expired:
             return
         if self._closes_fraction(held) and self._stays_unprotected(symbol):
             held.exit_reason, held.exit_pending = None, False
@@ -128,7 +128,7 @@ class ExitEvaluator:
 
         False if the broker does not sell fractions, or if exits are blocked and no stop was triggered.
         """
-        if held.position.units >= UNITS_PER_SHARE or held.exit_reason is not None or Leg.STOP in held.resting:
+        if held.position.units >= UNITS_PER_SHARE or held.exit_reason is not None or held.stop is not None:
             return False
         if not held.stop_triggered and self._stays_unprotected(held.position.signal.symbol):
             return False
@@ -170,7 +170,7 @@ class ExitEvaluator:
             return held.plan.stop_reason
         if self.flattening:
             return ExitReason.STOPPED
-        if held.plan.target is None or not held.manages_own_stop or Leg.TARGET in held.resting:
+        if held.plan.target is None or not held.manages_own_stop or held.target is not None:
             return None
         high, low = held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute)
         return ExitReason.TARGET if held.plan.target_reached(high, low) else None
@@ -179,7 +179,7 @@ class ExitEvaluator:
         # Whether this close is beyond an emulated stop, beyond the level of one that lags, or beyond its collar.
         if not held.plan.stop_passed(close):
             return False
-        rests = Leg.STOP in held.resting
+        rests = held.stop is not None
         if (held.plan.on_close or not rests) and not held.plan.is_expired:
             return True
         return rests and (self._protection.is_late(held, minute) or self._is_beyond_collar(held, close))
@@ -219,7 +219,7 @@ class ExitSubmitter:
         units = held.position.units // lot * lot or held.position.units
         attempt = self._book.signals[held.position.signal].next_attempt(Leg.EXIT)
         order = order_factory.exit_order(self._name, held.position, units, held.exit_reason, attempt)
-        held.exit_pending, held.exit_order_id, held.exit_placed_minute = False, order.client_order_id, minute
+        held.exit_pending, held.exit_placed_minute = False, minute
         self._book.add_ticket(order)
         return SubmitOrder(order=order)
 
@@ -229,7 +229,7 @@ class ExitSubmitter:
         Does nothing at a simulated broker, which cannot lose it.
         """
         early = held.exit_placed_minute == minute or minute + 1 < self._session.minutes - SENT_AGAIN
-        if held.exit_order_id is None or self._venue.simulated or early:
+        if held.exit is None or self._venue.simulated or early:
             return []
         held.exit_pending = True
-        return [CancelOrder(client_order_id=held.exit_order_id, exit_symbol=held.position.signal.symbol)]
+        return [CancelOrder(client_order_id=held.exit.cid, exit_symbol=held.position.signal.symbol)]

@@ -105,9 +105,9 @@ class PositionManager:
             if held.reading_after is not None or self.exits.exits_blocked(symbol):
                 continue
             if held.exit_pending:
-                found += [held.exit_order_id] if held.exit_order_id is not None else self._blocking_orders(held)
-            elif held.stop_being_replaced and Leg.STOP in held.resting:
-                found.append(held.resting[Leg.STOP])
+                found += [held.exit.cid] if held.exit is not None else self._blocking_orders(held)
+            elif held.stop_being_replaced and held.stop is not None:
+                found.append(held.stop.cid)
         return found
 
     @property
@@ -146,20 +146,20 @@ class PositionManager:
             self.protection.on_stop_event(event, ticket, at)
         if event.kind in ENDINGS:
             closing = self._held.get(order.symbol)
-            is_exit = closing is not None and closing.exit_order_id == order.client_order_id
+            is_exit = closing is not None and closing.exit is ticket
             is_cancelled = order.client_order_id in self._cancels
-            if closing is not None and self._is_stop_taken(closing, order):
+            if closing is not None and self._is_stop_taken(closing, ticket):
                 self.protection.on_stop_taken(closing, at)
-            self._on_order_ended(order)
+            self._on_order_ended(ticket)
             if closing is not None and is_exit and is_cancelled:  # another takes its place
                 closing.exit_pending |= not self._rules.venue.simulated
             elif closing is not None and is_exit:
                 self._on_exit_ended(closing, event, at)
 
-    def _is_stop_taken(self, held: ManagedPosition, order: Order) -> bool:
+    def _is_stop_taken(self, held: ManagedPosition, ticket: Ticket) -> bool:
         # Whether the position's stop has ended, and tbot neither cancels it nor closes the position.
         asked = held.exit_reason is not None or held.stop_being_replaced or self._rules.venue.simulated
-        return held.resting.get(Leg.STOP) == order.client_order_id and not asked
+        return held.stop is ticket and not asked
 
     def _on_exit_ended(self, held: ManagedPosition, event: BrokerEvent, at: float) -> None:
         # After a rejected exit the stop is placed again at once, and the exit is decided again with the next minute;
@@ -184,7 +184,7 @@ class PositionManager:
     def on_market_open(self) -> list[TradingCommand]:
         """Trading resumes: submit the exits that were waiting."""
         for symbol, held in self._held.items():
-            waiting = held.exit_reason is not None and held.exit_order_id is None
+            waiting = held.exit_reason is not None and held.exit is None
             held.exit_pending |= waiting and not self.exits.exits_blocked(symbol)
         return self.orders_due_now()
 
@@ -267,7 +267,6 @@ class PositionManager:
             self._held.pop(symbol, None)
             return
         held.position = self._portfolio.positions[symbol]
-        held.resting = {leg: cid for leg, cid in held.resting.items() if not self._tickets[cid].ended_early}
         self._held[symbol] = held
         self._on_size_changed(held)
 
@@ -278,7 +277,7 @@ class PositionManager:
         if held is None:
             return
         self.protection.apply_split(held, ratio)
-        self._cancels.cancel_now((*held.resting.values(), *filter(None, (held.exit_order_id,))))
+        self._cancels.cancel_now(one.cid for one in (*reversed(held.protection), held.exit) if one is not None)
 
     def on_fill_corrected(self, fill: Fill) -> None:
         """Apply a corrected execution, void if the quantity is 0; a position that it had closed is protected again.
@@ -304,7 +303,8 @@ class PositionManager:
         position, held = self._portfolio.positions.get(symbol), self._held.get(symbol)
         if held is not None and (position is None or held.position.signal != position.signal):
             # Its working orders must not open a position.
-            self._cancels.cancel_now((*self._blocking_orders(held), *filter(None, (held.exit_order_id,))))
+            self._cancels.cancel_now(self._blocking_orders(held))
+            self._cancels.cancel_now([held.exit.cid] if held.exit is not None else ())
             del self._held[symbol]
             held = None
         if position is None:
@@ -312,7 +312,7 @@ class PositionManager:
         if held is None:
             ours = self.book.signals.get(position.signal) or self.book.signals[ticket.order.signal]
             self._held[symbol] = ManagedPosition(
-                plan=ours.plan, row=ours.row, position=position, resting={}, manages_own_stop=True
+                plan=ours.plan, row=ours.row, position=position, tickets=ours.tickets, manages_own_stop=True
             )
             return
         before, held.position = held.position.units, position
@@ -322,17 +322,18 @@ class PositionManager:
     def _on_size_changed(self, held: ManagedPosition) -> None:
         # A bracket has the wrong size now: a separate stop replaces it, and the target is emulated.
         held.manages_own_stop = True
-        targets = [cid for leg, cid in held.resting.items() if leg is Leg.TARGET]
-        self._cancels.cancel_now([*targets, *self.book.oversized_exits(held, held.position.units)])
+        target = held.target
+        self._cancels.cancel_now([] if target is None else [target.cid])
+        self._cancels.cancel_now(held.oversized_exits(held.position.units))
 
     def on_dropped(self, client_order_id: str, *, barred: bool = False) -> None:
         """Apply that a recorded order will never be sent; `barred`: for a reason other than the broker's connection.
 
         Its replacement is returned after `unsent_orders` is released, at the latest with the next minute.
         """
-        order = self._tickets[client_order_id].order
-        self.unsent_orders.on_dropped(order, barred=barred)
-        self._on_order_ended(order)
+        ticket = self._tickets[client_order_id]
+        self.unsent_orders.on_dropped(ticket, barred=barred)
+        self._on_order_ended(ticket)
 
     def on_lost(self, client_order_id: str, *, reading_after: float | None = None) -> None:
         """Apply that an order is lost: an entry stays reserved, an exit or a stop is placed again at once.
@@ -342,19 +343,19 @@ class PositionManager:
         cancelled each minute until it has ended. It stays only if it protects an entry that may still fill, or a
         position without another protection.
         """
-        order = self._tickets[client_order_id].order
-        held = self._held.get(order.symbol)
-        if held is not None and held.resting.get(Leg.STOP) == client_order_id:
+        ticket = self._tickets[client_order_id]
+        held = self._held.get(ticket.order.symbol)
+        if held is not None and held.stop is ticket:
             self.protection.replace_bracket(held)
-        elif held is not None and held.exit_order_id == client_order_id:
+        elif held is not None and held.exit is ticket:
             held.exit_pending = True
             if reading_after is not None:
                 self._put_stop_back(held)
-        if held is not None and reading_after is not None and self.is_current(order):
+        if held is not None and reading_after is not None and self.is_current(ticket.order):
             held.reading_after = reading_after
-        if order.leg is not Leg.ENTRY:
-            self._on_order_ended(order)
-        self._missing.mark_lost(self._tickets[client_order_id])
+        if ticket.order.leg is not Leg.ENTRY:
+            self._on_order_ended(ticket)
+        self._missing.mark_lost(ticket)
 
     def close_at_stop(self, held: ManagedPosition) -> list[TradingCommand]:
         """Close a position whose emulated stop was reached: cancel what works for it, or send its exit."""
@@ -367,12 +368,13 @@ class PositionManager:
         held = self._held.get(order.symbol)
         if held is None or held.position.signal != order.signal:
             return self.overfills.is_excess_exit(order)
-        return order.client_order_id in {*held.resting.values(), held.exit_order_id, held.trim_order_id}
+        ticket = self._tickets[order.client_order_id]
+        return ticket in held.protection or ticket is held.exit or ticket is held.trim
 
     def units_to_close(self, held: ManagedPosition) -> int:
         """The units of a position that its stop, its exit and its trim must close together; 0 without a stop."""
         covered = self.protection.units_to_cover(held)
-        return covered + self.book.units_in_trim(held) if covered else 0
+        return covered + held.units_in_trim if covered else 0
 
     def may_send_again(self, order: Order) -> bool:
         """Whether a stop or exit without a known outcome still fits its position: it is for no more than is held."""
@@ -415,8 +417,8 @@ class PositionManager:
         self.is_still = not (actions or active or entries or checked or self.overfills.confirmed)
         if self.is_still:
             return []
-        replaced = [held.resting.get(Leg.STOP) for held in self._held.values() if held.stop_being_replaced]
-        actions += [CancelOrder(client_order_id=one) for one in replaced if one]
+        replaced = [held.stop for held in self._held.values() if held.stop_being_replaced]
+        actions += [CancelOrder(client_order_id=one.cid) for one in replaced if one is not None]
         actions += [CancelOrder(client_order_id=one) for one in entries if not self._tickets[one].is_lost]
         for held in sorted(active, key=symbol_of):
             if held.reading_after is None and not self.exits.exits_blocked(symbol_of(held)):
@@ -456,24 +458,16 @@ class PositionManager:
             self.book.add_ticket(one)
             self.book.signals[order.signal].attempts[one.leg] = 1
 
-    def _on_order_ended(self, order: Order) -> None:
+    def _on_order_ended(self, ticket: Ticket) -> None:
         # A stop that ended without a cancel of ours is emulated.
-        held = self._held.get(order.symbol)
-        self._cancels.on_ended(order.client_order_id)
-        self.overfills.on_exit_ended(order)
-        if order.leg is Leg.ENTRY:
-            self._exposure.working.pop(order.client_order_id, None)
-        elif held is None or held.position.signal != order.signal:
-            self._tickets[order.client_order_id].ended_early = True
-        elif order.client_order_id == held.exit_order_id:
-            held.exit_order_id = None
-        elif order.client_order_id == held.trim_order_id:
-            held.trim_order_id = None
-        elif held.resting.get(order.leg) == order.client_order_id:  # not an older attempt
-            del held.resting[order.leg]
-            if order.leg is Leg.STOP:
-                held.plan.on_close |= held.exit_reason is None and not held.stop_being_replaced
-                held.stop_being_replaced = False
+        held = self._held.get(ticket.order.symbol)
+        self._cancels.on_ended(ticket.cid)
+        if ticket.order.leg is Leg.ENTRY:
+            self._exposure.working.pop(ticket.cid, None)
+        elif held is not None and held.stop is ticket:  # not an older attempt
+            held.plan.on_close |= held.exit_reason is None and not held.stop_being_replaced
+            held.stop_being_replaced = False
+        ticket.works = False
 
     def _apply_fill(self, fill: Fill, ticket: Ticket, words: str) -> None:
         order, surplus = ticket.order, len(self._portfolio.surplus)
@@ -488,18 +482,18 @@ class PositionManager:
                 self._on_closed(position, fill)
             else:
                 held = self._held[order.symbol]
-                if held.resting.get(Leg.STOP) == order.client_order_id:  # not an older one that is reported late
+                if held.stop is ticket:  # not an older one that is reported late
                     self.protection.on_triggered(held)
-                self._cancels.cancel_now(self.book.oversized_exits(held, position.units))
+                self._cancels.cancel_now(held.oversized_exits(position.units))
         if ticket.open_units <= 0:
-            self._on_order_ended(order)
+            self._on_order_ended(ticket)
 
     def _on_closed(self, position: Position, fill: Fill) -> None:
         # Working orders of a closed position must not open another; the broker cancels the rest of a bracket.
         held = self._held.pop(position.signal.symbol)
         cancel = self._cancels.cancel_now if held.manages_own_stop else self._cancels.cancel_next_minute
         cancel(self._blocking_orders(held))
-        self._cancels.cancel_now(self.book.oversized_exits(held, position.units))
+        self._cancels.cancel_now(held.oversized_exits(position.units))
         self._exposure.count_closed(fill, position.pnl_atoms)
 
     def _on_entry_fill(self, fill: Fill, ticket: Ticket, position: Position) -> None:
@@ -521,20 +515,25 @@ class PositionManager:
     def _open_position(self, fill: Fill, ticket: Ticket, position: Position) -> ManagedPosition:
         order, planned = ticket.order, self.book.signals[ticket.order.signal]
         planned.plan.on_entry_fill(self.session.minute(fill.time))
-        resting = {one.leg: one.client_order_id for one in order.protection}
-        held = ManagedPosition(plan=planned.plan, row=planned.row, position=position, resting=resting)
+        protection = [self._tickets[one.client_order_id] for one in order.protection]
+        held = ManagedPosition(plan=planned.plan, row=planned.row, position=position, tickets=planned.tickets)
         bracketed = order_factory.uses_bracket(self._rules.venue, units_of(order.quantity))
         held.manages_own_stop = order.tops_up or not bracketed or ticket.filled_wrongly
-        held.stop_being_replaced = ticket.filled_wrongly and Leg.STOP in resting
+        held.stop_being_replaced = ticket.filled_wrongly and any(one.order.leg is Leg.STOP for one in protection)
         self._held[order.symbol] = held
-        for one in order.protection:
-            if self._tickets[one.client_order_id].ended_early:  # its end was reported before the entry's fill
-                if self._tickets[one.client_order_id].stop_rejected:
-                    self.protection.on_stop_rejected(one)
-                elif one.leg is Leg.STOP and not self._rules.venue.simulated:
-                    self.protection.replace_bracket(held)
-                self._on_order_ended(one)
+        for one in protection:
+            if not one.works:  # its end was reported before the entry's fill
+                self._on_protection_ended_early(held, one)
         return held
+
+    def _on_protection_ended_early(self, held: ManagedPosition, ticket: Ticket) -> None:
+        # It counts as resting until now, so that its position is protected as after an end that follows the fill.
+        ticket.works = True
+        if ticket.stop_rejected:
+            self.protection.on_stop_rejected(ticket)
+        elif ticket.order.leg is Leg.STOP and not self._rules.venue.simulated:
+            self.protection.replace_bracket(held)
+        self._on_order_ended(ticket)
 
     def _on_topped_up(self, held: ManagedPosition) -> None:
         # One stop for the whole is placed when the resting orders have ended. If the stop has begun to fill, it is
@@ -546,7 +545,7 @@ class PositionManager:
         self.protection.cancel_all(held)
 
     def _orders_for_position(self, held: ManagedPosition, bars: Bars, minute: int) -> list[TradingCommand]:
-        if held.exit_order_id is not None:
+        if held.exit is not None:
             return [] if self.exits.must_wait(held.exit_reason) else self._exit_submitter.resend_exit(held, minute)
         reason = self.exits.exit_reason(held, bars, minute)
         if reason is None:
@@ -562,7 +561,7 @@ class PositionManager:
         # can only add to the position; its stop has been cancelled, so that the exit must not wait for it.
         waits = self.exits.exits_blocked(held.position.signal.symbol) or self.exits.must_wait(held.exit_reason)
         blocks = any(not self._is_unknown_entry(cid) for cid in self._blocking_orders(held))
-        return held.exit_order_id is None and not (waits or blocks)
+        return held.exit is None and not (waits or blocks)
 
     def _is_unknown_entry(self, client_order_id: str) -> bool:
         # Whether an order is a working entry without a known outcome.
@@ -581,8 +580,8 @@ class PositionManager:
 
     def _blocking_orders(self, held: ManagedPosition) -> list[str]:
         # The working orders of a position except its exit: its entries, its trim, then its protection, the stop last.
-        trimming = [] if held.trim_order_id is None else [held.trim_order_id]
-        return [*self._working_entries(held), *trimming, *reversed(held.resting.values())]
+        trimming = [] if held.trim is None else [held.trim]
+        return [*self._working_entries(held), *(one.cid for one in (*trimming, *held.protection))]
 
     def _working_entries(self, held: ManagedPosition) -> list[str]:
         # The entry and top-up orders of a position that may still fill.

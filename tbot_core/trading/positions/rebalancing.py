@@ -165,14 +165,14 @@ class PositionTrimmer:
         due = [one for one in self._book.held.values() if one.trim_to_units is not None and one.exit_reason is None]
         resting = list[str]()
         for held in sorted(due, key=lambda one: one.position.signal.symbol):
-            held.stop_being_replaced |= Leg.STOP in held.resting
-            resting += reversed(held.resting.values())
+            held.stop_being_replaced |= held.stop is not None
+            resting += (one.cid for one in held.protection)
         return [CancelOrder(client_order_id=one) for one in resting]
 
     def place_trim(self, held: ManagedPosition) -> list[TradingCommand]:
         """Once nothing rests: place a stop for the part to keep, and the order that sells the rest."""
         position = held.position
-        if held.resting or held.trim_to_units is None:
+        if held.protection or held.trim_to_units is None:
             return []
         beyond, held.trim_to_units = position.units - held.trim_to_units, None
         if beyond <= 0:
@@ -180,7 +180,6 @@ class PositionTrimmer:
         stops = self._stop_orders(held, beyond)
         attempt = self._book.signals[position.signal].next_attempt(Leg.EXIT)
         order = order_factory.trim_order(self._name, position, beyond, attempt)
-        held.trim_order_id = order.client_order_id
         self._book.add_ticket(order)
         return [*stops, SubmitOrder(order=order)]
 

@@ -30,11 +30,16 @@ class PositionRecovery:
         self._book.carry(fill, carried.signal)
         position = self._portfolio.positions[fill.symbol]
         plan = exit_plan.immediate_exit_plan(position.side, position.mark)
-        self._book.signals[carried.signal] = SignalPlan(plan=plan, row=row, attempts=dict(carried.attempts))
+        planned = SignalPlan(plan=plan, row=row, attempts=dict(carried.attempts))
         held = ManagedPosition(
-            plan=plan, row=row, position=position, resting={}, exit_reason=ExitReason.SESSION_END, manages_own_stop=True
+            plan=plan,
+            row=row,
+            position=position,
+            tickets=planned.tickets,
+            exit_reason=ExitReason.SESSION_END,
+            manages_own_stop=True,
         )
-        self._book.held[fill.symbol] = held
+        self._book.signals[carried.signal], self._book.held[fill.symbol] = planned, held
 
     def attempts_by_leg(self, signal: SignalId) -> dict[Leg, int]:
         """The number of orders of each leg of a signal."""
@@ -46,19 +51,18 @@ class PositionRecovery:
         if self._overfills.is_excess_exit(order):
             self._book.signals[order.signal].next_attempt(order.leg)
             self._book.add_ticket(order)
-            self._overfills.restore_exit(order)
             return
         held = self._book.held[order.symbol]
         held.reading_after = None  # it was applied before this order was recorded
         if order.trims:
-            held.manages_own_stop, held.trim_order_id = True, order.client_order_id
+            held.manages_own_stop = True
         elif order.leg is Leg.EXIT:
-            held.exit_reason, held.exit_pending, held.exit_order_id = order.reason, False, order.client_order_id
+            held.exit_reason, held.exit_pending = order.reason, False
         else:
             held.manages_own_stop = True
             # The exit that was pending when this stop was placed had been cancelled.
             held.exit_reason, held.exit_pending, held.plan.on_close = None, False, False
-            held.resting[order.leg], held.stop_triggered = order.client_order_id, False
+            held.stop_triggered = False
         self._book.signals[order.signal].next_attempt(order.leg)
         self._book.add_ticket(order)
         # A trailing stop continues from its latest stop order.
@@ -72,5 +76,5 @@ class PositionRecovery:
             plan = self._book.signals[ticket.order.signal].plan
             plan.stop = ticks_of(float(replace.stop_price))
             ticket.stop_level.request(plan.stop, replace.reason)
-        elif held is not None and held.exit_reason is None and held.resting.get(Leg.STOP) == client_order_id:
+        elif held is not None and held.exit_reason is None and held.stop is ticket:
             held.manages_own_stop = held.stop_being_replaced = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.contracts import BrokerEventKind, RejectionMeaning
-from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, Order, OrderType, price_of
+from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderType, price_of
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.risk.exposure import grid_of, lot_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from tbot_core.contracts import BrokerCapabilities, BrokerEvent
-    from tbot_core.trading.account_book import AccountBook, ManagedPosition, StopLevel, Ticket
+    from tbot_core.trading.account_book import AccountBook, ManagedPosition, Ticket
     from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.positions.cancel_queue import CancelQueue
     from tbot_core.trading.risk.exposure import ExposureBook
@@ -46,7 +46,7 @@ class ProtectiveStops:
         """
         if held.plan.on_close:
             return 0
-        units = held.position.units - self._book.units_in_trim(held) - trimming
+        units = held.position.units - held.units_in_trim - trimming
         lot = lot_of(self._exposure, held.position.signal.symbol)
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
@@ -56,7 +56,7 @@ class ProtectiveStops:
 
         `entries` may still fill: where the venue takes orders on one side only, they end before the stop is placed.
         """
-        resting, units = held.resting.get(Leg.STOP), self.units_to_cover(held, trimming)
+        resting, units = held.stop, self.units_to_cover(held, trimming)
         if resting is None and (not units or self._exposure.rules_unknown.get(held.position.signal.symbol)):
             return []
         if resting is None and entries and not self._venue.both_sides:
@@ -66,25 +66,26 @@ class ProtectiveStops:
         if resting is None:
             attempt = self._book.signals[held.position.signal].next_attempt(Leg.STOP)
             order = order_factory.stop_order(self._name, held.position, held.plan, attempt, units)
-            held.resting[Leg.STOP], held.stop_triggered = order.client_order_id, False
+            held.stop_triggered = False
             self._book.add_ticket(order)
             return [SubmitOrder(order=order)]
-        if held.stop_triggered or self._book.tickets[resting].open_units == units:
+        if held.stop_triggered or resting.open_units == units:
             return []
-        return self.replace_stop(held)
+        return self.replace_stop(held, resting)
 
     @staticmethod
-    def replace_stop(held: ManagedPosition) -> list[TradingCommand]:
-        """Cancel a stop; the next one is placed when the broker reports its end."""
+    def replace_stop(held: ManagedPosition, stop: Ticket) -> list[TradingCommand]:
+        """Cancel the stop of a position; the next one is placed when the broker reports its end."""
         if held.stop_being_replaced:
             return []
         held.manages_own_stop = held.stop_being_replaced = True
-        return [CancelOrder(client_order_id=held.resting[Leg.STOP])]
+        return [CancelOrder(client_order_id=stop.cid)]
 
-    def is_in_place(self, held: ManagedPosition) -> bool:
+    @staticmethod
+    def is_in_place(held: ManagedPosition) -> bool:
         """Whether its stop, if one rests at the broker, is known to be at its plan's level."""
-        stop = held.resting.get(Leg.STOP)
-        return stop is None or self._book.tickets[stop].stop_level.ticks == held.plan.stop
+        stop = held.stop
+        return stop is None or stop.stop_level.ticks == held.plan.stop
 
     def move_lagging(self, held: ManagedPosition, minute: int) -> list[TradingCommand]:
         """Replace the working order of a stop that lags behind its plan, after a minute.
@@ -92,30 +93,30 @@ class ProtectiveStops:
         The replace is requested once per minute until the broker confirms it, also after it was refused: the old stop
         covers the position meanwhile. Only where the venue cannot replace, the stop is cancelled and placed again.
         """
-        move = self._lagging(held)
-        if move is None or held.stop_being_replaced or move.requested_minute == minute:
+        stop = self._lagging(held)
+        if stop is None or held.stop_being_replaced or stop.stop_level.requested_minute == minute:
             return []
-        move.requested_minute = minute
+        stop.stop_level.requested_minute = minute
         if not self._venue.replaces:
-            return self.replace_stop(held)
-        move.request(held.plan.stop, held.plan.stop_reason)
-        stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
-        return [ReplaceOrder(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
+            return self.replace_stop(held, stop)
+        level, reason = held.plan.stop, held.plan.stop_reason
+        stop.stop_level.request(level, reason)
+        return [ReplaceOrder(client_order_id=stop.cid, stop_price=price_of(level), reason=reason)]
 
     def is_late(self, held: ManagedPosition, minute: int) -> bool:
         """Whether a stop should have been moved to its plan's level in an earlier minute."""
-        move = self._lagging(held)
-        return move is not None and move.requested_minute != minute
+        stop = self._lagging(held)
+        return stop is not None and stop.stop_level.requested_minute != minute
 
     def on_stop_event(self, event: BrokerEvent, ticket: Ticket, at: float) -> None:
         """Apply a broker event of a stop, booked `at` a second: a confirmation, a refused replace, or a rejection."""
-        held, kind = self._held_by(ticket.order), event.kind
+        held, kind = self._held_by(ticket), event.kind
         if held is not None and kind in {BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED}:
             held.had_stop = True
         if kind == BrokerEventKind.TRIGGERED and held is not None:
             self.on_triggered(held)
         elif kind == BrokerEventKind.REJECTED:
-            self.on_stop_rejected(ticket.order)
+            self.on_stop_rejected(ticket)
             if held is not None and event.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY:
                 held.reading_after = at
 
@@ -142,25 +143,27 @@ class ProtectiveStops:
         if held.taken_stops > 1:
             self._count_refusal(held)
 
-    def _held_by(self, stop: Order) -> ManagedPosition | None:
+    def _held_by(self, stop: Ticket) -> ManagedPosition | None:
         # The position that has this stop.
-        held = self._book.held.get(stop.symbol)
-        return held if held is not None and held.resting.get(Leg.STOP) == stop.client_order_id else None
+        held = self._book.held.get(stop.order.symbol)
+        return held if held is not None and held.stop is stop else None
 
-    def _lagging(self, held: ManagedPosition) -> StopLevel | None:
-        # The level of a resting stop if it is behind its plan's.
-        stop = held.resting.get(Leg.STOP)
+    @staticmethod
+    def _lagging(held: ManagedPosition) -> Ticket | None:
+        # The resting stop if its level is behind its plan's.
+        stop = held.stop
         if stop is None or held.stop_triggered:
             return None
-        level = self._book.tickets[stop].stop_level
-        return level if level.ticks is not None and held.plan.is_ahead_of(level.ticks) else None
+        ticks = stop.stop_level.ticks
+        return stop if ticks is not None and held.plan.is_ahead_of(ticks) else None
 
-    def apply_split(self, held: ManagedPosition, ratio: Fraction) -> None:
+    @staticmethod
+    def apply_split(held: ManagedPosition, ratio: Fraction) -> None:
         """Apply a split: the levels are divided, and the working stop, whose level is unknown now, is placed again."""
         held.plan.apply_split(ratio)
         held.manages_own_stop, held.stop_triggered = True, False
-        if stop := held.resting.get(Leg.STOP):
-            held.stop_being_replaced, self._book.tickets[stop].stop_level.ticks = True, None
+        if stop := held.stop:
+            held.stop_being_replaced, stop.stop_level.ticks = True, None
 
     def on_instrument_rules(self, symbol: str) -> None:
         """Apply known price steps: a rejected stop is placed at a valid level, or the position is closed."""
@@ -172,16 +175,16 @@ class ProtectiveStops:
             held.exit_reason, held.exit_pending = held.exit_reason or ExitReason.UNPROTECTED, True
         held.rejected_stop_price, held.refused_stops = None, 0
 
-    def on_stop_rejected(self, order: Order) -> None:
+    def on_stop_rejected(self, stop: Ticket) -> None:
         """Apply a rejected stop: a separate stop is tried once, then the position is closed."""
-        self._book.tickets[order.client_order_id].stop_rejected = True
-        held = self._held_by(order)
+        stop.stop_rejected = True
+        held = self._held_by(stop)
         if held is None:
             return
         self.replace_bracket(held)
-        if self._exposure.rules_unknown.get(order.symbol):
+        if self._exposure.rules_unknown.get(stop.order.symbol):
             held.refused_stops += 1
-            held.rejected_stop_price = order.stop_price
+            held.rejected_stop_price = stop.order.stop_price
         else:
             self._count_refusal(held)
 
@@ -195,10 +198,10 @@ class ProtectiveStops:
     def replace_bracket(self, held: ManagedPosition) -> None:
         """Protect the whole position by a separate stop; the target is cancelled, as both could sell too much."""
         held.manages_own_stop = True
-        held.stop_being_replaced |= Leg.STOP in held.resting
-        self._cancels.cancel_now(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
+        held.stop_being_replaced |= held.stop is not None
+        self._cancels.cancel_now([] if held.target is None else [held.target.cid])
 
     def cancel_all(self, held: ManagedPosition) -> None:
         """Cancel all resting orders of a position at once; a separate stop is placed when the last one has ended."""
-        held.stop_being_replaced |= Leg.STOP in held.resting
-        self._cancels.cancel_now(reversed(held.resting.values()))
+        held.stop_being_replaced |= held.stop is not None
+        self._cancels.cancel_now(one.cid for one in held.protection)
