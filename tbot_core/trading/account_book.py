@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from decimal import Decimal
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
@@ -48,23 +49,38 @@ if TYPE_CHECKING:
 _PROTECTION: Final = frozenset({Leg.STOP, Leg.TARGET})
 
 
+def _is_stop(ticket: Ticket) -> bool:
+    return ticket.order.leg is Leg.STOP
+
+
 def _working_ids(tickets: list[Ticket]) -> list[str]:
     return [one.cid for one in tickets if one.works]
+
+
+class Unsent(Enum):
+    """What an order that was not sent waits for, before its position gets another.
+
+    With `BARRED_EXIT` only exits wait: a stop is placed where the exit is given up.
+    """
+
+    CONNECTION = auto()
+    BARRED = auto()
+    BARRED_EXIT = auto()
 
 
 @attrs.define(kw_only=True)
 class ManagedPosition:
     """A managed position: its plan, its row in the bars if any, and the tickets of its signal's orders.
 
-    `exit_reason`: why it is being closed. `exit_pending`: its exit is due and not placed, the latest was placed after
-    `exit_placed_minute`. `manages_own_stop`: its stop is a separate order, not part of a bracket.
-    `stop_being_replaced`: a stop of the wrong size or level is being cancelled. `stop_triggered`: its stop has
-    triggered or begun to fill. `trim_to_units`: the units to keep, set until the trim is placed. `top_up_denial`: the
-    reason of the last denied top-up. `rejected_stop_price`: the level of a stop that was rejected while the
-    instrument's rules were unknown. `had_stop`: the broker has confirmed a stop of it.
-    `taken_stops`: the number of its stops that somebody else cancelled. `reading_after`: nothing is sent or cancelled
-    for it before a reading of the account is applied that was requested at this second of a steady clock or later; None
-    if it need not wait. `unshown_units`: what others closed of it by events, less what readings have shown of that.
+    `exit_reason`: why it is being closed; the latest exit was placed after `exit_placed_minute`. `manages_own_stop`:
+    its stop is a separate order, not part of a bracket. `stop_triggered`: its stop has triggered or begun to fill.
+    `trim_to_units`: the units to keep, set until the trim is placed. `top_up_denial`: the reason of the last denied
+    top-up. `rejected_stop_price`: the level of a stop that was rejected while the instrument's rules were unknown.
+    `had_stop`: the broker has confirmed a stop of it. `taken_stops`: the number of its stops that somebody else
+    cancelled. `reading_after`: nothing is sent or cancelled for it before a reading of the account is applied that was
+    requested at this second of a steady clock or later; None if it need not wait. `unshown_units`: what others closed
+    of it by events, less what readings have shown of that. `unsent`: what it waits for after an order of it was not
+    sent.
     """
 
     plan: ExitPlan
@@ -72,11 +88,9 @@ class ManagedPosition:
     position: Position
     tickets: list[Ticket] = attrs.field(eq=_working_ids)
     exit_reason: ExitReason | None = None
-    exit_pending: bool = False
     exit_placed_minute: int | None = None
     manages_own_stop: bool = False
     refused_stops: int = 0
-    stop_being_replaced: bool = False
     stop_triggered: bool = False
     trim_to_units: int | None = None
     top_up_denial: Reason | None = None
@@ -85,6 +99,7 @@ class ManagedPosition:
     taken_stops: int = 0
     reading_after: float | None = None
     unshown_units: int = 0
+    unsent: Unsent | None = attrs.field(default=None, eq=False)
 
     def bar_value(self, bars: Bars, field: str, minute: int) -> float:
         """A field of the symbol's bar in a minute; NaN without a bar."""
@@ -123,13 +138,27 @@ class ManagedPosition:
         return [one for one in reversed(self.tickets) if one.works and one.order.leg in _PROTECTION]
 
     @property
+    def is_stop_ending(self) -> bool:
+        """Whether its stop is to end, because another takes its place."""
+        stop = self.stop
+        return stop is not None and stop.cancel_wanted
+
+    @property
+    def awaits_release(self) -> bool:
+        """Whether an order of it was not sent, and the next one waits."""
+        return self.unsent is not None and (self.unsent is not Unsent.BARRED_EXIT or self.exit_reason is not None)
+
+    @property
+    def exit_due(self) -> bool:
+        """Whether it is to be closed, and no exit works."""
+        return self.exit_reason is not None and self.exit is None
+
+    @property
     def is_settled(self) -> bool:
         """Whether it needs no order as long as nothing happens to it: it is protected and not being changed."""
         return (
             self.exit_reason is None
             and not self.manages_own_stop
-            and not self.stop_being_replaced
-            and not self.exit_pending
             and self.trim_to_units is None
             and self.reading_after is None
             and self.position.units >= UNITS_PER_SHARE
@@ -141,17 +170,17 @@ class ManagedPosition:
         trim = self.trim
         return 0 if trim is None else trim.open_units
 
-    def oversized_exits(self, units: int) -> list[str]:
+    def oversized_exits(self, units: int) -> list[Ticket]:
         """The exit and trim orders for more units than are left."""
-        return [one.cid for one in (self.exit, self.trim) if one is not None and one.open_units > units]
+        return [one for one in (self.exit, self.trim) if one is not None and one.open_units > units]
 
     @property
     def is_steady(self) -> bool:
         """Whether nothing is in progress for the position: no exit, no trim, no change of its stop."""
-        leaves = self.exit_reason is not None or self.exit_pending or self.exit is not None or self.stop_triggered
+        leaves = self.exit_reason is not None or self.exit is not None or self.stop_triggered
         return not (
             leaves
-            or self.stop_being_replaced
+            or self.is_stop_ending
             or self.trim_to_units is not None
             or self.trim is not None
             or self.reading_after is not None
@@ -228,11 +257,12 @@ class Ticket:
     Sent: on record since `recorded_at`, sent at `sent_at`, by the journal's clock. `sent_second` counts on a steady
     clock, from the restart that found it. `left_queue`: it no longer waits for the rate limit.
 
-    Requested: `requested` has the seconds of its unanswered cancel and replace, `unanswered` the latest one before a
-    restart. `is_cancelling`: as a reader of the journal finds it, a cancel was requested and not refused.
-    `cancels`: how often it was cancelled for its age or for a position that waits, `next_cancel_at` the earliest second
-    of the next time. `cancel_withheld`: a cancel waits until the broker knows the order again; `unknown_to_broker`: it
-    said that it does not.
+    Requested: `cancel_wanted`, it is to end, so that a cancel is requested each minute until it has; with `cancel_due`
+    also with the next commands. `requested` has the seconds of its unanswered cancel and replace, `unanswered` the
+    latest one before a restart. `is_cancelling`: as a reader of the journal finds it, a cancel was requested and not
+    refused. `cancels`: how often it was cancelled for its age or for a position that waits, `next_cancel_at` the
+    earliest second of the next time. `cancel_withheld`: a cancel waits until the broker knows the order again;
+    `unknown_to_broker`: it said that it does not.
 
     Unknown: `must_look_up`, an event left its state open; `lookup`, how it is being looked up; `was_queried`, it was
     looked up after its end for fills that no list has. `orphan`: what of it the broker works and the books do not, and
@@ -255,6 +285,8 @@ class Ticket:
     sent_second: float | None = None
     left_queue: bool = False
     requested: dict[str, float] = attrs.field(factory=dict)
+    cancel_wanted: bool = False
+    cancel_due: bool = False
     unanswered: Literal["", "cancel", "replace"] = ""
     cancels: int = 0
     next_cancel_at: float | None = None
@@ -270,6 +302,18 @@ class Ticket:
     is_lost: bool = False
     works: bool = True
     may_protect_entry: bool = False
+
+    def cancel_next_minute(self) -> None:
+        """Cancel it with the next minute, and with each one until it has ended: a cancel may get lost."""
+        self.cancel_wanted = True
+
+    def cancel_now(self) -> None:
+        """Cancel it with the next commands, without waiting for the minute."""
+        self.cancel_wanted = self.cancel_due = True
+
+    def on_ended(self) -> None:
+        """Apply to its position that it has ended, or is lost."""
+        self.works = self.cancel_wanted = self.cancel_due = False
 
     @property
     def order(self) -> Order:
@@ -409,6 +453,26 @@ class AccountBook:
         if was is not None and ticket.open_units > 0:
             ticket.open_units += units_of(was.quantity) - units_of(fill.quantity)
         return was
+
+    @property
+    def tickets_to_cancel(self) -> list[Ticket]:
+        """The tickets of the orders that are to end, the stops last, since they protect meanwhile."""
+        wanted = [ticket for ticket in self.tickets.values() if ticket.cancel_wanted]
+        return sorted(wanted, key=_is_stop) if wanted else wanted
+
+    def cancels_for_minute(self) -> list[Ticket]:
+        """The orders to cancel with a minute: all that are to end."""
+        wanted = self.tickets_to_cancel
+        for ticket in wanted:
+            ticket.cancel_due = False
+        return wanted
+
+    def cancels_due_now(self) -> list[Ticket]:
+        """The orders to cancel now; each is returned once."""
+        due = [ticket for ticket in self.tickets_to_cancel if ticket.cancel_due]
+        for ticket in due:
+            ticket.cancel_due = False
+        return due
 
     def records(self) -> dict[str, OrderRecord]:
         """What the broker has reported of each order, by client order id."""

@@ -1416,7 +1416,7 @@ def test_f19_a_stop_that_the_broker_works_for_more_is_taken_back_and_made_anew(b
 def test_i15_a_restart_goes_on_with_a_stop_that_was_made_anew(bench: Bench) -> None:
     """What is taken back for being worked for more is followed by another, and that one stays what it is."""
     astray_stop(bench)
-    assert resumed(bench).position_manager.held["AAA"].stop_being_replaced
+    assert resumed(bench).position_manager.held["AAA"].is_stop_ending
     hears(bench, "cancelled", "AAA stop")
     assert names(resumed(bench)) == ["AAA stop 2"]
     asyncio.run(bench.execution.process_broker_events())
@@ -1471,7 +1471,7 @@ def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) 
     bench.later(31)
     asyncio.run(bench.execution.execute(MinuteCommands(actions=[CancelOrder(client_order_id="AAA stop 2")])))
     held = resumed(bench).position_manager.held["AAA"]
-    assert (held.refused_stops, held.stop_being_replaced, held.plan.on_close) == (1, True, False)
+    assert (held.refused_stops, held.is_stop_ending, held.plan.on_close) == (1, True, False)
 
 
 def resumed(bench: Bench, *, brackets: bool = False) -> DecisionEngine:
@@ -1858,7 +1858,7 @@ def test_a_stop_that_the_broker_works_for_more_is_not_what_a_position_is_left_wi
     assert post.is_settled
     bench.broker.shown = [reading(attrs.evolve(report(stop), quantity=Decimal(70)), AAA="7")]
     bench.read()
-    assert (bench.desk.position_manager.held["AAA"].stop_being_replaced, post.is_settled, post.open_symbols) == (
+    assert (bench.desk.position_manager.held["AAA"].is_stop_ending, post.is_settled, post.open_symbols) == (
         False,
         False,
         {"AAA"},

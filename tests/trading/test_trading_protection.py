@@ -390,8 +390,8 @@ def test_a_lost_exit_is_made_anew_and_taken_back_should_it_turn_up() -> None:
     assert first.reason is ExitReason.STOP
     found.position_manager.on_lost(first.client_order_id)
     assert names(found.position_manager.orders_after_minute(bars, 31)) == [
-        "cancel AAA stop",
         "cancel AAA exit",
+        "cancel AAA stop",
         "place AAA exit 2",
     ]
     for cid in ("AAA stop", "AAA exit"):

@@ -63,7 +63,7 @@ def stop_ends(found: DecisionEngine, kind: str) -> None:
 
 def being_closed(held: ManagedPosition) -> None:
     """Its exit is due, and not sent."""
-    held.exit_reason, held.exit_pending = ExitReason.TIME, True
+    held.exit_reason = ExitReason.TIME
 
 
 HAPPENED: tuple[Callable[[DecisionEngine, ManagedPosition], Any], ...] = (

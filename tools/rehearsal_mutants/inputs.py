@@ -188,6 +188,6 @@ def unknown_exit_sent_again() -> Swaps:
             order = self.tickets[cid].order
             held: ManagedPosition | None = vars(self._decision_engine.position_manager)["_held"].get(order.symbol)
             if order.leg is Leg.EXIT and held is not None and held.exit is self.tickets[cid]:
-                held.exit.works, held.exit_pending = False, True
+                held.exit.works = False
 
     return ((ExecutionEngine, "mark_unknown", anew),)

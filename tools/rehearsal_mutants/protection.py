@@ -42,7 +42,7 @@ def stop_kept_whatever_is_held() -> Swaps:
     """A stop that rests is left as it is when more or less is held."""
     protect = current_attribute(ProtectiveStops, "protect")
 
-    def once(self: Any, held: ManagedPosition, entries: Sequence[str] = (), **trimming: int) -> list[Any]:
+    def once(self: Any, held: ManagedPosition, entries: Sequence[Ticket] = (), **trimming: int) -> list[Any]:
         return [] if held.stop is not None else list(protect(self, held, entries, **trimming))
 
     return ((ProtectiveStops, "protect", once),)
@@ -52,7 +52,7 @@ def oversized_stop_kept() -> Swaps:
     """A stop that rests for more than is held stays."""
     protect = current_attribute(ProtectiveStops, "protect")
 
-    def unless_larger(self: Any, held: ManagedPosition, entries: Sequence[str] = (), **trimming: int) -> list[Any]:
+    def unless_larger(self: Any, held: ManagedPosition, entries: Sequence[Ticket] = (), **trimming: int) -> list[Any]:
         enough = held.stop is not None and held.stop.open_units >= self.units_to_cover(held)
         return [] if enough else list(protect(self, held, entries, **trimming))
 
@@ -157,8 +157,8 @@ def orphan_protection_left() -> Swaps:
 
     def leave(self: Any, position: Position, fill: Fill) -> None:
         closed(self, position, fill)
-        for one in [*self._cancels]:
-            self._cancels.on_ended(one)
+        for one in self.book.tickets_to_cancel:
+            one.cancel_wanted = one.cancel_due = False
 
     return ((PositionManager, "_on_closed", leave),)
 
@@ -189,8 +189,8 @@ def exit_beside_a_target() -> Swaps:
     """The target of a bracket is in no exit's way, and goes on resting beside it."""
     in_the_way = current_attribute(PositionManager, "_blocking_orders")
 
-    def without(self: Any, held: ManagedPosition) -> list[str]:
-        return [one for one in in_the_way(self, held) if held.target is None or one != held.target.cid]
+    def without(self: Any, held: ManagedPosition) -> list[Ticket]:
+        return [one for one in in_the_way(self, held) if one is not held.target]
 
     return ((PositionManager, "_blocking_orders", without),)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import ExitReason, Leg, Order, quantity_of, units_of
+from tbot_core.trading.account_book import Unsent
 from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Order
     from tbot_core.trading.account_book import AccountBook, ManagedPosition, Ticket
     from tbot_core.trading.orders import OrderIdFactory
-    from tbot_core.trading.positions.cancel_queue import CancelQueue
     from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.risk.exposure import ExposureBook
 
@@ -79,10 +79,9 @@ _WORKS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED, Brok
 class MissingOrders:
     """The orders of a session that are lost, or that ended before their position was opened."""
 
-    def __init__(self, book: AccountBook, exposure: ExposureBook, cancels: CancelQueue) -> None:
+    def __init__(self, book: AccountBook, exposure: ExposureBook) -> None:
         self._book = book
         self._exposure = exposure
-        self._cancels = cancels
 
     def mark_lost(self, ticket: Ticket) -> None:
         """Record a lost order; if it appears later it is cancelled, except an entry and its protection."""
@@ -90,7 +89,7 @@ class MissingOrders:
         if self._may_protect(ticket):
             ticket.may_protect_entry = True
         elif ticket.order.leg is not Leg.ENTRY:
-            self._cancels.cancel_next_minute([ticket.order.client_order_id])
+            ticket.cancel_next_minute()
 
     def on_position_closing(self, held: ManagedPosition) -> None:
         """Cancel the lost bracket orders of a position that is being closed or has its own stop, if they appear."""
@@ -99,7 +98,7 @@ class MissingOrders:
         for ticket in self._book.tickets.values():
             if ticket.may_protect_entry and ticket.order.signal == held.position.signal:
                 ticket.may_protect_entry = False
-                self._cancels.cancel_now([ticket.order.client_order_id])
+                ticket.cancel_now()
 
     def on_event(self, event: BrokerEvent, ticket: Ticket) -> None:
         """Apply a broker event of an order: a lost one is working, or has ended."""
@@ -112,19 +111,19 @@ class MissingOrders:
     def _on_found(self, ticket: Ticket) -> None:
         # A lost bracket order that works protects its entry further, unless another order was placed.
         order, held = ticket.order, self._book.held.get(ticket.order.symbol)
-        cid, leg = order.client_order_id, order.leg
+        leg = order.leg
         if held is None or held.position.signal != order.signal:
             if not self._may_protect(ticket):
-                self._cancels.cancel_now([cid])
+                ticket.cancel_now()
             ticket.works = True
         elif held.exit is not None or held.working(leg) is not None or (held.manages_own_stop and leg is Leg.TARGET):
-            self._cancels.cancel_now([cid])
+            ticket.cancel_now()
         elif held.exit_reason is not None:  # an exit that was not sent waits for its end
             ticket.works = True
-            self._cancels.cancel_now([cid])
+            ticket.cancel_now()
         else:
             ticket.works = True
-            self._cancels.on_ended(cid)
+            ticket.cancel_wanted = ticket.cancel_due = False
             if leg is Leg.STOP:
                 held.plan.on_close = not held.plan.stop_rests
 
@@ -139,10 +138,9 @@ class MissingOrders:
 class MismatchedOrders:
     """Replaces the protection of orders that the broker works or fills with other terms than the books have."""
 
-    def __init__(self, book: AccountBook, protection: ProtectiveStops, cancels: CancelQueue) -> None:
+    def __init__(self, book: AccountBook, protection: ProtectiveStops) -> None:
         self._book = book
         self._protection = protection
-        self._cancels = cancels
 
     def on_orphan_cancel(self, client_order_id: str) -> None:
         """Apply that an orphan order is being cancelled: the broker works it for more than the books have.
@@ -177,7 +175,7 @@ class MismatchedOrders:
         if rests:
             self._replace(held, ticket)
         if rests or exits:
-            self._cancels.cancel_now([client_order_id])
+            ticket.cancel_now()
 
     def on_wrong_fill(self, ticket: Ticket) -> None:
         """Cancel an order that was filled with another symbol or side, and its protection.
@@ -186,7 +184,8 @@ class MismatchedOrders:
         """
         order, held = ticket.order, self._book.held.get(ticket.order.symbol)
         ticket.filled_wrongly = True
-        self._cancels.cancel_now([order.client_order_id, *(one.client_order_id for one in order.protection)])
+        for part in self._book.parts(order):
+            part.cancel_now()
         if held is None or held.position.signal != order.signal:
             return
         if ticket in held.protection:
@@ -200,9 +199,9 @@ class MismatchedOrders:
         """Apply that an orphan order no longer works, without a broker event of it."""
         ticket = self._book.tickets[client_order_id]
         held = self._book.held.get(ticket.order.symbol)
-        self._cancels.on_ended(client_order_id)
+        ticket.cancel_wanted = ticket.cancel_due = False
         if held is not None and held.stop is ticket:
-            held.stop_being_replaced = ticket.works = False
+            ticket.works = False
 
     def _replace(self, held: ManagedPosition, ticket: Ticket) -> None:
         # A mismatched stop counts as a rejected one. The position is not closed at once, since the exit could be
@@ -215,23 +214,18 @@ class MismatchedOrders:
 
 
 class UnsentOrders:
-    """The symbols of a session whose exit or stop must be sent again, once they are released.
+    """The positions of a session whose exit or stop was not sent, and must be sent again once they are released.
 
     After a connection fault they may be released at once, otherwise with the next minute.
     """
 
     def __init__(self, book: AccountBook) -> None:
         self._book = book
-        self._blocked: dict[str, bool] = {}
-
-    def __contains__(self, symbol: str) -> bool:
-        """Whether the symbol waits to be released."""
-        return symbol in self._blocked
 
     @property
     def has_waiting(self) -> bool:
-        """Whether a symbol waits only for the connection."""
-        return not all(self._blocked.values())
+        """Whether a position waits only for the connection."""
+        return any(held.unsent is Unsent.CONNECTION for held in self._book.held.values())
 
     def on_dropped(self, ticket: Ticket, *, barred: bool) -> None:
         """Record an order that was never sent; if `barred`, an exit is decided again with the next minute."""
@@ -239,21 +233,19 @@ class UnsentOrders:
         if held is None:
             return
         if held.stop is ticket:
-            held.stop_being_replaced = True
-        elif held.exit is ticket and not barred:
-            held.exit_pending = True
-        else:
-            return
-        self._blocked[ticket.order.symbol] = barred
+            ticket.cancel_next_minute()
+            held.unsent = Unsent.BARRED if barred else Unsent.CONNECTION
+        elif held.exit is ticket:
+            held.unsent = Unsent.BARRED_EXIT if barred else Unsent.CONNECTION
 
     def await_reading(self, after: float) -> None:
-        """Let the symbols that wait for the connection wait for a reading `after` this second of a steady clock."""
-        for symbol, barred in self._blocked.items():
-            if symbol in self._book.held and not barred:
-                self._book.held[symbol].reading_after = after
+        """Let what waits for the connection wait for a reading `after` this second of a steady clock."""
+        for held in self._book.held.values():
+            if held.unsent is Unsent.CONNECTION:
+                held.reading_after = after
 
     def release(self, *, barred: bool) -> None:
-        """Release the symbols that wait for the connection; with `barred` all others too."""
-        if self._blocked:
-            kept = [] if barred else [symbol for symbol, forbidden in self._blocked.items() if forbidden]
-            self._blocked = dict.fromkeys(kept, True)
+        """Release what waits for the connection; with `barred` all others too."""
+        for held in self._book.held.values():
+            if barred or held.unsent is Unsent.CONNECTION:
+                held.unsent = None

@@ -113,14 +113,14 @@ class ExitEvaluator:
         if reason is None or held.exit is not None or held.plan.is_expired:
             return
         if self._closes_fraction(held) and self._stays_unprotected(symbol):
-            held.exit_reason, held.exit_pending = None, False
+            held.exit_reason = None
             return
         if reason in exit_plan.STOPS or not (still or self.must_wait(reason)):
             return
         if held.stop_triggered:
-            held.exit_reason, held.exit_pending = held.plan.stop_reason, True
+            held.exit_reason = held.plan.stop_reason
         else:
-            held.exit_reason, held.exit_pending = None, False
+            held.exit_reason = None
             self._protection.replace_bracket(held)
 
     def is_unprotected_fraction(self, held: ManagedPosition) -> bool:
@@ -139,7 +139,6 @@ class ExitEvaluator:
     def close_unprotected(held: ManagedPosition) -> None:
         """Close such a position; the exit reason is the stop's if the stop was triggered, else UNPROTECTED."""
         held.exit_reason = held.plan.stop_reason if held.stop_triggered else ExitReason.UNPROTECTED
-        held.exit_pending = True
 
     def _closes_fraction(self, held: ManagedPosition) -> bool:
         # Whether it is closed as an unprotected fraction, not because of a rejected stop.
@@ -219,7 +218,7 @@ class ExitSubmitter:
         units = held.position.units // lot * lot or held.position.units
         attempt = self._book.signals[held.position.signal].next_attempt(Leg.EXIT)
         order = order_factory.exit_order(self._name, held.position, units, held.exit_reason, attempt)
-        held.exit_pending, held.exit_placed_minute = False, minute
+        held.exit_placed_minute = minute
         self._book.add_ticket(order)
         return SubmitOrder(order=order)
 
@@ -231,5 +230,5 @@ class ExitSubmitter:
         early = held.exit_placed_minute == minute or minute + 1 < self._session.minutes - SENT_AGAIN
         if held.exit is None or self._venue.simulated or early:
             return []
-        held.exit_pending = True
+        held.exit.cancel_next_minute()
         return [CancelOrder(client_order_id=held.exit.cid, exit_symbol=held.position.signal.symbol)]

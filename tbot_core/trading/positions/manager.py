@@ -34,7 +34,6 @@ from tbot_core.trading.positions.anomalies import (
     OverfillCorrector,
     UnsentOrders,
 )
-from tbot_core.trading.positions.cancel_queue import CancelQueue
 from tbot_core.trading.positions.exits import ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.rebalancing import PositionTrimmer, TopUps
 from tbot_core.trading.positions.recovery import PositionRecovery
@@ -69,18 +68,17 @@ class PositionManager:
         self._portfolio = exposure.portfolio
         self.book = AccountBook(exposure.portfolio)
         self._held, self._tickets = self.book.held, self.book.tickets
-        self._cancels = CancelQueue()
-        self.protection = ProtectiveStops(self.book, rules.venue, exposure, self._cancels, name)
-        self.mismatched_orders = MismatchedOrders(self.book, self.protection, self._cancels)
+        self.protection = ProtectiveStops(self.book, rules.venue, exposure, name)
+        self.mismatched_orders = MismatchedOrders(self.book, self.protection)
         self.exits = ExitEvaluator(rules, exposure, self.protection, self.flatten_from)
         self._exit_submitter = ExitSubmitter(self.book, rules.venue, exposure, session, name)
         self.unsent_orders = UnsentOrders(self.book)
-        self._missing = MissingOrders(self.book, exposure, self._cancels)
+        self._missing = MissingOrders(self.book, exposure)
         self._trimmer = PositionTrimmer(self.book, rules, exposure, self.protection, name)
         self.top_ups = TopUps(self.book, rules, exposure, session)
         self.overfills = OverfillCorrector(self.book, exposure, name)
         self.recovery = PositionRecovery(self.book, self.overfills)
-        self._minute, self.is_still = -1, False
+        self._minute, self.is_still, self._is_open = -1, False, False
 
     @property
     def is_idle(self) -> bool:
@@ -95,7 +93,7 @@ class PositionManager:
     @property
     def orders_to_cancel(self) -> tuple[str, ...]:
         """The ids of the orders to cancel."""
-        return tuple(self._cancels)
+        return tuple(one.cid for one in self.book.tickets_to_cancel)
 
     @property
     def awaited_cancels(self) -> list[str]:
@@ -104,9 +102,10 @@ class PositionManager:
         for symbol, held in self._held.items():
             if held.reading_after is not None or self.exits.exits_blocked(symbol):
                 continue
-            if held.exit_pending:
-                found += [held.exit.cid] if held.exit is not None else self._blocking_orders(held)
-            elif held.stop_being_replaced and held.stop is not None:
+            if held.exit_reason is not None:
+                waits_for = self._blocking_orders(held) if held.exit is None else [held.exit]
+                found += [one.cid for one in waits_for if held.exit is None or one.cancel_wanted]
+            elif held.stop is not None and held.is_stop_ending:
                 found.append(held.stop.cid)
         return found
 
@@ -147,18 +146,16 @@ class PositionManager:
         if event.kind in ENDINGS:
             closing = self._held.get(order.symbol)
             is_exit = closing is not None and closing.exit is ticket
-            is_cancelled = order.client_order_id in self._cancels
+            was_unwanted = ticket.cancel_wanted
             if closing is not None and self._is_stop_taken(closing, ticket):
                 self.protection.on_stop_taken(closing, at)
             self._on_order_ended(ticket)
-            if closing is not None and is_exit and is_cancelled:  # another takes its place
-                closing.exit_pending |= not self._rules.venue.simulated
-            elif closing is not None and is_exit:
+            if closing is not None and is_exit and not was_unwanted:  # else another takes its place
                 self._on_exit_ended(closing, event, at)
 
     def _is_stop_taken(self, held: ManagedPosition, ticket: Ticket) -> bool:
         # Whether the position's stop has ended, and tbot neither cancels it nor closes the position.
-        asked = held.exit_reason is not None or held.stop_being_replaced or self._rules.venue.simulated
+        asked = held.exit_reason is not None or ticket.cancel_wanted or self._rules.venue.simulated
         return held.stop is ticket and not asked
 
     def _on_exit_ended(self, held: ManagedPosition, event: BrokerEvent, at: float) -> None:
@@ -166,9 +163,8 @@ class PositionManager:
         # for too large a quantity the account is read first. A position whose stops are rejected too is closed with
         # the next minute. An exit that somebody else cancelled is sent again after a reading.
         if event.kind != BrokerEventKind.REJECTED:
-            if event.kind == BrokerEventKind.CANCELLED and not (held.exit_pending or self._rules.venue.simulated):
+            if event.kind == BrokerEventKind.CANCELLED and not self._rules.venue.simulated:
                 held.reading_after = at + self._rules.venue.list_lag_s
-            held.exit_pending |= not self._rules.venue.simulated
             return
         if event.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY:
             held.reading_after = at
@@ -178,14 +174,12 @@ class PositionManager:
         # In place of an exit, which is decided again with the next minute.
         if held.plan.is_expired or held.refused_stops > 1:
             return
-        held.exit_reason, held.exit_pending = None, False
+        held.exit_reason = None
         self.protection.replace_bracket(held)
 
     def on_market_open(self) -> list[TradingCommand]:
         """Trading resumes: submit the exits that were waiting."""
-        for symbol, held in self._held.items():
-            waiting = held.exit_reason is not None and held.exit is None
-            held.exit_pending |= waiting and not self.exits.exits_blocked(symbol)
+        self._is_open = True
         return self.orders_due_now()
 
     def on_foreign_fill(self, fill: Fill, at: float) -> None:
@@ -225,7 +219,7 @@ class PositionManager:
             del self._held[fill.symbol]
             self._exposure.count_closed(fill, held.position.pnl_atoms)
         else:
-            self._cancels.cancel_now(self._blocking_orders(held))
+            self._cancel_blocking(held)
             self._on_closed(held.position, fill)
 
     @staticmethod
@@ -277,7 +271,9 @@ class PositionManager:
         if held is None:
             return
         self.protection.apply_split(held, ratio)
-        self._cancels.cancel_now(one.cid for one in (*reversed(held.protection), held.exit) if one is not None)
+        for ticket in (*held.protection, held.exit):
+            if ticket is not None:
+                ticket.cancel_now()
 
     def on_fill_corrected(self, fill: Fill) -> None:
         """Apply a corrected execution, void if the quantity is 0; a position that it had closed is protected again.
@@ -303,8 +299,9 @@ class PositionManager:
         position, held = self._portfolio.positions.get(symbol), self._held.get(symbol)
         if held is not None and (position is None or held.position.signal != position.signal):
             # Its working orders must not open a position.
-            self._cancels.cancel_now(self._blocking_orders(held))
-            self._cancels.cancel_now([held.exit.cid] if held.exit is not None else ())
+            self._cancel_blocking(held)
+            if held.exit is not None:
+                held.exit.cancel_now()
             del self._held[symbol]
             held = None
         if position is None:
@@ -322,9 +319,9 @@ class PositionManager:
     def _on_size_changed(self, held: ManagedPosition) -> None:
         # A bracket has the wrong size now: a separate stop replaces it, and the target is emulated.
         held.manages_own_stop = True
-        target = held.target
-        self._cancels.cancel_now([] if target is None else [target.cid])
-        self._cancels.cancel_now(held.oversized_exits(held.position.units))
+        for ticket in (held.target, *held.oversized_exits(held.position.units)):
+            if ticket is not None:
+                ticket.cancel_now()
 
     def on_dropped(self, client_order_id: str, *, barred: bool = False) -> None:
         """Apply that a recorded order will never be sent; `barred`: for a reason other than the broker's connection.
@@ -347,10 +344,8 @@ class PositionManager:
         held = self._held.get(ticket.order.symbol)
         if held is not None and held.stop is ticket:
             self.protection.replace_bracket(held)
-        elif held is not None and held.exit is ticket:
-            held.exit_pending = True
-            if reading_after is not None:
-                self._put_stop_back(held)
+        elif held is not None and held.exit is ticket and reading_after is not None:
+            self._put_stop_back(held)
         if held is not None and reading_after is not None and self.is_current(ticket.order):
             held.reading_after = reading_after
         if ticket.order.leg is not Leg.ENTRY:
@@ -359,8 +354,8 @@ class PositionManager:
 
     def close_at_stop(self, held: ManagedPosition) -> list[TradingCommand]:
         """Close a position whose emulated stop was reached: cancel what works for it, or send its exit."""
-        held.exit_reason, held.exit_pending, symbol = held.plan.stop_reason, True, symbol_of(held)
-        cancels = [CancelOrder(client_order_id=one, exit_symbol=symbol) for one in self._blocking_orders(held)]
+        held.exit_reason, symbol = held.plan.stop_reason, symbol_of(held)
+        cancels = [CancelOrder(client_order_id=one.cid, exit_symbol=symbol) for one in self._blocking_orders(held)]
         return [*cancels, *self.orders_due_now()]
 
     def is_current(self, order: Order) -> bool:
@@ -407,9 +402,9 @@ class PositionManager:
         An exit is sent only when no other order works for its position. Such orders are cancelled each minute until the
         broker reports their end; call `orders_due_now` after booking events. `is_still`: nothing came of the minute.
         """
-        self._minute = minute
+        self._minute, self._is_open = minute, True
         self.unsent_orders.release(barred=True)
-        actions, active = self._cancels.cancels_for_minute(), self.exits.active(self._held.values(), bars, minute)
+        actions, active = _cancels(self.book.cancels_for_minute()), self.exits.active(self._held.values(), bars, minute)
         exits_only = self._exposure.current_state >= RiskState.EXIT_ONLY
         barred = self.exits.flattening or self._exposure.daily_loss or exits_only
         entries = self._exposure.working if barred or minute + 1 >= self.flatten_from else ()
@@ -417,8 +412,6 @@ class PositionManager:
         self.is_still = not (actions or active or entries or checked or self.overfills.confirmed)
         if self.is_still:
             return []
-        replaced = [held.stop for held in self._held.values() if held.stop_being_replaced]
-        actions += [CancelOrder(client_order_id=one.cid) for one in replaced if one is not None]
         actions += [CancelOrder(client_order_id=one) for one in entries if not self._tickets[one].is_lost]
         for held in sorted(active, key=symbol_of):
             if held.reading_after is None and not self.exits.exits_blocked(symbol_of(held)):
@@ -439,11 +432,11 @@ class PositionManager:
             if self.exits.is_unprotected_fraction(held) and not self._working_entries(held):
                 self.exits.close_unprotected(held)
             self._missing.on_position_closing(held)
-        actions = self._cancels.cancels_due_now()
+        actions = _cancels(self.book.cancels_due_now())
         for held in sorted(changing, key=symbol_of):
-            if symbol_of(held) in self.unsent_orders or held.reading_after is not None:
+            if held.awaits_release or held.reading_after is not None:
                 continue
-            if held.exit_pending and self._may_place_exit(held):
+            if held.exit_due and self._may_place_exit(held):
                 actions.append(self._exit_submitter.place_exit(held, self._minute))
             elif held.trim_to_units is not None and held.exit_reason is None:
                 actions += self._trimmer.place_trim(held)
@@ -461,13 +454,11 @@ class PositionManager:
     def _on_order_ended(self, ticket: Ticket) -> None:
         # A stop that ended without a cancel of ours is emulated.
         held = self._held.get(ticket.order.symbol)
-        self._cancels.on_ended(ticket.cid)
         if ticket.order.leg is Leg.ENTRY:
             self._exposure.working.pop(ticket.cid, None)
         elif held is not None and held.stop is ticket:  # not an older attempt
-            held.plan.on_close |= held.exit_reason is None and not held.stop_being_replaced
-            held.stop_being_replaced = False
-        ticket.works = False
+            held.plan.on_close |= held.exit_reason is None and not ticket.cancel_wanted
+        ticket.on_ended()
 
     def _apply_fill(self, fill: Fill, ticket: Ticket, words: str) -> None:
         order, surplus = ticket.order, len(self._portfolio.surplus)
@@ -484,16 +475,17 @@ class PositionManager:
                 held = self._held[order.symbol]
                 if held.stop is ticket:  # not an older one that is reported late
                     self.protection.on_triggered(held)
-                self._cancels.cancel_now(held.oversized_exits(position.units))
+                for one in held.oversized_exits(position.units):
+                    one.cancel_now()
         if ticket.open_units <= 0:
             self._on_order_ended(ticket)
 
     def _on_closed(self, position: Position, fill: Fill) -> None:
         # Working orders of a closed position must not open another; the broker cancels the rest of a bracket.
         held = self._held.pop(position.signal.symbol)
-        cancel = self._cancels.cancel_now if held.manages_own_stop else self._cancels.cancel_next_minute
-        cancel(self._blocking_orders(held))
-        self._cancels.cancel_now(held.oversized_exits(position.units))
+        self._cancel_blocking(held, now=held.manages_own_stop)
+        for ticket in held.oversized_exits(position.units):
+            ticket.cancel_now()
         self._exposure.count_closed(fill, position.pnl_atoms)
 
     def _on_entry_fill(self, fill: Fill, ticket: Ticket, position: Position) -> None:
@@ -519,7 +511,8 @@ class PositionManager:
         held = ManagedPosition(plan=planned.plan, row=planned.row, position=position, tickets=planned.tickets)
         bracketed = order_factory.uses_bracket(self._rules.venue, units_of(order.quantity))
         held.manages_own_stop = order.tops_up or not bracketed or ticket.filled_wrongly
-        held.stop_being_replaced = ticket.filled_wrongly and any(one.order.leg is Leg.STOP for one in protection)
+        if ticket.filled_wrongly and held.stop is not None:
+            held.stop.cancel_next_minute()
         self._held[order.symbol] = held
         for one in protection:
             if not one.works:  # its end was reported before the entry's fill
@@ -552,21 +545,17 @@ class PositionManager:
             if held.plan.trailing and not held.stop_triggered:
                 held.plan.trail(held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute))
             return self.protection.move_lagging(held, minute)
-        held.exit_reason, held.exit_pending = reason, True
+        held.exit_reason = reason
         symbol = held.position.signal.symbol
-        return [CancelOrder(client_order_id=one, exit_symbol=symbol) for one in self._blocking_orders(held)]
+        return [CancelOrder(client_order_id=one.cid, exit_symbol=symbol) for one in self._blocking_orders(held)]
 
     def _may_place_exit(self, held: ManagedPosition) -> bool:
         # Whether a due exit can be sent: nothing else works for its position, and it need not wait. An entry in doubt
         # can only add to the position; its stop has been cancelled, so that the exit must not wait for it.
         waits = self.exits.exits_blocked(held.position.signal.symbol) or self.exits.must_wait(held.exit_reason)
-        blocks = any(not self._is_unknown_entry(cid) for cid in self._blocking_orders(held))
-        return held.exit is None and not (waits or blocks)
-
-    def _is_unknown_entry(self, client_order_id: str) -> bool:
-        # Whether an order is a working entry without a known outcome.
-        is_unknown = self._tickets[client_order_id].state is OrderState.UNKNOWN
-        return is_unknown and client_order_id in self._exposure.working
+        waits |= held.plan.is_expired and not self._is_open
+        blocks = any(not _is_unknown_entry(one) for one in self._blocking_orders(held))
+        return not (waits or blocks)
 
     def _may_place_stop(self, held: ManagedPosition) -> bool:
         # Whether a stop of its own is due. While readings contradict the books, only a position's first one is.
@@ -576,14 +565,28 @@ class PositionManager:
     def _has_working_order(self, symbol: str) -> bool:
         # Whether an entry or an order to cancel of the symbol may still fill.
         entries = any(one.signal.symbol == symbol for one in self._exposure.working.values())
-        return entries or any(self._tickets[cid].order.symbol == symbol for cid in self._cancels)
+        return entries or any(one.order.symbol == symbol for one in self.book.tickets_to_cancel)
 
-    def _blocking_orders(self, held: ManagedPosition) -> list[str]:
+    def _cancel_blocking(self, held: ManagedPosition, *, now: bool = True) -> None:
+        for ticket in self._blocking_orders(held):
+            ticket.cancel_next_minute()
+            ticket.cancel_due |= now
+
+    def _blocking_orders(self, held: ManagedPosition) -> list[Ticket]:
         # The working orders of a position except its exit: its entries, its trim, then its protection, the stop last.
         trimming = [] if held.trim is None else [held.trim]
-        return [*self._working_entries(held), *(one.cid for one in (*trimming, *held.protection))]
+        return [*self._working_entries(held), *trimming, *held.protection]
 
-    def _working_entries(self, held: ManagedPosition) -> list[str]:
+    @staticmethod
+    def _working_entries(held: ManagedPosition) -> list[Ticket]:
         # The entry and top-up orders of a position that may still fill.
-        signal, working = held.position.signal, self._exposure.working.items()
-        return [name for name, one in working if one.signal == signal and not self._tickets[name].is_lost]
+        return [one for one in held.tickets if one.works and one.order.leg is Leg.ENTRY and not one.is_lost]
+
+
+def _cancels(tickets: list[Ticket]) -> list[TradingCommand]:
+    return [CancelOrder(client_order_id=one.cid) for one in tickets]
+
+
+def _is_unknown_entry(ticket: Ticket) -> bool:
+    # Whether it is a working entry without a known outcome.
+    return ticket.state is OrderState.UNKNOWN and ticket.order.leg is Leg.ENTRY

@@ -165,7 +165,8 @@ class PositionTrimmer:
         due = [one for one in self._book.held.values() if one.trim_to_units is not None and one.exit_reason is None]
         resting = list[str]()
         for held in sorted(due, key=lambda one: one.position.signal.symbol):
-            held.stop_being_replaced |= held.stop is not None
+            if held.stop is not None:
+                held.stop.cancel_next_minute()
             resting += (one.cid for one in held.protection)
         return [CancelOrder(client_order_id=one) for one in resting]
 

@@ -57,11 +57,11 @@ class PositionRecovery:
         if order.trims:
             held.manages_own_stop = True
         elif order.leg is Leg.EXIT:
-            held.exit_reason, held.exit_pending = order.reason, False
+            held.exit_reason = order.reason
         else:
             held.manages_own_stop = True
             # The exit that was pending when this stop was placed had been cancelled.
-            held.exit_reason, held.exit_pending, held.plan.on_close = None, False, False
+            held.exit_reason, held.plan.on_close = None, False
             held.stop_triggered = False
         self._book.signals[order.signal].next_attempt(order.leg)
         self._book.add_ticket(order)
@@ -77,4 +77,5 @@ class PositionRecovery:
             plan.stop = ticks_of(float(replace.stop_price))
             ticket.stop_level.request(plan.stop, replace.reason)
         elif held is not None and held.exit_reason is None and held.stop is ticket:
-            held.manages_own_stop = held.stop_being_replaced = True
+            held.manages_own_stop = True
+            ticket.cancel_next_minute()

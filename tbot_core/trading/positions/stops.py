@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tbot_core.contracts import BrokerCapabilities, BrokerEvent
     from tbot_core.trading.account_book import AccountBook, ManagedPosition, Ticket
     from tbot_core.trading.orders import OrderIdFactory
-    from tbot_core.trading.positions.cancel_queue import CancelQueue
     from tbot_core.trading.risk.exposure import ExposureBook
 
 
@@ -29,14 +28,12 @@ class ProtectiveStops:
         book: AccountBook,
         venue: BrokerCapabilities,
         exposure: ExposureBook,
-        cancels: CancelQueue,
         name: OrderIdFactory,
     ) -> None:
         self._book = book
         self._name = name
         self._venue = venue
         self._exposure = exposure
-        self._cancels = cancels
 
     def units_to_cover(self, held: ManagedPosition, trimming: int = 0) -> int:
         """The units of a position that a stop at the broker must cover; 0 if the whole stop is emulated.
@@ -51,7 +48,9 @@ class ProtectiveStops:
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
 
-    def protect(self, held: ManagedPosition, entries: Sequence[str] = (), *, trimming: int = 0) -> list[TradingCommand]:
+    def protect(
+        self, held: ManagedPosition, entries: Sequence[Ticket] = (), *, trimming: int = 0
+    ) -> list[TradingCommand]:
         """Place a stop of the open quantity, or replace one of another size; nothing while price steps are unknown.
 
         `entries` may still fill: where the venue takes orders on one side only, they end before the stop is placed.
@@ -60,9 +59,10 @@ class ProtectiveStops:
         if resting is None and (not units or self._exposure.rules_unknown.get(held.position.signal.symbol)):
             return []
         if resting is None and entries and not self._venue.both_sides:
-            fresh = [one for one in entries if one not in self._cancels]
-            self._cancels.cancel_next_minute(fresh)
-            return [CancelOrder(client_order_id=one) for one in fresh]
+            fresh = [one for one in entries if not one.cancel_wanted]
+            for entry in fresh:
+                entry.cancel_next_minute()
+            return [CancelOrder(client_order_id=one.cid) for one in fresh]
         if resting is None:
             attempt = self._book.signals[held.position.signal].next_attempt(Leg.STOP)
             order = order_factory.stop_order(self._name, held.position, held.plan, attempt, units)
@@ -76,9 +76,10 @@ class ProtectiveStops:
     @staticmethod
     def replace_stop(held: ManagedPosition, stop: Ticket) -> list[TradingCommand]:
         """Cancel the stop of a position; the next one is placed when the broker reports its end."""
-        if held.stop_being_replaced:
+        if stop.cancel_wanted:
             return []
-        held.manages_own_stop = held.stop_being_replaced = True
+        held.manages_own_stop = True
+        stop.cancel_next_minute()
         return [CancelOrder(client_order_id=stop.cid)]
 
     @staticmethod
@@ -94,7 +95,7 @@ class ProtectiveStops:
         covers the position meanwhile. Only where the venue cannot replace, the stop is cancelled and placed again.
         """
         stop = self._lagging(held)
-        if stop is None or held.stop_being_replaced or stop.stop_level.requested_minute == minute:
+        if stop is None or stop.cancel_wanted or stop.stop_level.requested_minute == minute:
             return []
         stop.stop_level.requested_minute = minute
         if not self._venue.replaces:
@@ -129,7 +130,7 @@ class ProtectiveStops:
         """
         held.stop_triggered = True
         if held.trim_to_units is not None and held.exit_reason is None:
-            held.exit_reason, held.exit_pending = held.plan.stop_reason, True
+            held.exit_reason = held.plan.stop_reason
 
     def on_stop_taken(self, held: ManagedPosition, at: float) -> None:
         """Apply that somebody else cancelled a stop, as booked `at` a second.
@@ -163,7 +164,8 @@ class ProtectiveStops:
         held.plan.apply_split(ratio)
         held.manages_own_stop, held.stop_triggered = True, False
         if stop := held.stop:
-            held.stop_being_replaced, stop.stop_level.ticks = True, None
+            stop.stop_level.ticks = None
+            stop.cancel_next_minute()
 
     def on_instrument_rules(self, symbol: str) -> None:
         """Apply known price steps: a rejected stop is placed at a valid level, or the position is closed."""
@@ -172,7 +174,7 @@ class ProtectiveStops:
             return
         held.plan.set_tick_grid(grid_of(self._exposure, symbol))
         if held.rejected_stop_price is not None and held.rejected_stop_price == price_of(held.plan.stop):
-            held.exit_reason, held.exit_pending = held.exit_reason or ExitReason.UNPROTECTED, True
+            held.exit_reason = held.exit_reason or ExitReason.UNPROTECTED
         held.rejected_stop_price, held.refused_stops = None, 0
 
     def on_stop_rejected(self, stop: Ticket) -> None:
@@ -193,15 +195,19 @@ class ProtectiveStops:
         # After the second rejected stop the position is closed.
         held.refused_stops += 1
         if held.refused_stops > 1:
-            held.exit_reason, held.exit_pending = held.exit_reason or ExitReason.UNPROTECTED, True
+            held.exit_reason = held.exit_reason or ExitReason.UNPROTECTED
 
-    def replace_bracket(self, held: ManagedPosition) -> None:
+    @staticmethod
+    def replace_bracket(held: ManagedPosition) -> None:
         """Protect the whole position by a separate stop; the target is cancelled, as both could sell too much."""
         held.manages_own_stop = True
-        held.stop_being_replaced |= held.stop is not None
-        self._cancels.cancel_now([] if held.target is None else [held.target.cid])
+        if held.stop is not None:
+            held.stop.cancel_next_minute()
+        if held.target is not None:
+            held.target.cancel_now()
 
-    def cancel_all(self, held: ManagedPosition) -> None:
+    @staticmethod
+    def cancel_all(held: ManagedPosition) -> None:
         """Cancel all resting orders of a position at once; a separate stop is placed when the last one has ended."""
-        held.stop_being_replaced |= held.stop is not None
-        self._cancels.cancel_now(one.cid for one in held.protection)
+        for ticket in held.protection:
+            ticket.cancel_now()
