@@ -72,15 +72,14 @@ class Unsent(Enum):
 class ManagedPosition:
     """A managed position: its plan, its row in the bars if any, and the tickets of its signal's orders.
 
-    `exit_reason`: why it is being closed; the latest exit was placed after `exit_placed_minute`. `manages_own_stop`:
-    its stop is a separate order, not part of a bracket. `stop_triggered`: its stop has triggered or begun to fill.
-    `trim_to_units`: the units to keep, set until the trim is placed. `top_up_denial`: the reason of the last denied
-    top-up. `rejected_stop_price`: the level of a stop that was rejected while the instrument's rules were unknown.
-    `had_stop`: the broker has confirmed a stop of it. `taken_stops`: the number of its stops that somebody else
-    cancelled. `reading_after`: nothing is sent or cancelled for it before a reading of the account is applied that was
-    requested at this second of a steady clock or later; None if it need not wait. `unshown_units`: what others closed
-    of it by events, less what readings have shown of that. `unsent`: what it waits for after an order of it was not
-    sent.
+    `exit_reason`: why it is being closed; the latest exit was placed after `exit_placed_minute`. `stop_triggered`: its
+    stop has triggered or begun to fill. `trim_to_units`: the units to keep, set until the trim is placed.
+    `top_up_denial`: the reason of the last denied top-up. `rejected_stop_price`: the level of a stop that was rejected
+    while the instrument's rules were unknown. `had_stop`: the broker has confirmed a stop of it. `taken_stops`: the
+    number of its stops that somebody else cancelled. `reading_after`: nothing is sent or cancelled for it before a
+    reading of the account is applied that was requested at this second of a steady clock or later; None if it need not
+    wait. `unshown_units`: what others closed of it by events, less what readings have shown of that. `unsent`: what it
+    waits for after an order of it was not sent.
     """
 
     plan: ExitPlan
@@ -89,7 +88,6 @@ class ManagedPosition:
     tickets: list[Ticket] = attrs.field(eq=_working_ids)
     exit_reason: ExitReason | None = None
     exit_placed_minute: int | None = None
-    manages_own_stop: bool = False
     refused_stops: int = 0
     stop_triggered: bool = False
     trim_to_units: int | None = None
@@ -138,6 +136,12 @@ class ManagedPosition:
         return [one for one in reversed(self.tickets) if one.works and one.order.leg in _PROTECTION]
 
     @property
+    def is_bracketed(self) -> bool:
+        """Whether the stop of its entry's bracket protects it, and is to stay; else it needs a stop of its own."""
+        stop = self.stop
+        return stop is not None and stop.in_bracket and not stop.cancel_wanted
+
+    @property
     def is_stop_ending(self) -> bool:
         """Whether its stop is to end, because another takes its place."""
         stop = self.stop
@@ -158,7 +162,7 @@ class ManagedPosition:
         """Whether it needs no order as long as nothing happens to it: it is protected and not being changed."""
         return (
             self.exit_reason is None
-            and not self.manages_own_stop
+            and (self.is_bracketed or (self.plan.on_close and self.stop is None))
             and self.trim_to_units is None
             and self.reading_after is None
             and self.position.units >= UNITS_PER_SHARE
@@ -246,7 +250,7 @@ class Ticket:
     """All that is known of one order.
 
     Decided: `reason` of the exit that its fills are, and `reference`, the price in ticks at which a top-up was decided;
-    an entry uses its plan's.
+    an entry uses its plan's. `in_bracket`: it protects an entry that was sent together with it.
 
     Reported: `record`, with its order, state and fills. `open_units`: what may still fill. `stop_level`: that of a
     stop. `missing_units`: what of the ordered quantity the broker did not take. `stop_rejected`: the broker rejected
@@ -276,6 +280,7 @@ class Ticket:
     open_units: int
     stop_level: StopLevel
     reference: int | None = None
+    in_bracket: bool = False
     missing_units: int = 0
     stop_rejected: bool = False
     filled_wrongly: bool = False

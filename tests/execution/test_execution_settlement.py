@@ -661,7 +661,6 @@ def test_while_readings_contradict_the_books_a_time_exit_waits_and_the_first_sto
     held = bench.desk.position_manager.held["AAA"]
     assert held.stop is not None
     held.stop.works = False
-    held.manages_own_stop = True
     for had_stop, posts in ((True, 0), (False, 1)):
         held.had_stop = had_stop
         assert len(bench.desk.position_manager.orders_due_now()) == posts

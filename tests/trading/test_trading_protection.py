@@ -1550,7 +1550,7 @@ def test_a_trim_that_must_wait_is_given_up_for_a_stop_of_all_that_is_held(holds:
     enter(found)
     found.position_manager.orders_due_now()
     held = found.position_manager.held["AAA"]
-    held.manages_own_stop, held.trim_to_units = True, 5 * UNITS_PER_SHARE
+    held.trim_to_units = 5 * UNITS_PER_SHARE
     assert names(found.position_manager.orders_after_minute(late(61, 99.0), 30)) == ["cancel AAA stop"]
     holds(found)
     say(found, "cancelled", "AAA stop")
@@ -1629,7 +1629,7 @@ def test_an_entry_that_is_cancelled_as_an_orphan_leaves_the_protection_as_it_is(
     before = dict(resting_ids(held))
     found.position_manager.mismatched_orders.on_orphan_cancel(entry.client_order_id)
     assert resting_ids(held) == before
-    assert not held.manages_own_stop
+    assert held.is_bracketed
 
 
 def test_a_stop_after_one_that_filled_grows_with_its_entry() -> None:

@@ -93,7 +93,7 @@ class MissingOrders:
 
     def on_position_closing(self, held: ManagedPosition) -> None:
         """Cancel the lost bracket orders of a position that is being closed or has its own stop, if they appear."""
-        if held.exit_reason is None and not (held.manages_own_stop and held.stop is not None):
+        if held.exit_reason is None and (held.is_bracketed or held.stop is None):
             return
         for ticket in self._book.tickets.values():
             if ticket.may_protect_entry and ticket.order.signal == held.position.signal:
@@ -116,7 +116,7 @@ class MissingOrders:
             if not self._may_protect(ticket):
                 ticket.cancel_now()
             ticket.works = True
-        elif held.exit is not None or held.working(leg) is not None or (held.manages_own_stop and leg is Leg.TARGET):
+        elif held.exit is not None or held.working(leg) is not None or (leg is Leg.TARGET and not held.is_bracketed):
             ticket.cancel_now()
         elif held.exit_reason is not None:  # an exit that was not sent waits for its end
             ticket.works = True
@@ -170,7 +170,7 @@ class MismatchedOrders:
         held = self._book.held.get(ticket.order.symbol)
         if held is None or not missing:
             return
-        rests = held.stop is ticket and held.manages_own_stop and not ticket.stop_rejected
+        rests = held.stop is ticket and not held.is_bracketed and not ticket.stop_rejected
         exits = held.exit is ticket
         if rests:
             self._replace(held, ticket)
@@ -192,7 +192,6 @@ class MismatchedOrders:
             self._replace(held, ticket)
             self._protection.cancel_all(held)
         elif order.protection:
-            held.manages_own_stop = True
             self._protection.cancel_all(held)
 
     def on_orphan_ended(self, client_order_id: str) -> None:

@@ -169,7 +169,7 @@ class ExitEvaluator:
             return held.plan.stop_reason
         if self.flattening:
             return ExitReason.STOPPED
-        if held.plan.target is None or not held.manages_own_stop or held.target is not None:
+        if held.plan.target is None or held.is_bracketed or held.target is not None:
             return None
         high, low = held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute)
         return ExitReason.TARGET if held.plan.target_reached(high, low) else None

@@ -26,7 +26,7 @@ from tbot_core.model.types import (
 )
 from tbot_core.trading.account_book import AccountBook, DepartedShares, ManagedPosition, SignalPlan, Ticket, symbol_of
 from tbot_core.trading.commands import CancelOrder, TradingCommand
-from tbot_core.trading.positions import order_factory, rebalance_rules
+from tbot_core.trading.positions import rebalance_rules
 from tbot_core.trading.positions.anomalies import (
     ENDINGS,
     MismatchedOrders,
@@ -308,9 +308,7 @@ class PositionManager:
             return
         if held is None:
             ours = self.book.signals.get(position.signal) or self.book.signals[ticket.order.signal]
-            self._held[symbol] = ManagedPosition(
-                plan=ours.plan, row=ours.row, position=position, tickets=ours.tickets, manages_own_stop=True
-            )
+            self._held[symbol] = ManagedPosition(plan=ours.plan, row=ours.row, position=position, tickets=ours.tickets)
             return
         before, held.position = held.position.units, position
         if before != position.units:
@@ -318,7 +316,8 @@ class PositionManager:
 
     def _on_size_changed(self, held: ManagedPosition) -> None:
         # A bracket has the wrong size now: a separate stop replaces it, and the target is emulated.
-        held.manages_own_stop = True
+        if held.stop is not None and held.is_bracketed:
+            held.stop.cancel_now()
         for ticket in (held.target, *held.oversized_exits(held.position.units)):
             if ticket is not None:
                 ticket.cancel_now()
@@ -448,7 +447,7 @@ class PositionManager:
         """Add a recorded entry with its protection; `row` is its symbol's row in the bars, None without bars."""
         self.book.signals[order.signal] = SignalPlan(plan=plan, row=row)
         for one in (order, *order.protection):
-            self.book.add_ticket(one)
+            self.book.add_ticket(one).in_bracket = one is not order
             self.book.signals[order.signal].attempts[one.leg] = 1
 
     def _on_order_ended(self, ticket: Ticket) -> None:
@@ -483,7 +482,7 @@ class PositionManager:
     def _on_closed(self, position: Position, fill: Fill) -> None:
         # Working orders of a closed position must not open another; the broker cancels the rest of a bracket.
         held = self._held.pop(position.signal.symbol)
-        self._cancel_blocking(held, now=held.manages_own_stop)
+        self._cancel_blocking(held, now=not held.is_bracketed)
         for ticket in held.oversized_exits(position.units):
             ticket.cancel_now()
         self._exposure.count_closed(fill, position.pnl_atoms)
@@ -499,9 +498,8 @@ class PositionManager:
             held = self._open_position(fill, ticket, position)
         elif held is not None and order.tops_up:
             self._on_topped_up(held)
-        if held is not None and ticket.open_units < 0 and not held.manages_own_stop:
+        if held is not None and ticket.open_units < 0 and held.is_bracketed:
             # Overfilled: the bracket's size is not known, so a separate stop replaces it.
-            held.manages_own_stop = True
             self.protection.cancel_all(held)
 
     def _open_position(self, fill: Fill, ticket: Ticket, position: Position) -> ManagedPosition:
@@ -509,8 +507,6 @@ class PositionManager:
         planned.plan.on_entry_fill(self.session.minute(fill.time))
         protection = [self._tickets[one.client_order_id] for one in order.protection]
         held = ManagedPosition(plan=planned.plan, row=planned.row, position=position, tickets=planned.tickets)
-        bracketed = order_factory.uses_bracket(self._rules.venue, units_of(order.quantity))
-        held.manages_own_stop = order.tops_up or not bracketed or ticket.filled_wrongly
         if ticket.filled_wrongly and held.stop is not None:
             held.stop.cancel_next_minute()
         self._held[order.symbol] = held
@@ -559,7 +555,7 @@ class PositionManager:
 
     def _may_place_stop(self, held: ManagedPosition) -> bool:
         # Whether a stop of its own is due. While readings contradict the books, only a position's first one is.
-        due = held.manages_own_stop and held.exit_reason is None and not held.plan.on_close
+        due = not held.is_bracketed and held.exit_reason is None and not held.plan.on_close
         return due and not (held.had_stop and symbol_of(held) in self._exposure.disputed_symbols)
 
     def _has_working_order(self, symbol: str) -> bool:

@@ -158,7 +158,7 @@ class PositionTrimmer:
         if keep < position.units and not order_factory.would_be_unprotected(
             self._rules, keep
         ):  # else the rest would be unprotected
-            held.manages_own_stop, held.trim_to_units = True, keep
+            held.trim_to_units = keep
 
     def cancel_protection(self) -> list[TradingCommand]:
         """Cancel the resting orders of positions to trim, so that no more is for sale than is held."""

@@ -37,7 +37,6 @@ class PositionRecovery:
             position=position,
             tickets=planned.tickets,
             exit_reason=ExitReason.SESSION_END,
-            manages_own_stop=True,
         )
         self._book.signals[carried.signal], self._book.held[fill.symbol] = planned, held
 
@@ -54,12 +53,9 @@ class PositionRecovery:
             return
         held = self._book.held[order.symbol]
         held.reading_after = None  # it was applied before this order was recorded
-        if order.trims:
-            held.manages_own_stop = True
-        elif order.leg is Leg.EXIT:
+        if order.closes:
             held.exit_reason = order.reason
-        else:
-            held.manages_own_stop = True
+        elif not order.trims:
             # The exit that was pending when this stop was placed had been cancelled.
             held.exit_reason, held.plan.on_close = None, False
             held.stop_triggered = False
@@ -77,5 +73,4 @@ class PositionRecovery:
             plan.stop = ticks_of(float(replace.stop_price))
             ticket.stop_level.request(plan.stop, replace.reason)
         elif held is not None and held.exit_reason is None and held.stop is ticket:
-            held.manages_own_stop = True
             ticket.cancel_next_minute()

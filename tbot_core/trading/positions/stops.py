@@ -71,14 +71,13 @@ class ProtectiveStops:
             return [SubmitOrder(order=order)]
         if held.stop_triggered or resting.open_units == units:
             return []
-        return self.replace_stop(held, resting)
+        return self.replace_stop(resting)
 
     @staticmethod
-    def replace_stop(held: ManagedPosition, stop: Ticket) -> list[TradingCommand]:
-        """Cancel the stop of a position; the next one is placed when the broker reports its end."""
+    def replace_stop(stop: Ticket) -> list[TradingCommand]:
+        """Cancel a stop; the next one is placed when the broker reports its end."""
         if stop.cancel_wanted:
             return []
-        held.manages_own_stop = True
         stop.cancel_next_minute()
         return [CancelOrder(client_order_id=stop.cid)]
 
@@ -99,7 +98,7 @@ class ProtectiveStops:
             return []
         stop.stop_level.requested_minute = minute
         if not self._venue.replaces:
-            return self.replace_stop(held, stop)
+            return self.replace_stop(stop)
         level, reason = held.plan.stop, held.plan.stop_reason
         stop.stop_level.request(level, reason)
         return [ReplaceOrder(client_order_id=stop.cid, stop_price=price_of(level), reason=reason)]
@@ -162,7 +161,7 @@ class ProtectiveStops:
     def apply_split(held: ManagedPosition, ratio: Fraction) -> None:
         """Apply a split: the levels are divided, and the working stop, whose level is unknown now, is placed again."""
         held.plan.apply_split(ratio)
-        held.manages_own_stop, held.stop_triggered = True, False
+        held.stop_triggered = False
         if stop := held.stop:
             stop.stop_level.ticks = None
             stop.cancel_next_minute()
@@ -200,7 +199,6 @@ class ProtectiveStops:
     @staticmethod
     def replace_bracket(held: ManagedPosition) -> None:
         """Protect the whole position by a separate stop; the target is cancelled, as both could sell too much."""
-        held.manages_own_stop = True
         if held.stop is not None:
             held.stop.cancel_next_minute()
         if held.target is not None:
