@@ -9,13 +9,12 @@ import attrs
 from tbot_core.engine.live.protection import Protection, ProtectionMonitor
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.model.types import Leg, Order, quantity_of
-from tbot_core.rehearsal.patching import Swaps, current_attribute, patched
+from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading.account_book import ManagedPosition, Ticket
 from tbot_core.trading.orders import OrderEvent
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.positions.exits import SENT_AGAIN, ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.manager import PositionManager
-from tbot_core.trading.positions.rebalancing import PositionTrimmer
 from tbot_core.trading.positions.stops import ProtectiveStops
 
 if TYPE_CHECKING:
@@ -121,13 +120,12 @@ def no_first_stop_while_disputed() -> Swaps:
 
 def trim_beside_a_stop_for_all() -> Swaps:
     """The stop beside a trim is for all that is held, not for what the trim leaves."""
-    place = current_attribute(PositionTrimmer, "place_trim")
+    protect = current_attribute(ProtectiveStops, "protect")
 
-    def larger(self: Any, held: ManagedPosition) -> list[Any]:
-        with patched(((ManagedPosition, "units_in_trim", property(lambda _self: 0)),)):
-            return list(place(self, held))
+    def for_all(self: Any, held: ManagedPosition, entries: Sequence[Ticket] = (), **_trimming: int) -> list[Any]:
+        return list(protect(self, held, entries))
 
-    return ((PositionTrimmer, "place_trim", larger),)
+    return ((ProtectiveStops, "protect", for_all),)
 
 
 def exit_sent_again_two_minutes_before_the_close() -> Swaps:
