@@ -13,7 +13,7 @@ from tbot_core.actions.assembly import settings_warnings
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.cli.options import print_warning
 from tbot_core.cli.run_options import DRY_RUN
-from tbot_core.cli.text.run import banner, plain_line
+from tbot_core.cli.run_text import banner, plain_line
 from tbot_core.engine.run_plan import RunWatcher
 from tbot_core.journal.store import Event
 from tbot_core.model.clock import both_times, exchange_time
@@ -136,7 +136,7 @@ class PlainDisplay:
 
     def end(self, outcome: RunOutcome) -> None:
         """Print the tables, or how to resume."""
-        from tbot_core.cli.text.run import finished_lines, stopped_lines
+        from tbot_core.cli.run_text import finished_lines, stopped_lines
 
         self._print_banner()
         width = None if self._silent else terminal.columns()

@@ -11,9 +11,8 @@ import click
 
 from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.actions.setup_sources import broker_distribution
-from tbot_core.cli.interview import KEYS, AnswerRefused, Interview, Question, choice, listed, wrapped
+from tbot_core.cli.interview import KEYS, AnswerRefused, Interview, Question, choice, field_question, listed, wrapped
 from tbot_core.cli.options import print_notice, print_warning
-from tbot_core.cli.secret_questions import field_question
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import AccessError, PluginError, TbotError
 from tbot_core.instance import identity

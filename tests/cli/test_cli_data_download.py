@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands import data_download
+from tbot_core.cli.commands import data
 from tbot_core.engine.data_download import DownloadResult
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.marketdata.history import DownloadProgress
@@ -93,7 +93,7 @@ def test_a_download_says_what_it_added_and_what_it_did_not(
     result = DownloadResult(
         folder=home / "bars", sessions=days, symbols=("AAA",), unknown=("ZZZ",), progress=progress, facts=0
     )
-    monkeypatch.setattr(data_download, "download_with_progress", lambda *_given: result)
+    monkeypatch.setattr(data, "download_with_progress", lambda *_given: result)
     words = ["data", "download", "--source", "acme", *RANGE, "--home", str(home)]
     assert cli.invoke(words) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -104,7 +104,7 @@ def test_a_download_says_what_it_added_and_what_it_did_not(
         "not stored: AAA in 2026-02: why. `tbot data import --replace` replaces a month whole.",
     ]
     whole = attrs.evolve(result, progress=DownloadProgress(done=2, total=2, bars=780), unknown=(), facts=2)
-    monkeypatch.setattr(data_download, "download_with_progress", lambda *_given: whole)
+    monkeypatch.setattr(data, "download_with_progress", lambda *_given: whole)
     assert cli.invoke(words) == 0
     assert capsys.readouterr().out.splitlines()[1:] == ["2 facts of days added: closes of the VIX, capitalisations."]
     monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
@@ -117,18 +117,18 @@ def test_progress_is_shown_on_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line that is rewritten, and removed at the end; a file has its figures, on a terminal or not."""
-    with data_download.progress_line(tmp_path / "progress") as report:
+    with data.progress_line(tmp_path / "progress") as report:
         report(DownloadProgress(done=2, total=1200, bars=780))
     assert json.loads((tmp_path / "progress").read_text()) == {"done": 2, "of": 1200}
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with data_download.progress_line() as report:
+    with data.progress_line() as report:
         report(DownloadProgress(done=3, total=1200, bars=1170))
     assert capsys.readouterr().err == "\r\x1b[KDownloading 3 of 1,200 sessions of single symbols: 1,170 bars\r\x1b[K"
 
 
 def test_an_interrupted_download_says_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C ends the command; what is stored stays."""
-    with pytest.raises(KeyboardInterrupt), data_download.continuable():
+    with pytest.raises(KeyboardInterrupt), data.continuable():
         raise KeyboardInterrupt
     assert "the same command continues the download" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.text.lookahead import lookahead_lines
+from tbot_core.cli.commands.backtest import lookahead_lines
 from tbot_core.contracts import Check
 from tbot_core.engine.backtest.engine import BacktestRange
 from tbot_core.engine.backtest.lookahead import check_lookahead

@@ -18,7 +18,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.cli.commands.run import create_demo_instance, exit_code, restart_command
 from tbot_core.cli.run_options import RunOptions, hold_instance_lock, parse_run_options
-from tbot_core.cli.text.run import plain_line
+from tbot_core.cli.run_text import plain_line
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
 from tbot_core.status.event_text import EventLine

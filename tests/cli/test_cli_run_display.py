@@ -23,7 +23,7 @@ from tbot_core.cli import run_display
 from tbot_core.cli.commands.run import create_demo_instance, trade
 from tbot_core.cli.live_view import LiveView
 from tbot_core.cli.run_options import RunOptions
-from tbot_core.cli.text.run import banner, finished_lines, plain_line, stopped_lines
+from tbot_core.cli.run_text import banner, finished_lines, plain_line, stopped_lines
 from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run

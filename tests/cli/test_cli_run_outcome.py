@@ -11,7 +11,7 @@ import pytest
 
 from tbot_core.cli.commands.run import outcome_document
 from tbot_core.cli.run_options import RunOptions
-from tbot_core.cli.text.run import _split, stopped_lines
+from tbot_core.cli.run_text import _split, stopped_lines
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.reports.summary import RunSummary
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands.screen import screen_document, screen_lines
+from tbot_core.cli.commands.decisions import screen_document, screen_lines
 from tbot_core.engine.screening import ScreenedSymbols
 from tbot_core.model.reasons import Reason
 from tbot_core.testing.sessions import day

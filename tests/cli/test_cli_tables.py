@@ -12,8 +12,8 @@ import click
 import pytest
 
 from tbot_core.actions.checks import check_outcome
-from tbot_core.cli.text.run import backtest_lines
-from tbot_core.cli.text.tables import text_table, trade_table, wrap_sentence
+from tbot_core.cli.run_text import backtest_lines
+from tbot_core.cli.tables import text_table, trade_table, wrap_sentence
 from tbot_core.model.formatting import MINUS
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports.summary import RunSummary

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from tbot_core.cli.commands.why import lines
+from tbot_core.cli.commands.decisions import why_lines
 from tbot_core.status.runs import recorded_sessions_text
 from tbot_core.status.why_text import why_sections
 
@@ -68,7 +68,7 @@ def document(**parts: object) -> dict[str, object]:
 def test_a_denial_by_a_plugin_has_its_numbers_name_and_words() -> None:
     """Where the code leaves the reason to the plugin; what does not apply to funds has no number."""
     shown = document()
-    found = [" ".join(line.split()) for line in lines(why_sections(shown))]
+    found = [" ".join(line.split()) for line in why_lines(why_sections(shown))]
     at = found.index("P/E 41.5 at most 25 not met: SCREEN_DENIED")
     assert found[at + 1 : at + 3] == [
         "finnhub: P/E is above MAX_PE_RATIO=25, or unknown.",
@@ -86,5 +86,5 @@ def test_a_denial_by_a_plugin_has_its_numbers_name_and_words() -> None:
 )
 def test_only_a_symbol_with_bars_is_explained_in_any_minute(parts: dict[str, object], said: str) -> None:
     """One that the universe left out has none, and without the recording there are none either."""
-    found = list(lines(why_sections(document(**parts))))
+    found = list(why_lines(why_sections(document(**parts))))
     assert said in found

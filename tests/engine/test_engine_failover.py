@@ -12,9 +12,8 @@ import attrs
 import pytest
 from rich.console import Console
 
-from tbot_core.cli.live_view import LiveView
+from tbot_core.cli.live_view import LiveFrame, LiveView
 from tbot_core.cli.run_options import RunOptions
-from tbot_core.cli.text.live_frame import LiveFrame
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, FeedLabel, FeedQuality, FeedRequest, LiveSession
 from tbot_core.contracts.settings import FailoverSettings
 from tbot_core.engine.bootstrap import assemble

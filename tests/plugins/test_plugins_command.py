@@ -12,8 +12,8 @@ import pytest
 from tbot_core.actions.checks import check_instance
 from tbot_core.actions.plugins import plugin_listings
 from tbot_core.cli import invoke
+from tbot_core.cli.commands.plugins import list_lines
 from tbot_core.cli.options import print_progress
-from tbot_core.cli.text.plugins import list_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from tbot_core.cli.scenario_table import scenario_document, scenario_lines
+from tbot_core.cli.commands.rehearse import scenario_document, scenario_lines
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.rehearsal.scenario_judge import ObservedDay, ScenarioReport, judge

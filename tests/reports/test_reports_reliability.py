@@ -11,7 +11,7 @@ import attrs
 import click
 import pytest
 
-from tbot_core.cli.text.run import backtest_lines
+from tbot_core.cli.run_text import backtest_lines
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.formatting import MINUS
 from tbot_core.model.types import ExitReason, Side, Trade

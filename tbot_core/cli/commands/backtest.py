@@ -1,30 +1,35 @@
-"""`tbot backtest`: trades a range of stored sessions at full speed."""
+"""`tbot backtest`: trades a range of stored sessions at full speed, or checks its plugins for look-ahead."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import click
 
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, print_warning, trial_option
+from tbot_core.cli.tables import wrap_sentence
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
+from tbot_core.model.formatting import plural
 from tbot_core.system import garbage, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Unpack
 
     from tbot_core.actions.backtests import Backtest
     from tbot_core.contracts import FeedLabel
+    from tbot_core.engine.backtest.lookahead import LookaheadFinding, LookaheadReport
     from tbot_core.reports.summary import RunSummary
 
+_MOST_FINDINGS: Final = 10
 
-class BacktestOptions(TypedDict):
-    """The options as click passes them."""
+
+class _BacktestOptions(TypedDict):
+    # The options as click passes them.
 
     first: str
     last: str
@@ -61,7 +66,7 @@ class BacktestOptions(TypedDict):
 @trial_option
 @home_option
 @json_option
-def command(**given: Unpack[BacktestOptions]) -> None:
+def command(**given: Unpack[_BacktestOptions]) -> None:
     """Backtest a range of stored sessions, with the same decision code as live trading.
 
     The same settings, bars and seed give the same trades as `tbot run --replay`, if no strategy uses bars of the
@@ -69,7 +74,7 @@ def command(**given: Unpack[BacktestOptions]) -> None:
     """
     with garbage.kept_start():
         from tbot_core.actions.backtests import backtest_overrides, prepare_backtest
-        from tbot_core.cli.text.run import backtest_lines
+        from tbot_core.cli.run_text import backtest_lines
 
         if given["every"] and not given["lookahead"]:
             raise UsageError("--all belongs to --check-lookahead.", "Add --check-lookahead, or leave out --all.")
@@ -79,19 +84,17 @@ def command(**given: Unpack[BacktestOptions]) -> None:
     if given["lookahead"]:
         _check_lookahead(prepared, given)
         return
-    summary = run_with_progress(prepared, quiet=given["as_json"], file=given["progress"])
+    summary = _run_with_progress(prepared, quiet=given["as_json"], file=given["progress"])
     emit(summary.document(), as_json=given["as_json"], lines=backtest_lines(summary, terminal.columns(), given["home"]))
     if summary.unwritten is not None:
         raise summary.unwritten
 
 
-def run_with_progress(prepared: Backtest, *, quiet: bool, file: Path | None = None) -> RunSummary:
-    """Run a backtest and return its result, after printing its warnings and where the bars come from.
-
-    With `quiet` that line goes to standard error; otherwise progress does, on a terminal. It goes to `file` too,
-    with the notes on the bars from the start.
-    """
-    from tbot_core.cli.text.run import banner
+def _run_with_progress(prepared: Backtest, *, quiet: bool, file: Path | None = None) -> RunSummary:
+    # Run a backtest and return its result, after printing its warnings and where the bars come from.
+    # With `quiet` that line goes to standard error; otherwise progress does, on a terminal. It goes to `file` too,
+    # with the notes on the bars from the start.
+    from tbot_core.cli.run_text import banner
 
     def started(label: FeedLabel) -> None:
         for line in banner("backtest", label):
@@ -108,11 +111,24 @@ def run_with_progress(prepared: Backtest, *, quiet: bool, file: Path | None = No
         return prepared.run(lambda _day: advance(1), started)
 
 
-def _check_lookahead(prepared: Backtest, given: BacktestOptions) -> None:
+def lookahead_lines(report: LookaheadReport, width: int | None) -> Iterator[str]:
+    """What was checked, what was found, and the verdict; on a terminal of that width, None: no terminal."""
+    yield from wrap_sentence(_checked_sentence(report), width)
+    for one in report.found[:_MOST_FINDINGS]:
+        yield from wrap_sentence(_finding_sentence(one), width)
+    if len(report.found) > _MOST_FINDINGS:
+        yield f"... and {len(report.found) - _MOST_FINDINGS} more; --json has all."
+    guilty = sorted({one.plugin for one in report.found})
+    if not guilty:
+        yield "No look-ahead." if report.signals else "No look-ahead, but no signal either: nothing could differ."
+        return
+    verdict = f"Look-ahead of {', '.join(guilty)}: a backtest trades what live trading cannot know."
+    yield from wrap_sentence(verdict, width)
+
+
+def _check_lookahead(prepared: Backtest, given: _BacktestOptions) -> None:
     # Report plugins whose answers change with later bars; exit 1 if there are any.
     import attrs
-
-    from tbot_core.cli.text.lookahead import lookahead_lines
 
     for warning in prepared.warnings:
         print_warning(warning)
@@ -139,3 +155,20 @@ def _progress(
             write_progress(file, bar.pos, prepared.sessions, notes)
 
     return bar, advance
+
+
+def _checked_sentence(report: LookaheadReport) -> str:
+    sample = "" if report.checked == report.sessions else f" of {report.sessions:,} (a sample: --all checks every one)"
+    judged = f", and the judgements of {', '.join(report.filters)}" if report.filters else ""
+    return (
+        f"Checked {', '.join(report.strategies)} from {report.first} to {report.last} in "
+        f"{plural(report.checked, 'session')}{sample} of {plural(report.symbols, 'symbol')}: "
+        f"{plural(report.signals, 'signal')}{judged}, without the bars after each minute of the entry phase, with "
+        f"random ones, and with each session alone."
+    )
+
+
+def _finding_sentence(one: LookaheadFinding) -> str:
+    by = f"[{one.strategy}]" if one.plugin == f"strategy/{one.strategy}" else f"{one.plugin} on [{one.strategy}]"
+    symbol = f" {one.symbol}" if one.symbol else ""
+    return f"{by} {one.session} {one.time}{symbol} (minute {one.minute}): {one.change}: {one.found}"

@@ -1,9 +1,10 @@
-"""`tbot check`: checks an instance before it trades, one row per finding; a start runs the same checks."""
+"""`tbot check` and `tbot broker test`: whether an instance could trade now, one row per finding; no order is sent."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option, print_notice, print_progress, shared_key_option
@@ -12,13 +13,15 @@ from tbot_core.system import garbage
 if TYPE_CHECKING:
     from pathlib import Path
 
+_UNREACHED: Final = 4
+
 
 @click.command("check")
 @home_option
 @click.option("--strict", is_flag=True, help="Treat warnings as failures.")
 @shared_key_option
 @json_option
-def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json: bool) -> int:
+def check(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json: bool) -> int:
     """Check keys, files, settings, plugins, logs, the machine, the broker and the alert channels; no order is sent.
 
     The broker is reached as by `tbot broker test`, unless something else fails first. Exits with 3 for settings and
@@ -33,3 +36,27 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
     lines = [f"{row.level:<5} {row.subject:<9} {row}" for row in found.rows]
     emit(found.document(), as_json=as_json, lines=[*lines, found.sentence])
     return found.code
+
+
+@click.group("broker")
+def broker() -> None:
+    """Test the connection to a broker."""
+
+
+@broker.command("test", short_help="Log in and read the account; no order is sent.")
+@click.argument("name", default="")
+@home_option
+@json_option
+def broker_test_command(*, name: str, home: Path | None, as_json: bool) -> int:
+    """Log in at the broker NAME (default: BROKER_NAME) and read account, positions, hours, an instrument and a price.
+
+    No order is sent. Exits with 4 if something fails.
+    """
+    from tbot_core.actions.broker_findings import connect_broker
+    from tbot_core.instance.sources import find_instance
+
+    chosen, found = connect_broker(find_instance(home), name.lower(), print_notice)
+    passed = not any(one.level == "fail" for one in found)
+    document = {"broker": chosen, "passed": passed, "rows": [attrs.asdict(one) for one in found]}
+    emit(document, as_json=as_json, lines=(f"{one.level:<5} {one.subject:<8} {one.words}" for one in found))
+    return 0 if passed else _UNREACHED

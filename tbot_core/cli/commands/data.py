@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
@@ -9,12 +10,9 @@ from typing import TYPE_CHECKING, Final, TypedDict
 import attrs
 import click
 
-from tbot_core.cli.commands.data_download import download_command
-from tbot_core.cli.commands.data_export import export_command
-from tbot_core.cli.file_progress import file_progress
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import emit, home_option, json_option, print_notice
 from tbot_core.errors import AccessError, UsageError
-from tbot_core.model.dates import parse_date
+from tbot_core.model.dates import day_range, parse_date, parse_symbols
 from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem, garbage
 
@@ -22,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Unpack
 
-    from tbot_core.instance import Instance
+    from tbot_core.engine.data_download import DownloadRequest, DownloadResult
+    from tbot_core.instance import Instance, SettingsFiles
+    from tbot_core.marketdata.history import DownloadProgress
+    from tbot_core.marketdata.store.exporter import ExportedBars
     from tbot_core.marketdata.store.importer import ImportedFile, ImportEvent, RefusedFile
     from tbot_core.marketdata.store.listing import StoreListing
     from tbot_core.marketdata.store.manifest import FactsRow
@@ -35,6 +36,11 @@ _DAYS_HEAD: Final = ("FROM", "FACT", "SOURCE", "SYMBOLS", "KNOWN")
 _MOST_ARGUMENTS: Final = 2
 _UNDER_WAY: Final = 0.99
 _COMMAND_LINE: Final = click.core.ParameterSource.COMMANDLINE
+SERIES: Final = ("vix", "rates")
+"""The series of `tbot_core.contracts.series`, which listing the commands does not import."""
+
+_BAR: Final = 30
+_PERCENT: Final = 100
 
 
 class _Given(TypedDict):
@@ -46,6 +52,31 @@ class _Given(TypedDict):
     mapping: str | None
     symbol: str | None
     replace: bool
+
+
+class _DownloadOptions(TypedDict):
+    # The argument and the options as click passes them.
+
+    series: str | None
+    source: str | None
+    symbols: str | None
+    first: str | None
+    last: str | None
+    progress: Path | None
+    home: Path | None
+    as_json: bool
+
+
+class _ExportOptions(TypedDict):
+    # The options of the command.
+
+    folder: str
+    first: str
+    last: str
+    symbols: str | None
+    form: str
+    home: Path | None
+    as_json: bool
 
 
 @click.group(name="data")
@@ -111,7 +142,7 @@ def import_command(
     """
     from tbot_core.instance.sources import find_instance
 
-    table, path = import_arguments(words)
+    table, path = _import_arguments(words)
     if table:
         named = [name for name in given if ctx.get_parameter_source(name) is _COMMAND_LINE]
         if named:
@@ -124,27 +155,8 @@ def import_command(
         return
     if given["symbol"] is not None and filesystem.is_folder(path):
         raise UsageError("--symbol is of one file.", "Give a file, or leave --symbol out: each file's name is used.")
-    if import_path(find_instance(home), path, _import_options(given), progress=progress, as_json=as_json):
+    if _import_path(find_instance(home), path, _import_options(given), progress=progress, as_json=as_json):
         ctx.exit(1)
-
-
-def _import_options(given: _Given) -> ImportOptions:
-    from tbot_core.actions.assembly import action_clock
-    from tbot_core.marketdata.store.source_files import ImportOptions
-    from tbot_core.marketdata.store.source_formats import read_mapping
-    from tbot_core.model.clock import exchange_time
-
-    as_of, mapping, symbol = given["as_of"], given["mapping"], given["symbol"]
-    return ImportOptions(
-        adjustment=given["adjustment"],
-        volume=given["volume"],
-        zone=given["zone"],
-        as_of=None if as_of is None else parse_date(as_of),
-        symbol=None if symbol is None else symbol.strip().upper(),
-        replace=given["replace"],
-        today=exchange_time(action_clock().now()).date(),
-        mapping=None if mapping is None else read_mapping(Path(mapping)),
-    )
 
 
 @command.command(name="list", short_help="List the stored symbols with range and bars.")
@@ -184,19 +196,15 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
     from tbot_core.marketdata.store.verification import FindingLevel, verify_store
     from tbot_core.model.calendar import ExchangeCalendar
 
-    with file_progress("Verifying", None) as report:
+    with _file_progress("Verifying", None) as report:
         proof = verify_store(find_instance(home).bars, ExchangeCalendar(), lambda month: report(month, 1.0))
     emit(_proof_document(proof), as_json=as_json, lines=_proof_lines(proof))
     if proof.of(FindingLevel.FAULT):
         ctx.exit(1)
 
 
-command.add_command(download_command)
-command.add_command(export_command)
-
-
-def import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
-    """The table, "" for none, and the path; raises UsageError for other numbers of words and an absent path."""
+def _import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
+    # The table, "" for none, and the path; raises UsageError for other numbers of words and an absent path.
     if len(words) > _MOST_ARGUMENTS:
         raise UsageError("`tbot data import` takes one path, or a table and one path.", "Quote a path with blanks.")
     path = Path(words[-1])
@@ -207,10 +215,10 @@ def import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
     return words[0] if len(words) == _MOST_ARGUMENTS else "", path
 
 
-def import_path(
+def _import_path(
     instance: Instance, path: Path, options: ImportOptions, *, progress: Path | None = None, as_json: bool = False
 ) -> int:
-    """Import a file or folder into the instance and report on each file; returns the number of refused files."""
+    # Import a file or folder into the instance and report on each file; returns the number of refused files.
     from tbot_core.marketdata.store.importer import (
         ImportCommitted,
         ImportedFile,
@@ -227,7 +235,7 @@ def import_path(
     refused: list[RefusedFile] = []
     stored = 0
 
-    with file_progress("Importing", len(files), progress) as report:
+    with _file_progress("Importing", len(files), progress) as report:
 
         def collect(event: ImportEvent) -> None:
             nonlocal stored
@@ -245,6 +253,193 @@ def import_path(
             import_files(instance.bars, ExchangeCalendar(), files, options, collect)
     _print_outcomes(path, imported, refused, as_json=as_json)
     return len(refused)
+
+
+@click.command(name="download", short_help="Download past one-minute bars, or a daily series, into the store.")
+@click.argument("series", required=False, type=click.Choice(SERIES, case_sensitive=False), metavar="[vix|rates]")
+@click.option(
+    "--source",
+    metavar="NAME",
+    help="The broker plugin that supplies the bars, or the extension that publishes the series. "
+    "Default: DATA_SOURCE; of a series the first enabled extension whose answer is plausible.",
+)
+@click.option(
+    "--symbols",
+    metavar="A,B,...",
+    help="Only these symbols. Default: UNIVERSE, else as many as a session would subscribe.",
+)
+@click.option("--from", "first", metavar="DATE", help="First day, YYYY-MM-DD. Default: 21 sessions ago.")
+@click.option("--to", "last", metavar="DATE", help="Last day, inclusive; needed with --from.")
+@click.option(
+    "--progress",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the number of done sessions of single symbols, and of all, to this file as JSON.",
+)
+@home_option
+@json_option
+@click.pass_context
+def download_command(ctx: click.Context, /, **given: Unpack[_DownloadOptions]) -> None:
+    """Download past one-minute bars into the store, by default of the 21 sessions before the next one.
+
+    Sessions that are stored already are skipped, so a download that was interrupted is continued by the same command.
+    `--source paper` writes simulated sessions, in an instance that trades on the simulator. Exits with 1 if bars could
+    not be stored.
+
+    With vix or rates the days of that series which are not stored are added, from an extension that publishes it. A
+    stored day is never overwritten: one with another value is reported, and the command exits with 1.
+    """
+    if given["series"] is not None:
+        _download_series(ctx, given["series"], given)
+        return
+    first, last = given["first"], given["last"]
+    if (first is None) != (last is None):
+        raise UsageError("--from and --to belong together.", "Give both, or neither for the last 21 sessions.")
+    days = None if first is None or last is None else day_range(first, last)
+    from tbot_core.actions.bar_results import download_document, download_sentences
+    from tbot_core.engine.bootstrap import data_source_name
+    from tbot_core.engine.data_download import DownloadRequest
+    from tbot_core.instance import read_settings_files
+    from tbot_core.instance.sources import find_instance
+
+    instance = find_instance(given["home"])
+    sources = read_settings_files(instance, live=False)
+    source = (given["source"] or data_source_name(sources.texts())).strip().lower()
+    request = DownloadRequest(source=source, days=days, symbols=parse_symbols(given["symbols"]))
+    result = download_with_progress(instance, request, sources, given["progress"])
+    document = download_document(request, result)
+    emit(document, as_json=given["as_json"], lines=download_sentences(document))
+    if result.progress.refused:
+        ctx.exit(1)
+
+
+def download_with_progress(
+    instance: Instance, request: DownloadRequest, sources: SettingsFiles, file: Path | None = None
+) -> DownloadResult:
+    """Run a download; its progress is shown on a terminal, and goes to `file`. `sources` are the settings files."""
+    import asyncio
+
+    from tbot_core.actions.assembly import assemble_action
+    from tbot_core.engine.assembly import DRY_RUN
+    from tbot_core.engine.bootstrap import data_source_name
+    from tbot_core.engine.data_download import download
+
+    _check_source(request.source)
+    assembly = assemble_action(instance.home, DRY_RUN, {"DATA_SOURCE": request.source}, sources, print_notice)
+    own_source = data_source_name(sources.texts())
+    with continuable(), progress_line(file) as report:
+        return asyncio.run(download(assembly, request, own_source, report))
+
+
+@contextmanager
+def continuable() -> Iterator[None]:
+    """Say after Ctrl-C that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("tbot: What was downloaded is stored: the same command continues the download.", err=True)
+        raise
+
+
+@contextmanager
+def progress_line(file: Path | None = None) -> Iterator[Callable[[DownloadProgress], None]]:
+    """Show the progress in one line, on a terminal only, and write it to the file."""
+    from tbot_core.actions.simulations import write_progress
+
+    shown = sys.stderr.isatty()
+
+    def report(one: DownloadProgress) -> None:
+        words = f"Downloading {one.done:,} of {one.total:,} sessions of single symbols: {plural(one.bars, 'bar')}"
+        if shown:
+            click.echo(f"\r\x1b[K{words}", nl=False, err=True)
+        if file is not None:
+            write_progress(file, one.done, one.total)
+
+    try:
+        yield report
+    finally:
+        if shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
+@click.command(name="export", short_help="Write stored bars to CSV or Parquet files.")
+@click.argument("folder")
+@click.option("--from", "first", metavar="DATE", required=True, help="First day, YYYY-MM-DD.")
+@click.option("--to", "last", metavar="DATE", required=True, help="Last day, inclusive.")
+@click.option("--symbols", metavar="A,B,...", help="Only these symbols. Default: all that are stored.")
+@click.option(
+    "--format", "form", type=click.Choice(("csv", "parquet")), default="parquet", show_default=True, help="The format."
+)
+@home_option
+@json_option
+def export_command(**given: Unpack[_ExportOptions]) -> None:
+    """Write the bars of a range to FOLDER, one file for each symbol.
+
+    The files can be imported again, with the same content hash. A file that exists is not overwritten.
+    """
+    from tbot_core.instance.sources import find_instance
+    from tbot_core.marketdata.store.exporter import ExportRequest, export_bars
+    from tbot_core.marketdata.store.store import BarStore
+    from tbot_core.model.calendar import ExchangeCalendar
+
+    first, last = day_range(given["first"], given["last"])
+    request = ExportRequest(
+        first=first,
+        last=last,
+        symbols=parse_symbols(given["symbols"]),
+        folder=Path(given["folder"]),
+        format=given["form"],
+    )
+    store = BarStore(folder=find_instance(given["home"]).bars, calendar=ExchangeCalendar())
+    with _file_progress("Exporting", None) as report:
+        result = export_bars(store, request, lambda symbol: report(symbol, 1.0))
+    emit(attrs.asdict(result), as_json=given["as_json"], lines=_lines(request.folder, result))
+
+
+@contextmanager
+def _file_progress(label: str, length: int | None, file: Path | None = None) -> Iterator[Callable[[str, float], None]]:
+    # Show the current file, and with a known number of files a bar, on a terminal only.
+    # `file` gets the part of all files that is done, in percent.
+    terminal, done = sys.stderr.isatty(), 0
+
+    def report(name: str, share: float) -> None:
+        nonlocal done
+        place = done + 1
+        done += share >= 1
+        part = min(1.0, (place - 1 + share) / length) if length else 0.0
+        if file is not None:
+            from tbot_core.actions.simulations import write_progress
+
+            write_progress(file, int(part * _PERCENT), _PERCENT)
+        if terminal:
+            filled = round(part * _BAR)
+            bar = f" of {length} [{'#' * filled}{'.' * (_BAR - filled)}] {part:.0%}" if length else ""
+            click.echo(f"\r\x1b[K{label} {place}{bar}: {name}", nl=False, err=True)
+
+    try:
+        yield report
+    finally:
+        if terminal:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _import_options(given: _Given) -> ImportOptions:
+    from tbot_core.actions.assembly import action_clock
+    from tbot_core.marketdata.store.source_files import ImportOptions
+    from tbot_core.marketdata.store.source_formats import read_mapping
+    from tbot_core.model.clock import exchange_time
+
+    as_of, mapping, symbol = given["as_of"], given["mapping"], given["symbol"]
+    return ImportOptions(
+        adjustment=given["adjustment"],
+        volume=given["volume"],
+        zone=given["zone"],
+        as_of=None if as_of is None else parse_date(as_of),
+        symbol=None if symbol is None else symbol.strip().upper(),
+        replace=given["replace"],
+        today=exchange_time(action_clock().now()).date(),
+        mapping=None if mapping is None else read_mapping(Path(mapping)),
+    )
 
 
 def _print_outcomes(path: Path, imported: list[ImportedFile], refused: list[RefusedFile], *, as_json: bool) -> None:
@@ -342,3 +537,59 @@ def _proof_lines(proof: StoreVerification) -> Iterator[str]:
     faults, warnings = len(proof.of(FindingLevel.FAULT)), len(proof.of(FindingLevel.WARNING))
     counts = f"{plural(faults, 'fault')}, {plural(warnings, 'warning')}"
     yield f"{plural(proof.files, 'file')}, {plural(proof.bars, 'bar')}: {counts}."
+
+
+def _download_series(ctx: click.Context, name: str, given: _DownloadOptions) -> None:
+    import asyncio
+
+    from tbot_core.actions.assembly import assemble_action
+    from tbot_core.actions.bar_results import series_document, series_sentences
+    from tbot_core.engine.assembly import DRY_RUN
+    from tbot_core.engine.daily_series import download_series
+    from tbot_core.instance.sources import find_instance
+
+    named = [f"--{one}" for one in ("symbols", "from", "to", "progress") if _is_given(ctx, one)]
+    if named:
+        verb, them = ("does", "it") if len(named) == 1 else ("do", "them")
+        words = f"{', '.join(named)} {verb} not apply to a series."
+        raise UsageError(words, f"Leave {them} out: a series is stored whole.")
+    source = None if given["source"] is None else given["source"].strip().lower()
+    assembly = assemble_action(find_instance(given["home"]).home, DRY_RUN, notify=print_notice)
+    result = asyncio.run(assembly.closing(download_series(assembly, name, source)))
+    document = series_document(result)
+    emit(document, as_json=given["as_json"], lines=series_sentences(document))
+    if result.merge.changed:
+        ctx.exit(1)
+
+
+def _is_given(ctx: click.Context, option: str) -> bool:
+    parameter = {"from": "first", "to": "last"}.get(option, option)
+    return ctx.get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE
+
+
+def _check_source(name: str) -> None:
+    # The source is an option, not a setting: its own sentence names it.
+    from tbot_core.errors import PluginError
+    from tbot_core.plugins import discovery
+
+    brokers = sorted({it.entry.name for it in discovery.installed_plugins() if it.entry.kind == "broker"})
+    if name not in brokers:
+        raise PluginError(f"--source {name}: no such broker is installed.", f"Installed: {', '.join(brokers)}.")
+
+
+def _lines(folder: Path, result: ExportedBars) -> Iterator[str]:
+    from tbot_core.marketdata.store.selection import absence_note
+
+    yield f"{plural(result.bars, 'bar')} in {plural(len(result.files), 'file')} written to {folder}."
+    if result.absent:
+        yield absence_note(result.absent)
+    if (result.adjustment, result.volume) != ("raw", "consolidated"):
+        yield f"Import them with --adjustment {result.adjustment} --volume {result.volume}."
+    if result.simulated:
+        yield "These prices are simulated; an import of the files does not label them so."
+
+
+command.add_command(download_command)
+
+
+command.add_command(export_command)

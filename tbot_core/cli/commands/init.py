@@ -177,7 +177,7 @@ def _undo_interrupted(instance: Instance) -> None:
 
 def _adopt(instance: Instance, source: Path | None, without: tuple[str, ...]) -> list[str]:
     from tbot_core.actions import adoption
-    from tbot_core.cli.secret_questions import ask_missing_secrets
+    from tbot_core.cli.interview import ask_missing_secrets
     from tbot_core.system import terminal
 
     found = adoption.read_adoption(instance, source, without=without)

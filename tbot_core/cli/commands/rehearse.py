@@ -14,17 +14,37 @@ import click
 
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
 from tbot_core.errors import UsageError
+from tbot_core.model.formatting import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Unpack
 
     from tbot_core.engine.rehearsal_target import RehearsalTarget
     from tbot_core.rehearsal.parallel import SeedReport
+    from tbot_core.rehearsal.scenario_judge import ScenarioReport
+
+_SEEDS: Final = 100
+_DAYS: Final = 3
+_HEADS: Final = (
+    "scenario",
+    "bare s",
+    "uncounted",
+    "emulated",
+    "opposite",
+    "phantom",
+    "lost",
+    "cancels",
+    "ids",
+    "held",
+    "cash",
+    "verdict",
+)
 
 
-class RehearseOptions(TypedDict):
-    """The options as click passes them."""
+class _RehearseOptions(TypedDict):
+    # The options as click passes them.
 
     seeds: int | None
     first_seed: int
@@ -42,82 +62,6 @@ class RehearseOptions(TypedDict):
     names: tuple[str, ...]
     home: Path | None
     as_json: bool
-
-
-@click.command(name="rehearse")
-@click.option("--seeds", type=BoundedInt(min=1), help="Number of scenarios. Default: 100, with --broker 3.")
-@click.option("--first-seed", type=BoundedInt(min=0), default=0, show_default=True, help="Seed of the first scenario.")
-@click.option("--fault", default="", metavar="F2,...", help="Only these faults, or none. Default: drawn from the seed.")
-@click.option("--feed", type=click.Choice(["live", "minutes"]), help="The bot's feed. Default: drawn from the seed.")
-@click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Start no scenario after this many minutes."
-)
-@click.option("--workers", type=BoundedInt(1, 64), default=1, show_default=True, help="Number of workers (processes).")
-@click.option("--broker", default="", metavar="NAME", help="Rehearse this installed broker plugin at its own venue.")
-@click.option("--serve", is_flag=True, help="Serve the venue of --broker for one session, for `tbot run --rehearsal`.")
-@click.option(
-    "--opens-in",
-    type=click.FloatRange(-380, 1440),
-    metavar="MINUTES",
-    help="When the session of --serve opens, from now; -21 for one that opened 21 minutes ago. Default: 2.",
-)
-@click.option(
-    "--outage",
-    default="",
-    metavar="FROM..TO",
-    help="Minutes after the open in which the streams of --serve are lost, as in 26..29.",
-)
-@click.option("--session", default="", metavar="DATE", help="Trade this stored session, or FROM..TO, with --broker.")
-@click.option("--half-spread", type=click.FloatRange(min=0), metavar="CENTS", help="Bid and ask, with --session.")
-@click.option("--scenarios", is_flag=True, help="Run the scenarios of the venue of --broker, or those that fit NAMES.")
-@click.argument("names", nargs=-1)
-@home_option
-@json_option
-def command(**given: Unpack[RehearseOptions]) -> None:
-    """Fault-injection test of the order engine: simulated scenarios with faults of venue, feed, clock and machine.
-
-    Each scenario is checked against invariants. Only temporary folders are used; --home has an effect with --session
-    alone. The same seed gives the same scenario. A violation is printed with the command that reproduces it, and ends
-    the command with exit code 1.
-
-    With --broker a scenario is a day of that plugin, at the venue that it offers for tests, over connections of this
-    machine, with faults of its server and restarts. With --serve nothing is traded here: the venue waits for the
-    commands of an instance where TBOT_REHEARSAL is set as printed; --first-seed is the seed of its prices. Installed
-    filters and alert channels are served too where their plugins have a venue, and what arrives there is printed.
-
-    With --session the plugin trades stored sessions of the instance, with its settings, at that venue. Decisions,
-    orders, fills and trades are compared with a replay; differences are listed with their causes. With --seeds each
-    session is traded again, once per seed, with faults; then only venue, journal and bot are compared.
-
-    With --scenarios each scenario of the venue is one short day with one signal, and a row of a table: seconds without
-    protection, as section "Scenarios of a venue" of the testing kit counts them, and what else must not happen. NAMES
-    are patterns, as in 'stop: *'; without any all run but those marked full, with '*' these too.
-    """
-    if (given["opens_in"] is not None or given["outage"]) and not given["serve"]:
-        raise UsageError("--opens-in and --outage are for --serve.", "See `tbot rehearse --help`.")
-    if given["half_spread"] is not None and not given["session"]:
-        raise UsageError("--half-spread has no effect without --session.", "See `tbot rehearse --help`.")
-    if given["feed"] and (given["broker"] or given["serve"] or given["session"] or given["scenarios"]):
-        raise UsageError("--feed is for the simulated venues, without --broker.", "See `tbot rehearse --help`.")
-    if given["names"] and not given["scenarios"]:
-        raise UsageError("Names of scenarios have no effect without --scenarios.", "See `tbot rehearse --help`.")
-    if given["scenarios"]:
-        _run_venue_scenarios(given)
-        return
-    if given["serve"]:
-        _serve(given)
-        return
-    if given["session"]:
-        _run_sessions(given)
-        return
-    tally = _run_days(given) if given["broker"] else _run_scenarios(given)
-    emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
-    if tally.violations:
-        sys.exit(1)
-
-
-_SEEDS: Final = 100
-_DAYS: Final = 3
 
 
 @attrs.define
@@ -214,13 +158,108 @@ class RehearsalTally:
         return f"{plural(count, 'order')} with unknown outcome {were} resolved, after {self.median_s:.1f} s (median)."
 
 
+@click.command(name="rehearse")
+@click.option("--seeds", type=BoundedInt(min=1), help="Number of scenarios. Default: 100, with --broker 3.")
+@click.option("--first-seed", type=BoundedInt(min=0), default=0, show_default=True, help="Seed of the first scenario.")
+@click.option("--fault", default="", metavar="F2,...", help="Only these faults, or none. Default: drawn from the seed.")
+@click.option("--feed", type=click.Choice(["live", "minutes"]), help="The bot's feed. Default: drawn from the seed.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Start no scenario after this many minutes."
+)
+@click.option("--workers", type=BoundedInt(1, 64), default=1, show_default=True, help="Number of workers (processes).")
+@click.option("--broker", default="", metavar="NAME", help="Rehearse this installed broker plugin at its own venue.")
+@click.option("--serve", is_flag=True, help="Serve the venue of --broker for one session, for `tbot run --rehearsal`.")
+@click.option(
+    "--opens-in",
+    type=click.FloatRange(-380, 1440),
+    metavar="MINUTES",
+    help="When the session of --serve opens, from now; -21 for one that opened 21 minutes ago. Default: 2.",
+)
+@click.option(
+    "--outage",
+    default="",
+    metavar="FROM..TO",
+    help="Minutes after the open in which the streams of --serve are lost, as in 26..29.",
+)
+@click.option("--session", default="", metavar="DATE", help="Trade this stored session, or FROM..TO, with --broker.")
+@click.option("--half-spread", type=click.FloatRange(min=0), metavar="CENTS", help="Bid and ask, with --session.")
+@click.option("--scenarios", is_flag=True, help="Run the scenarios of the venue of --broker, or those that fit NAMES.")
+@click.argument("names", nargs=-1)
+@home_option
+@json_option
+def command(**given: Unpack[_RehearseOptions]) -> None:
+    """Fault-injection test of the order engine: simulated scenarios with faults of venue, feed, clock and machine.
+
+    Each scenario is checked against invariants. Only temporary folders are used; --home has an effect with --session
+    alone. The same seed gives the same scenario. A violation is printed with the command that reproduces it, and ends
+    the command with exit code 1.
+
+    With --broker a scenario is a day of that plugin, at the venue that it offers for tests, over connections of this
+    machine, with faults of its server and restarts. With --serve nothing is traded here: the venue waits for the
+    commands of an instance where TBOT_REHEARSAL is set as printed; --first-seed is the seed of its prices. Installed
+    filters and alert channels are served too where their plugins have a venue, and what arrives there is printed.
+
+    With --session the plugin trades stored sessions of the instance, with its settings, at that venue. Decisions,
+    orders, fills and trades are compared with a replay; differences are listed with their causes. With --seeds each
+    session is traded again, once per seed, with faults; then only venue, journal and bot are compared.
+
+    With --scenarios each scenario of the venue is one short day with one signal, and a row of a table: seconds without
+    protection, as section "Scenarios of a venue" of the testing kit counts them, and what else must not happen. NAMES
+    are patterns, as in 'stop: *'; without any all run but those marked full, with '*' these too.
+    """
+    if (given["opens_in"] is not None or given["outage"]) and not given["serve"]:
+        raise UsageError("--opens-in and --outage are for --serve.", "See `tbot rehearse --help`.")
+    if given["half_spread"] is not None and not given["session"]:
+        raise UsageError("--half-spread has no effect without --session.", "See `tbot rehearse --help`.")
+    if given["feed"] and (given["broker"] or given["serve"] or given["session"] or given["scenarios"]):
+        raise UsageError("--feed is for the simulated venues, without --broker.", "See `tbot rehearse --help`.")
+    if given["names"] and not given["scenarios"]:
+        raise UsageError("Names of scenarios have no effect without --scenarios.", "See `tbot rehearse --help`.")
+    if given["scenarios"]:
+        _run_venue_scenarios(given)
+        return
+    if given["serve"]:
+        _serve(given)
+        return
+    if given["session"]:
+        _run_sessions(given)
+        return
+    tally = _run_days(given) if given["broker"] else _run_scenarios(given)
+    emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
+    if tally.violations:
+        sys.exit(1)
+
+
+def scenario_document(broker: str, reports: Sequence[ScenarioReport], took_s: float) -> dict[str, Any]:
+    """The reports as a JSON document."""
+    return {
+        "broker": broker,
+        "took_s": round(took_s, 1),
+        "scenarios": [attrs.asdict(one) for one in reports],
+        "failed": sum(bool(one.violations) for one in reports),
+        "reasons": dict(_reasons(reports)),
+    }
+
+
+def scenario_lines(reports: Sequence[ScenarioReport], took_s: float) -> list[str]:
+    """The reports as a table, and how many failed for which reason."""
+    rows = [_HEADS, *map(_cells, reports)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS) - 1)]
+    table = [
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])) for row in rows
+    ]
+    failed = sum(bool(one.violations) for one in reports)
+    counts = [f"{count:5} {reason}" for reason, count in _reasons(reports)]
+    return [*table, f"{plural(len(reports), 'scenario')} in {took_s:.0f} s, {failed} failed", *counts]
+
+
 def _rank(item: tuple[str, int]) -> tuple[int, str]:
     # Faults of the simulation have numbers, those of a server names.
     name = item[0]
     return (int(name[1:]) if name[1:].isdigit() else 0), name
 
 
-def _run_days(given: RehearseOptions) -> RehearsalTally:
+def _run_days(given: _RehearseOptions) -> RehearsalTally:
     # The days of a broker plugin, one after the other.
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin, rehearse_broker
@@ -241,7 +280,7 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
     return tally
 
 
-def _run_sessions(given: RehearseOptions) -> None:
+def _run_sessions(given: _RehearseOptions) -> None:
     # Stored sessions of the instance at the venue of a broker plugin.
     from tbot_core.actions.session_rehearsals import SessionOptions, rehearse_sessions
 
@@ -265,9 +304,8 @@ def _run_sessions(given: RehearseOptions) -> None:
         sys.exit(1)
 
 
-def _run_venue_scenarios(given: RehearseOptions) -> None:
+def _run_venue_scenarios(given: _RehearseOptions) -> None:
     # The scenarios of the venue of a broker plugin.
-    from tbot_core.cli.scenario_table import scenario_document, scenario_lines
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal import scenario_days
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin
@@ -300,7 +338,7 @@ def _run_venue_scenarios(given: RehearseOptions) -> None:
         sys.exit(1)
 
 
-def _serve(given: RehearseOptions) -> None:
+def _serve(given: _RehearseOptions) -> None:
     # The venue of a broker plugin at the real pace, until some minutes after its session.
     from tbot_core.engine.rehearsal_target import LEAD
     from tbot_core.model.clock import SystemClock
@@ -365,7 +403,7 @@ def _assert_creatable(name: str) -> None:
             return
 
 
-def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
+def _run_scenarios(given: _RehearseOptions) -> RehearsalTally:
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.parallel import SeedBatch, run_batch, run_parallel
 
@@ -400,3 +438,30 @@ def _names(text: str) -> tuple[str, ...] | None:
     if not names:
         raise UsageError(f"--fault {text!r} contains no fault.", "Give at least one, as in F2,F5, or none.")
     return parse_fault_ids([] if names == ["none"] else names)
+
+
+def _cells(one: ScenarioReport) -> tuple[str, ...]:
+    held = ("STUCK, paged" if one.paged else "STUCK") if one.stuck else "not reported"
+    return (
+        one.name,
+        f"{one.longest_bare_s:.1f}",
+        f"{one.uncounted_s:.1f}",
+        f"{one.emulated_s:.1f}",
+        *(str(count or "-") for count in (one.opposite, one.phantoms, one.lost, one.cancels, one.second_ids)),
+        held if one.held else "-",
+        "equal" if one.cash_equal else "DIFFERS",
+        _verdict(one),
+    )
+
+
+def _verdict(one: ScenarioReport) -> str:
+    unmet = "" if one.faults_met else " (the fault did not occur)"
+    return f"FAILED{unmet}: {'; '.join(one.violations)}" if one.violations else f"passed{unmet}"
+
+
+def _reasons(reports: Sequence[ScenarioReport]) -> list[tuple[str, int]]:
+    # How many failed for a reason, the most frequent first; figures in a reason are left out.
+    found = Counter(
+        reason for one in reports for reason in sorted({words.partition(" for ")[0] for words in one.violations})
+    )
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -10,8 +11,9 @@ import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option, print_progress, print_warning
-from tbot_core.cli.passphrase import read_passphrase
 from tbot_core.errors import UsageError
+from tbot_core.system import filesystem, terminal
+from tbot_core.system.secret import Secret
 from tbot_core.vault.categories import CATEGORIES
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _REFUSED: Final = 3
-
 _category: Final = click.argument("category", type=click.Choice(list(CATEGORIES)), metavar="CATEGORY")
 _categories: Final = click.argument(
     "categories", nargs=-1, type=click.Choice(list(CATEGORIES)), metavar="[CATEGORY]..."
@@ -34,6 +35,7 @@ _passphrase: Final = click.option(
     help="Read the passphrase from the first line of a file; - is standard input.",
 )
 _bundle: Final = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+_PHRASE_CHARACTERS: Final = 1024
 
 
 @click.group("secrets")
@@ -53,7 +55,7 @@ def export_command(*, categories: tuple[str, ...], out: Path, phrase: TextIO | N
     """Write each CATEGORY (default: all) into one file under a passphrase, for import into another instance."""
     from tbot_core.actions import bundles
 
-    with read_passphrase(phrase, twice=True) as passphrase:
+    with _read_passphrase(phrase, twice=True) as passphrase:
         done = bundles.export_secrets(home, categories, out, passphrase)
     click.echo(f"{out} holds {', '.join(done)}. Anyone with the file and the passphrase can read them.")
 
@@ -76,7 +78,7 @@ def import_command(
     """Import an export file under the keys of this instance. The whole file is checked first."""
     from tbot_core.actions import bundles
 
-    with read_passphrase(phrase, of=file) as passphrase:
+    with _read_passphrase(phrase, of=file) as passphrase:
         changes = bundles.import_secrets(home, file, passphrase, action or "add", print_warning)
     document = {"dry_run": action == "dry-run", "changes": [attrs.asdict(it) for it in changes]}
     emit(document, as_json=as_json, lines=(it.line for it in changes))
@@ -106,7 +108,7 @@ def backup_command(
         found = bundles.stored_backups(find_instance(home).home)
         emit(found.document, as_json=as_json, lines=found.lines)
         return
-    with read_passphrase(phrase, twice=True) as passphrase:
+    with _read_passphrase(phrase, twice=True) as passphrase:
         path, done = bundles.back_up_secrets(home, folder, passphrase)
     lines = list(bundles.backup_lines(path, done))
     retired = list(_retired_key_lines(home))
@@ -125,7 +127,7 @@ def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Pa
     from tbot_core.actions.checks import check_instance
 
     check = partial(check_instance, progress=print_progress)
-    with read_passphrase(phrase, of=file) as passphrase:
+    with _read_passphrase(phrase, of=file) as passphrase:
         if verify:
             done, rows = bundles.verify_backup(home, file, passphrase, check)
         else:
@@ -191,7 +193,7 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
     The names are fields; for broker, screener_api, alert and login fields of a section, for env and env_bot variables.
     """
     from tbot_core.actions import secret_sections, secrets
-    from tbot_core.cli.secret_questions import read_values
+    from tbot_core.cli.interview import read_values
 
     values = read_values(home, category, document)
     file = secrets.put_values(home, category, values, print_warning)
@@ -221,7 +223,7 @@ def edit_command(*, category: str, home: Path | None) -> None:
 def rekey_command(*, category: str, document: TextIO | None, home: Path | None) -> None:
     """Give CATEGORY a new key and new values, also where its key is lost. The old content is deleted."""
     from tbot_core.actions.secrets import rekey_category
-    from tbot_core.cli.secret_questions import read_values
+    from tbot_core.cli.interview import read_values
 
     done = rekey_category(home, category, read_values(home, category, document, replaces=True), print_warning)
     click.echo(f"{category} has the key {done.after}.")
@@ -267,8 +269,36 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
         click.echo(line)
 
 
+@contextmanager
+def _read_passphrase(phrase: TextIO | None, *, twice: bool = False, of: Path | None = None) -> Iterator[Secret]:
+    # The passphrase of a bundle, from the open file or a hidden prompt, which is wiped afterwards.
+    # Raises AccessError if the bundle `of` does not exist, before it prompts.
+    if of is not None:
+        filesystem.size(of)
+    if phrase is None:
+        secret = Secret(terminal.read_hidden("Passphrase of the bundle", twice=twice))
+    else:
+        secret = Secret(_first_line(phrase))
+    try:
+        yield secret
+    finally:
+        secret.wipe()
+
+
 def _retired_key_lines(home: Path | None) -> Iterator[str]:
     from tbot_core.actions.secrets import retire_old_keys
 
     for category in retire_old_keys(home):
         yield f"{category}: the key from before the rotation is deleted."
+
+
+def _first_line(phrase: TextIO) -> str:
+    # The file may not be text, and may be endless.
+    try:
+        line = phrase.readline(_PHRASE_CHARACTERS + 2).rstrip("\r\n")
+    except UnicodeDecodeError:
+        line = ""
+    if not 0 < len(line) <= _PHRASE_CHARACTERS:
+        message = f"The first line of the passphrase file must be text of 1 to {_PHRASE_CHARACTERS} characters."
+        raise UsageError(message, "Write the passphrase there, and nothing else.")
+    return line

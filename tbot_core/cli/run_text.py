@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tbot_core.cli.run_options import MARKET_MODES
-from tbot_core.cli.text.tables import style_signed, text_table, trade_table, wrap_sentence
+from tbot_core.cli.tables import style_signed, text_table, trade_table, wrap_sentence
 from tbot_core.journal.store import read_journal
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import DENIALS_COUNT, format_money, plural
@@ -75,11 +75,6 @@ def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None =
     yield f"Next:   {environ.own_command('tbot', sys.argv[0])} why {symbol}{which}{home}"
 
 
-def _home(options: RunOptions) -> str:
-    # The option --home of the commands that are named.
-    return "" if str(options.home) == "." else f" --home {options.home}"
-
-
 def backtest_lines(summary: RunSummary, width: int | None, home: Path | None = None) -> Iterator[str]:
     """The results of a backtest, on a terminal of that width; None: no terminal. `home` is the option --home."""
     where = "" if home is None else f" --home {home}"
@@ -113,6 +108,11 @@ def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = 
         yield f"  tbot run --rehearsal '{options.rehearsal.text}'"
     else:
         yield "The journal is complete; the same command resumes the run."
+
+
+def _home(options: RunOptions) -> str:
+    # The option --home of the commands that are named.
+    return "" if str(options.home) == "." else f" --home {options.home}"
 
 
 def _report(summary: RunSummary) -> Iterator[str]:

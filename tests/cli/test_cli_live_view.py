@@ -14,9 +14,8 @@ import pytest
 from rich.console import Console
 
 from tbot_core.cli.commands.run import create_demo_instance
-from tbot_core.cli.live_view import LiveView
+from tbot_core.cli.live_view import LiveFrame, LiveView, PositionRow, render_frame
 from tbot_core.cli.run_options import RunOptions
-from tbot_core.cli.text.live_frame import LiveFrame, PositionRow, render_frame
 from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble

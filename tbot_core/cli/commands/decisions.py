@@ -1,28 +1,77 @@
-"""`tbot screen`: which symbols pass before the bell for each strategy, and why the others do not."""
+"""`tbot why`, `screen` and `drift`: decisions explained, before the bell, of a session, and beside a shadow run."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option, print_notice
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, print_notice
+from tbot_core.cli.tables import wrap_sentence
 from tbot_core.errors import UsageError
+from tbot_core.model.dates import parse_symbol
 from tbot_core.model.formatting import plural
 from tbot_core.model.reasons import Reason
+from tbot_core.system import garbage, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from tbot_core.engine.screening import ScreenedSymbols
     from tbot_core.instance import Instance
+    from tbot_core.status.why_text import WhySection
 
+_bold = partial(click.style, bold=True)
 _SHOWN: Final = 40
 _MILLION: Final = 1_000_000
+_MOST_SESSIONS: Final = 1000
+
+
+@click.command("why")
+@click.argument("symbol", required=False)
+@click.option("--at", metavar="TIME", help="The minute that ends then: HH:MM New York, or ISO 8601.")
+@click.option("--date", metavar="DATE", help="The session. Default: the last one with a decision on the symbol.")
+@click.option("--run", metavar="ID", help="The run, by a prefix of its id, or `paper`. Default: the newest.")
+@home_option
+@json_option
+def why_command(symbol: str | None, *, home: Path | None, as_json: bool, **options: str | None) -> None:
+    """Explain every decision on SYMBOL: each comparison with its value, its limit and its result.
+
+    With --at any minute is recomputed from recorded bars, with or without a decision. Without SYMBOL it explains a
+    session: what the window of each strategy did, and why there was no trade, or not more.
+    """
+    if symbol is None:
+        at = options.pop("at")
+        if at is not None:
+            raise UsageError("--at needs a symbol.", f"Write `tbot why SYMBOL --at {at}`.")
+        with garbage.kept_start():
+            from tbot_core.status import day_decisions, day_decisions_text
+
+            day = day_decisions.day_decisions(home, **options)
+        emit(day, as_json=as_json, lines=why_lines(day_decisions_text.day_sections(day), terminal.columns()))
+        return
+    with garbage.kept_start():
+        from tbot_core.status import why, why_text
+
+        shown = why.why_document(parse_symbol(symbol), home, **options)
+    emit(shown, as_json=as_json, lines=why_lines(why_text.why_sections(shown, _bold), terminal.columns()))
+
+
+def why_lines(sections: Iterable[WhySection], width: int | None = None) -> Iterator[str]:
+    """The whole answer as text; its longest sentences on a terminal of that width (None: no terminal)."""
+    for at, section in enumerate(sections):
+        if at:
+            yield ""
+        if section.title:
+            yield _bold(section.title)
+        for note in section.notes:
+            yield from wrap_sentence(note, width)
+        yield from section.lines
 
 
 @click.command("screen")
@@ -30,7 +79,7 @@ _MILLION: Final = 1_000_000
 @click.option("--all", "everything", is_flag=True, help="List every symbol, with those that do not pass.")
 @home_option
 @json_option
-def command(*, strategy: str | None, everything: bool, home: Path | None, as_json: bool) -> None:
+def screen_command(*, strategy: str | None, everything: bool, home: Path | None, as_json: bool) -> None:
     """Screen the symbols for the next session: who passes before the bell, and why others do not.
 
     The symbols are those of UNIVERSE, else all of the data source. Daily bars are read from it; no order is sent.
@@ -147,3 +196,30 @@ def _facts(found: ScreenedSymbols) -> Iterator[dict[str, Any]]:
     for symbol, *values in zip(found.symbols, *columns, strict=True):
         close, volume, cap = (None if math.isnan(value) else value for value in values)
         yield {"symbol": symbol, "close": close, "mean_volume": volume, "market_cap": cap}
+
+
+@click.command("drift")
+@click.argument("date", required=False, metavar="[DATE]")
+@click.option("--last", type=BoundedInt(1, _MOST_SESSIONS), metavar="N", help="The last N sessions that ended.")
+@click.option(
+    "--run",
+    metavar="ID",
+    help="The run, by a prefix of its id. Default: paper and live trading; in a rehearsal its own.",
+)
+@home_option
+@json_option
+def drift_command(date: str | None, last: int | None, run: str | None, *, home: Path | None, as_json: bool) -> int:
+    """Compare the trades of a session with a shadow run: the same decisions on the bars and quotes that it received.
+
+    The shadow run fills by simulation. Each expected and real trade is listed, with the distance of the prices in basis
+    points and the cause of a trade that is missing or was not expected. DATE: the session; default: the last one.
+    Exits with 1 if a session cannot be compared.
+    """
+    if date is not None and last is not None:
+        raise UsageError("Give DATE or --last, not both.", "`tbot drift --last 5` compares the last five sessions.")
+    from tbot_core.reports.drift import drift_lines
+    from tbot_core.status.drift import drift_of, drift_of_last
+
+    found = drift_of(home, date, run) if last is None else drift_of_last(home, last, run)
+    emit(found, as_json=as_json, lines=drift_lines(found))
+    return int(any("fault" in one for one in found.get("sessions", ())))

@@ -21,6 +21,29 @@ _GAP: Final = 2
 _READABLE: Final = 24
 """Columns that a sentence needs; on a narrower terminal it is not wrapped."""
 
+_SHORT: Final = {
+    "trailing stop": "trail",
+    "session end": "end",
+    "daily loss": "loss",
+    "no market": "market",
+    "unprotected": "bare",
+    "rebalance": "trim",
+}
+
+
+@attrs.frozen(kw_only=True)
+class _Column:
+    head: str
+    kind: str
+    cells: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        return max(len(click.unstyle(text)) for text in (self.head, *self.cells))
+
+
+_Columns: TypeAlias = dict[str, _Column]
+
 
 def text_table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str, width: int | None = None
@@ -92,20 +115,6 @@ def trade_table(trades: Sequence[Trade], width: int | None = None, *, several: b
         yield line
 
 
-@attrs.frozen(kw_only=True)
-class _Column:
-    head: str
-    kind: str
-    cells: Sequence[str]
-
-    @property
-    def width(self) -> int:
-        return max(len(click.unstyle(text)) for text in (self.head, *self.cells))
-
-
-_Columns: TypeAlias = dict[str, _Column]
-
-
 def _columns(trades: Sequence[Trade], *, several: bool) -> _Columns:
     entries, exits = (
         format_prices([one.entry_price for one in trades]),
@@ -143,14 +152,6 @@ def _wide(widths: Sequence[int]) -> int:
     return sum(widths) + _GAP * len(widths)
 
 
-_SHORT: Final = {
-    "trailing stop": "trail",
-    "session end": "end",
-    "daily loss": "loss",
-    "no market": "market",
-    "unprotected": "bare",
-    "rebalance": "trim",
-}
 _STEPS: Final[Sequence[Callable[[_Columns], None]]] = (
     _without("session"),
     _first_words,

@@ -1,1 +1,0 @@
-"""Results as text on a terminal: tables, banners, summaries and the live view."""
