@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core.actions import discard
 from tbot_core.actions.assembly import assemble_action
-from tbot_core.actions.notices import discard
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.pending import BETWEEN
 from tbot_core.alerts.service import alert_delivery, channel_names, message_writer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.actions.notices import Notify
+    from tbot_core.actions import Notify
     from tbot_core.alerts.store import StoredAlert
     from tbot_core.contracts import Urgency
 

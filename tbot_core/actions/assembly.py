@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.actions.notices import discard
+from tbot_core.actions import discard
 from tbot_core.engine.rehearsal_target import rehearsal_target
 from tbot_core.errors import UsageError
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tbot_core.actions.notices import Notify
+    from tbot_core.actions import Notify
     from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.rehearsal_target import RehearsalTarget
     from tbot_core.instance import Mode, SettingsFiles

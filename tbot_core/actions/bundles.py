@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
+from tbot_core.actions import discard
 from tbot_core.actions.checks import check_outcome
-from tbot_core.actions.notices import discard
 from tbot_core.actions.secrets import category_fields, check_contents, vault_of_home
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance
@@ -25,7 +25,7 @@ from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tbot_core.actions.notices import Notify
+    from tbot_core.actions import Notify
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.system.secret import Secret

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.actions.alert_channels import alert_findings
+from tbot_core.actions import discard
 from tbot_core.actions.assembly import SIMULATED, action_clock
 from tbot_core.actions.config import check_config
-from tbot_core.actions.notices import discard
+from tbot_core.actions.plugin_checks import (
+    alert_findings,
+    fact_findings,
+    market_cap_findings,
+    vix_findings,
+    warning_findings,
+)
 from tbot_core.actions.plugin_declarations import plugin_declarations
-from tbot_core.actions.plugin_tables import warning_findings
 from tbot_core.actions.plugins import broker_capabilities, plugin_listings
-from tbot_core.actions.stored_facts import fact_findings, market_cap_findings, vix_findings
 from tbot_core.contracts import BrokerCapabilities, FeedCoverage
 from tbot_core.errors import AccessError, SettingsError, TbotError
 from tbot_core.instance import Instance, examine_settings, load_settings, read_settings_files
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.actions.notices import Notify
+    from tbot_core.actions import Notify
     from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.instance import ExaminedSettings, Mode, Settings, SettingsFiles
     from tbot_core.instance.findings import Level
@@ -233,7 +237,7 @@ def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[Pr
     instance, remedy = Instance.at(home), "`tbot broker test` tries it again."
     if load_settings(home, mode="replay").trading.broker_name == SIMULATED.lower():
         return
-    from tbot_core.actions.broker_findings import SHORTS, connect_broker
+    from tbot_core.actions.trials import SHORTS, connect_broker
 
     try:
         name, found = connect_broker(instance, notify=notify)

@@ -1,26 +1,36 @@
-"""Makes an instance: folders, keys, encrypted settings and secrets, an identity and a journal."""
+"""Makes an instance: folders, keys, encrypted settings and secrets, an identity and a journal.
+
+The answers that need no terminal come from a JSON document and the vendors' environment variables.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.actions.notices import discard
+from tbot_core.actions import discard
 from tbot_core.errors import UsageError
 from tbot_core.instance.dotenv import replace_values
+from tbot_core.instance.enabled_plugins import failover_brokers
 from tbot_core.model import json_document
+from tbot_core.plugins.discovery import installed_plugins
+from tbot_core.plugins.typosquats import distribution_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from typing import TextIO
 
-    from tbot_core.actions.notices import Notify
+    from tbot_core.actions import Notify
+    from tbot_core.contracts.credentials import SecretField
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance import Instance, SettingsFiles
     from tbot_core.plugins.loader import LoadedPlugin
     from tbot_core.vault.schemas import Schemas
 
 PAPER: Final = Path(__file__).parents[1] / "instance" / "paper.env_bot"
+_DOCUMENT_CHARACTERS: Final = 16 * 1_048_576
 
 
 def refuse_occupied(instance: Instance) -> None:
@@ -74,22 +84,6 @@ def checked_contents(
     return contents
 
 
-def _named_sections(category: str, part: Any, remedy: str) -> Any:
-    # The answers of a category; sections of plugins under the plugins' names.
-    from tbot_core.errors import VaultError
-    from tbot_core.vault.categories import CATEGORIES
-    from tbot_core.vault.content import assert_utf8, plugin_sections
-
-    kind = CATEGORIES.get(category)
-    assert_utf8(part, category, category if kind is None else kind.logical)
-    if kind is None or not kind.by_plugin:
-        return part
-    try:
-        return plugin_sections(part, category, kind.logical)
-    except VaultError as fault:
-        raise VaultError(fault.message, remedy, code=fault.code) from None
-
-
 def create_instance(instance: Instance, contents: Mapping[str, bytes]) -> None:
     """Create the folders, the keys, an encrypted file for each category in `contents`, and the journal.
 
@@ -119,13 +113,6 @@ def create_instance(instance: Instance, contents: Mapping[str, bytes]) -> None:
                 filesystem.make_folder(opened.store.place(category).key.parent)
                 opened.make_key(category)
         open_instance_journal(instance).close()
-
-
-def _deployment(contents: Mapping[str, bytes]) -> DeploymentSettings:
-    from tbot_core.instance.dotenv import parse_dotenv
-    from tbot_core.instance.sources import deployment_of
-
-    return deployment_of(parse_dotenv(".env", contents["env"]))
 
 
 def known_fields(settings: Mapping[str, object], named: Collection[str] = ()) -> Schemas:
@@ -174,33 +161,6 @@ def initial_contents(answers: Mapping[str, Any], texts: Mapping[str, bytes] | No
     return contents
 
 
-def _check_contents(instance: Instance, contents: Mapping[str, bytes], remedy: str, warn: Notify) -> None:
-    # Raises VaultError, which names every invalid field.
-    from tbot_core.errors import VaultError
-    from tbot_core.instance.dotenv import parse_dotenv
-    from tbot_core.instance.secret_schemas import secret_rules
-    from tbot_core.vault.categories import CATEGORIES, category_paths
-    from tbot_core.vault.error_codes import combined_error
-    from tbot_core.vault.schemas import check_content
-
-    texts = {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
-    sections = [json_document.parse_json(data) for name, data in contents.items() if CATEGORIES[name].by_plugin]
-    is_usual = contents.keys() <= {"env", "env_bot", "bot_identity"}  # then no plugin has to be loaded
-    named = {name for part in sections for name in part}
-    known = secret_rules().fields if is_usual else known_fields(texts, named)
-    deployment, faults = _deployment(contents), list[VaultError]()
-    for category, data in contents.items():
-        here = category_paths(category, instance, deployment)
-        faults += check_content(memoryview(data), category, here.shown(here.file), known)
-    if faults:
-        fault = combined_error(faults)
-        raise VaultError(fault.message, remedy, code=fault.code)
-    if not is_usual:
-        from tbot_core.actions.secrets import warn_of_short_secrets
-
-        warn_of_short_secrets(contents, known, warn)
-
-
 def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
     """Check the contents of both settings files together, as at a paper start.
 
@@ -240,3 +200,185 @@ def enabled_offers(settings: Mapping[str, object], named: Collection[str] = ()) 
     pairs = ((it.entry.kind, it.entry.name) for it in listings)
     found = frozenset(pair for pair in pairs if pair in enabled or pair[1] in named)
     return PluginLoader().offers(found, listings)[0]
+
+
+def parse_document(document: TextIO) -> dict[str, Any]:
+    """The document of --from-json: {category: {...}}. Raises UsageError, which never quotes the content."""
+    found = document_json(document)
+    named = "" not in json_document.invalid_utf8_places(found)
+    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()) or not named:
+        raise UsageError("The document must be a JSON object with one object per category.", "See `tbot init --help`.")
+    return found
+
+
+def choose_broker(answers: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The answers with BROKER_NAME set to the broker whose credentials they hold, and a sentence for a person.
+
+    BROKER_NAME stays as it was given, and for a broker that is not installed. Raises UsageError for credentials of
+    several brokers without BROKER_NAME; those of DATA_SOURCE and FAILOVER_BROKERS do not count.
+    """
+    settings = {name: str(value).strip() for name, value in answers.get("env_bot", {}).items()}
+    others = {settings.get("DATA_SOURCE", "").lower(), *failover_brokers(settings)}
+    found = sorted({name.lower() for name in answers.get("broker", {})} - others)
+    named = settings.get("BROKER_NAME", "")
+    if named or not found:
+        unused = [name for name in found if name != named.lower()]
+        sentence = f"BROKER_NAME is {named}: the credentials of {', '.join(unused)} are stored, and not used."
+        return dict(answers), (sentence,) if unused else ()
+    name, *more = found
+    if more:
+        raise UsageError(
+            f"Credentials of several brokers were given: {', '.join(found)}. Which one trades is not known.",
+            "Give those of one, or set BROKER_NAME in `env_bot` of the document for --from-json.",
+        )
+    if ("broker", name) not in {(it.entry.kind, it.entry.name) for it in installed_plugins()}:
+        return dict(answers), (_absent(name),)
+    chosen = {**answers.get("env_bot", {}), "BROKER_NAME": name.upper()}
+    return {**answers, "env_bot": chosen}, (f"BROKER_NAME is {name.upper()}, the broker of the given credentials.",)
+
+
+def broker_distribution(name: str) -> str:
+    """The distribution of a broker of the project, "" for another one."""
+    return distribution_of("broker", name)
+
+
+def with_credentials(answers: Mapping[str, Any], credentials: Mapping[str, Any]) -> dict[str, Any]:
+    """The answers with these credentials, by category and section, where they hold none."""
+    together = {category: {**part, **answers.get(category, {})} for category, part in credentials.items()}
+    return {**answers, **together}
+
+
+def vendor_credentials(answers: Mapping[str, Any]) -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
+    """The values of the vendors' usual variables, by category and plugin, and sentences for a person.
+
+    Those name unused variables, and the mode of each section, unless the answers hold the section. Raises UsageError
+    if no variable is set, or if two of them set different values.
+    """
+    from tbot_core.instance.plugin_settings import known_plugins
+    from tbot_core.system import environ
+
+    prefixes = {prefix: one for one in known_plugins() for prefix in one.environment}
+    given = {prefix: values for prefix in prefixes if (values := environ.variables_with_prefix(prefix))}
+    known = known_fields(answers.get("env_bot", {}), {prefixes[prefix].name for prefix in given})
+    found: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    notes: list[str] = []
+    origins: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for prefix, values in given.items():
+        plugin = prefixes[prefix].name
+        places = _places(plugin, prefixes[prefix].secrets, known)
+        for name, value in values.items():
+            if name.lower() not in places:
+                notes.append(f"{prefix}{name} is ignored: no credential field has this name.")
+                continue
+            category, field = places[name.lower()]
+            origins[category, plugin].setdefault(field, f"{prefix}{name}")
+            if found[category][plugin].setdefault(field, value) != value:
+                raise UsageError(
+                    f"{prefix}{name} and another variable both set {plugin}.{field}, to different values.",
+                    "Unset one of them.",
+                )
+    if not found:
+        raise UsageError(f"No environment variable begins with {', '.join(prefixes)}.", "Set them for this command.")
+    for (category, plugin), variables in origins.items():
+        if plugin not in map(str.lower, answers.get(category, {})):
+            prefix = next(prefix for prefix in given if prefixes[prefix].name == plugin)
+            notes += _mode_note(plugin, prefix, variables, known.get((category, plugin), {}))
+    return {category: {name: dict(part) for name, part in one.items()} for category, one in found.items()}, tuple(notes)
+
+
+def _document_text(document: TextIO, *, limit: int = _DOCUMENT_CHARACTERS) -> str:
+    # The text of a document. Raises UsageError if it is too long, or not UTF-8.
+    try:
+        text = document.read(limit + 1)
+    except UnicodeDecodeError:
+        raise UsageError("The document is not UTF-8 text.", "Save it as UTF-8.") from None
+    if len(text) > limit:
+        raise UsageError(f"The document has more than {limit:,} characters.", "Choose another file.")
+    return text
+
+
+def document_json(document: TextIO) -> Any:
+    """The JSON value of a document. Raises UsageError with the place of a fault, not its text."""
+    try:
+        return json_document.parse_json(_document_text(document))
+    except json_document.InvalidJson as fault:
+        name = getattr(document, "name", "<stdin>")
+        source = "Standard input" if name == "<stdin>" else name
+        raise UsageError(f"{source}: {fault}.", "Correct the JSON input.") from None
+
+
+def _named_sections(category: str, part: Any, remedy: str) -> Any:
+    # The answers of a category; sections of plugins under the plugins' names.
+    from tbot_core.errors import VaultError
+    from tbot_core.vault.categories import CATEGORIES
+    from tbot_core.vault.content import assert_utf8, plugin_sections
+
+    kind = CATEGORIES.get(category)
+    assert_utf8(part, category, category if kind is None else kind.logical)
+    if kind is None or not kind.by_plugin:
+        return part
+    try:
+        return plugin_sections(part, category, kind.logical)
+    except VaultError as fault:
+        raise VaultError(fault.message, remedy, code=fault.code) from None
+
+
+def _deployment(contents: Mapping[str, bytes]) -> DeploymentSettings:
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.sources import deployment_of
+
+    return deployment_of(parse_dotenv(".env", contents["env"]))
+
+
+def _check_contents(instance: Instance, contents: Mapping[str, bytes], remedy: str, warn: Notify) -> None:
+    # Raises VaultError, which names every invalid field.
+    from tbot_core.errors import VaultError
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.secret_schemas import secret_rules
+    from tbot_core.vault.categories import CATEGORIES, category_paths
+    from tbot_core.vault.error_codes import combined_error
+    from tbot_core.vault.schemas import check_content
+
+    texts = {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
+    sections = [json_document.parse_json(data) for name, data in contents.items() if CATEGORIES[name].by_plugin]
+    is_usual = contents.keys() <= {"env", "env_bot", "bot_identity"}  # then no plugin has to be loaded
+    named = {name for part in sections for name in part}
+    known = secret_rules().fields if is_usual else known_fields(texts, named)
+    deployment, faults = _deployment(contents), list[VaultError]()
+    for category, data in contents.items():
+        here = category_paths(category, instance, deployment)
+        faults += check_content(memoryview(data), category, here.shown(here.file), known)
+    if faults:
+        fault = combined_error(faults)
+        raise VaultError(fault.message, remedy, code=fault.code)
+    if not is_usual:
+        from tbot_core.actions.secrets import warn_of_short_secrets
+
+        warn_of_short_secrets(contents, known, warn)
+
+
+def _absent(name: str) -> str:
+    install = f"install {broker_distribution(name) or 'it'}"
+    change = f"then set BROKER_NAME={name.upper()} with `tbot config edit`"
+    return f"BROKER_NAME stays PAPER, since the broker {name} is not installed: {install}, {change}."
+
+
+def _places(plugin: str, categories: Iterable[str], known: Schemas) -> dict[str, tuple[str, str]]:
+    # Category and field of each spelling of the plugin's fields.
+    return {
+        word: (category, it.name)
+        for category in categories
+        for it in known.get((category, plugin), {}).values()
+        for word in (it.name, *it.aliases)
+    }
+
+
+def _mode_note(plugin: str, prefix: str, variables: Mapping[str, str], fields: Mapping[str, SecretField]) -> list[str]:
+    # The mode that the variables lead to, and which of them did not choose it: whether real money is traded is taken
+    # from a value that says so, never derived from an address or a number.
+    mode = fields.get("mode")
+    if mode is None or mode.name in variables:
+        return []
+    others = [variable for field, variable in variables.items() if not fields[field].hidden]
+    do_not = f"; {', '.join(sorted(others))} {'does' if len(others) == 1 else 'do'} not" if others else ""
+    return [f"{plugin}: mode is {mode.default_text}, its default. {prefix}MODE sets it{do_not}."]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.actions.notices import discard
+from tbot_core.actions import discard
 from tbot_core.contracts import Plugin
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import AccessError, VaultError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
     from pathlib import Path
 
-    from tbot_core.actions.notices import Notify
+    from tbot_core.actions import Notify
     from tbot_core.instance import ExaminedSettings, SettingsFiles
     from tbot_core.instance.findings import SettingsFinding
     from tbot_core.instance.sources import SettingsFile

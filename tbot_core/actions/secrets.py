@@ -1,33 +1,42 @@
-"""The actions of `tbot secrets`: values are written and checked, and never shown."""
+"""The actions of `tbot secrets`: values are written and checked, and never shown.
+
+With whose sections there are, which names are misspelt, and which fields a form has.
+"""
 
 from __future__ import annotations
 
 import json
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.actions.notices import discard
-from tbot_core.actions.secret_sections import known_schemas, refuse_misspelt
+from tbot_core.actions import discard
+from tbot_core.actions.plugin_declarations import PluginDeclarations, plugin_declarations
+from tbot_core.contracts.credentials import SecretField
 from tbot_core.errors import AccessError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, is_there, read_settings_files
+from tbot_core.instance.plugin_settings import known_plugins
+from tbot_core.instance.required_plugins import needed_plugin
+from tbot_core.instance.secret_schemas import secret_owners, secret_rules
 from tbot_core.model import json_document
+from tbot_core.model.formatting import printable_name
 from tbot_core.system import filesystem
 from tbot_core.system.redaction import SHORT
 from tbot_core.system.secret import SHOWN
 from tbot_core.vault import content, rotation
 from tbot_core.vault.categories import CATEGORIES, ENV_FILE
 from tbot_core.vault.error_codes import VaultErrorCode, combined_error
-from tbot_core.vault.schemas import check_content, merged_content, short_secrets
+from tbot_core.vault.schemas import check_content, merged_content, schema_key, short_secrets, stored_fields
 from tbot_core.vault.vault import CategoryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Container, Iterator, Mapping
     from pathlib import Path
 
-    from tbot_core.actions.notices import Notify
+    from tbot_core.actions import Notify
     from tbot_core.vault.rotation import RotationResult
     from tbot_core.vault.schemas import Schemas
     from tbot_core.vault.vault import FormatUpgrade, Vault
@@ -51,6 +60,15 @@ _CONTENT_LOST: Final = frozenset(
     )
 }
 """Faults of a file whose content is lost in any case. A file of another key or of a newer tbot is kept."""
+
+_MISSPELT: Final = 0.8
+"""How similar a section's name in a document is to that of a plugin to be refused."""
+
+_QUOTED: Final = 20
+"""The length up to which a typed name is quoted: a longer one may be a secret that was pasted at the wrong question."""
+
+FORMED: Final = tuple(name for name, it in CATEGORIES.items() if it.shape != "text" and name != "login")
+"""The categories that hold fields; settings and users have pages of their own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -93,6 +111,28 @@ class CategoryListing:
         return {(): "present", ("file",): "no file", ("key",): "no key"}.get(self.status.missing, "absent")
 
 
+@attrs.frozen(kw_only=True)
+class SecretForm:
+    """The fields of a category, or of a plugin's `section` in it.
+
+    `stored` are the names of fields with a value, also of undeclared ones. `readers` are the plugins that
+    read it, `used` tells whether one of them is enabled. `needs` has a sentence for each of them that is not installed.
+    """
+
+    category: str
+    section: str = ""
+    fields: tuple[SecretField, ...]
+    stored: frozenset[str]
+    readers: tuple[str, ...] = ()
+    used: bool = False
+    needs: tuple[str, ...] = ()
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The stored names of which there is no declaration."""
+        return tuple(sorted(self.stored - {one.name for one in self.fields}))
+
+
 def category_listings(home: Path | None, category: str | None = None) -> tuple[CategoryListing, ...]:
     """The state of each category; for a single one also the names of its fields, for which it is opened."""
     vault = vault_of_home(home, tolerant=True, ready=False)
@@ -125,7 +165,7 @@ def put_values(
     vault = vault_of_home(home, tolerant=category == "env", actor=actor)
     values = _input_values(vault, category, values)
     schemas = known_schemas(home, values)
-    refuse_misspelt(schemas, category, values)
+    _refuse_misspelt(schemas, category, values)
     for _ in range(_TRIES):
         edition = vault.store.edition(category)
         data = _merged(category, _content(vault, category), values, schemas)
@@ -143,7 +183,7 @@ def rekey_category(
     _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
     values = _input_values(vault, category, values)
-    refuse_misspelt(known_schemas(home, values), category, values)
+    _refuse_misspelt(known_schemas(home, values), category, values)
     data = _merged(category, b"", values, {})
     with _input_faults():
         check_contents(home, vault, {category: data}, warn=warn)
@@ -193,6 +233,176 @@ def vault_of_home(home: Path | None, *, tolerant: bool = False, ready: bool = Tr
     if env.fault is not None and not tolerant:
         raise env.fault
     return open_instance_vault(Instance.at(home), deployment_of(env.parsed), ready=ready, actor=actor)
+
+
+def check_contents(
+    home: Path | None,
+    vault: Vault,
+    contents: Mapping[str, bytes],
+    only: Mapping[str, Any] | None = None,
+    warn: Notify = discard,
+) -> None:
+    """Check contents as the readers of their categories do. Raises VaultError or SettingsError.
+
+    With `only`, other sections are only checked for their shape: their faults existed before.
+    """
+    sections = only if only is not None else {name for data in contents.values() for name in _sections(data)}
+    classes, faults = known_schemas(home, sections), list[VaultError]()
+    for category, data in contents.items():
+        paths = vault.store.place(category)
+        faults += check_content(memoryview(data), category, paths.shown(paths.file), classes, only)
+    if faults:
+        raise combined_error(faults)
+    warn_of_short_secrets(contents, classes, warn)
+    texts = {category: data for category, data in contents.items() if CATEGORIES[category].shape == "text"}
+    if texts:
+        _cross_check_settings(home, texts, warn)
+
+
+def warn_of_short_secrets(contents: Mapping[str, bytes], schemas: Schemas, warn: Notify) -> None:
+    """Name the secrets that are too short to be redacted well; `contents` are valid."""
+    for category, data in contents.items():
+        for name in short_secrets(memoryview(data), category, CATEGORIES[category].logical, schemas):
+            warn(
+                f"{category} {name} has fewer than {SHORT} characters: it is redacted only where it stands alone in a "
+                "text. Use a longer one."
+            )
+
+
+def stored_content(home: Path | None, category: str) -> Mapping[str, Any]:
+    """The stored content of a category of secrets; empty where there is none, or it is lost."""
+    data = _content(vault_of_home(home, tolerant=True, ready=False), category)
+    found: dict[str, Any] = json_document.parse_json(data) if data else {}
+    return found
+
+
+def _cross_check_settings(home: Path | None, contents: Mapping[str, bytes], warn: Notify = discard) -> None:
+    # Check that settings of env, env_bot or both are valid together with the others, as at a paper start.
+    # If `.env` cannot be opened, the other files cannot be found: then `tbot check` reports faults later. Raises
+    # VaultError for settings whose key is not the one that a start would use.
+    from tbot_core.actions.plugin_declarations import load_edited
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.secrets import open_instance_vault
+    from tbot_core.instance.sources import deployment_of
+
+    if "env" in contents:
+        open_instance_vault(Instance.at(home), deployment_of(parse_dotenv(ENV_FILE, contents["env"])), ready=False)
+    before = sources = read_settings_files(Instance.at(home))
+    if sources.env.fault is not None:
+        return
+    for category, field in (("env", "env"), ("env_bot", "bot")):
+        if category in contents:
+            source = getattr(sources, field)
+            parsed = parse_dotenv(f"{source.name}.enc", contents[category])
+            sources = attrs.evolve(sources, **{field: attrs.evolve(source, sealed=True, parsed=parsed, fault=None)})
+    load_edited(home, sources, before, warn)
+
+
+def category_fields(category: str, file: str, data: memoryview) -> dict[str, object]:
+    """The names in a category: variables, fields, or `section.field`. Raises VaultError."""
+    from tbot_core.instance.dotenv import parse_dotenv
+
+    shape = CATEGORIES[category].shape
+    if shape == "text":
+        return {entry.key: entry.value for entry in parse_dotenv(file, bytes(data)).entries}
+    content.check_shape(data, category, file, shape)
+    found = content.parse_content(data, category, file)
+    if shape == "object":
+        return found
+    return {f"{section}.{name}": value for section, part in found.items() for name, value in part.items()}
+
+
+def known_schemas(home: Path | None, sections: Container[str] = ()) -> Schemas:
+    """The fields that validate secrets: of the enabled plugins, and of the installed ones named in `sections`."""
+    from tbot_core.actions.plugin_declarations import plugin_declarations
+    from tbot_core.instance.secret_schemas import secret_rules
+
+    plugins = plugin_declarations(home, sections)
+    return secret_rules(plugins.declared, plugins.installed).fields
+
+
+def section_names(home: Path | None, category: str, stored: Collection[str] = ()) -> list[str]:
+    """The plugins that read a section of the category, and those of the stored sections that are installed."""
+    return sorted(_readers(known_schemas(home), category) | (_installed() & {name.lower() for name in stored}))
+
+
+def section_fault(home: Path | None, category: str, name: str) -> str:
+    """Why the fields of a plugin's section cannot be asked for; "" where they are known."""
+    schemas = known_schemas(home, (name,))
+    if schema_key(category, name) in schemas:
+        return ""
+    readers, shown = _readers(schemas, category), printable_name(name) if len(name) <= _QUOTED else "This name"
+    if name in readers or name in _installed():
+        return (
+            f"The fields of {shown} are not known: its plugin declares none for {category}, or does not load. "
+            "`tbot plugins list` says which; --from-json takes the values as they are."
+        )
+    near = get_close_matches(name[:80], sorted(readers), n=1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    return f"{shown} is unknown; allowed: {', '.join(sorted(readers))}{meant}"
+
+
+def unread_sections(home: Path | None, category: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each section whose name is that of no known and no installed plugin."""
+    for section in _unread(known_schemas(home), category, values):
+        yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored."
+
+
+def _refuse_misspelt(schemas: Schemas, category: str, values: Mapping[str, Any]) -> None:
+    # Refuse values for a section that no plugin reads, and whose name is similar to one that is read.
+    # Raises SettingsError. What is stored under such a name can be removed.
+    readers = sorted(_readers(schemas, category))
+    for section in _unread(schemas, category, values):
+        near = get_close_matches(section[:80], readers, n=1, cutoff=_MISSPELT)
+        part = values[section]
+        if near and not (isinstance(part, dict) and all(value is None for value in part.values())):
+            raise SettingsError(
+                f"The section {printable_name(section[:80])} of {category} is unknown; "
+                f"allowed: {', '.join(readers)}; did you mean {near[0]}?",
+                "Correct the name, or install the plugin first; nothing was stored.",
+            )
+
+
+def secret_forms(home: Path | None, category: str) -> tuple[SecretForm, ...]:
+    """The forms of a category: of the plugins that are enabled, then of the others, with what is stored."""
+    plugins = plugin_declarations(home)
+    owners = [name for place, name in secret_owners(plugins.enabled, plugins.declared) if place == category]
+    stored = stored_content(home, category)
+    if not CATEGORIES[category].by_plugin:
+        others = [one.name for one in known_plugins() if category in one.secrets]
+        fields = secret_rules(plugins.declared, plugins.installed).fields.get(schema_key(category, ""), {})
+        names = _stored_names(stored, fields)
+        readers = tuple(dict.fromkeys([*owners, *others]))
+        return (
+            SecretForm(
+                category=category,
+                fields=tuple(fields.values()),
+                stored=names,
+                readers=readers,
+                used=bool(owners),
+                needs=_needs(category, readers, plugins),
+            ),
+        )
+    parts = {name.lower(): part for name, part in stored.items() if isinstance(part, dict)}
+    known = [one.name for one in known_plugins() if category in one.secrets]
+    sections = dict.fromkeys([*owners, *sorted({*known, *parts})])
+    rules = secret_rules(plugin_declarations(home, sections).declared, plugins.installed).fields
+    made = []
+    for section in sections:
+        fields = rules.get(schema_key(category, section), {})
+        names = _stored_names(parts.get(section, {}), fields)
+        made.append(
+            SecretForm(
+                category=category,
+                section=section,
+                fields=tuple(fields.values()),
+                stored=names,
+                readers=(section,),
+                used=section in owners,
+                needs=_needs(category, (section,), plugins),
+            )
+        )
+    return tuple(made)
 
 
 def _refuse_shadowing(home: Path | None, category: str) -> None:
@@ -253,40 +463,6 @@ def _merged(category: str, current: bytes, values: Mapping[str, Any], schemas: S
     return json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
 
 
-def check_contents(
-    home: Path | None,
-    vault: Vault,
-    contents: Mapping[str, bytes],
-    only: Mapping[str, Any] | None = None,
-    warn: Notify = discard,
-) -> None:
-    """Check contents as the readers of their categories do. Raises VaultError or SettingsError.
-
-    With `only`, other sections are only checked for their shape: their faults existed before.
-    """
-    sections = only if only is not None else {name for data in contents.values() for name in _sections(data)}
-    classes, faults = known_schemas(home, sections), list[VaultError]()
-    for category, data in contents.items():
-        paths = vault.store.place(category)
-        faults += check_content(memoryview(data), category, paths.shown(paths.file), classes, only)
-    if faults:
-        raise combined_error(faults)
-    warn_of_short_secrets(contents, classes, warn)
-    texts = {category: data for category, data in contents.items() if CATEGORIES[category].shape == "text"}
-    if texts:
-        cross_check_settings(home, texts, warn)
-
-
-def warn_of_short_secrets(contents: Mapping[str, bytes], schemas: Schemas, warn: Notify) -> None:
-    """Name the secrets that are too short to be redacted well; `contents` are valid."""
-    for category, data in contents.items():
-        for name in short_secrets(memoryview(data), category, CATEGORIES[category].logical, schemas):
-            warn(
-                f"{category} {name} has fewer than {SHORT} characters: it is redacted only where it stands alone in a "
-                "text. Use a longer one."
-            )
-
-
 @contextmanager
 def _input_faults() -> Iterator[None]:
     # Invalid content gets the remedy for the input.
@@ -298,13 +474,6 @@ def _input_faults() -> Iterator[None]:
         raise _input_error(fault) from None
 
 
-def stored_content(home: Path | None, category: str) -> Mapping[str, Any]:
-    """The stored content of a category of secrets; empty where there is none, or it is lost."""
-    data = _content(vault_of_home(home, tolerant=True, ready=False), category)
-    found: dict[str, Any] = json_document.parse_json(data) if data else {}
-    return found
-
-
 def _sections(data: bytes) -> Collection[str]:
     # The sections of a category's content; none in one that is no JSON object, which has a fault of its own.
     try:
@@ -312,44 +481,6 @@ def _sections(data: bytes) -> Collection[str]:
     except json_document.InvalidJson:
         return ()
     return found if isinstance(found, dict) else ()
-
-
-def cross_check_settings(home: Path | None, contents: Mapping[str, bytes], warn: Notify = discard) -> None:
-    """Check that settings of env, env_bot or both are valid together with the others, as at a paper start.
-
-    If `.env` cannot be opened, the other files cannot be found: then `tbot check` reports faults later. Raises
-    VaultError for settings whose key is not the one that a start would use.
-    """
-    from tbot_core.actions.plugin_declarations import load_edited
-    from tbot_core.instance.dotenv import parse_dotenv
-    from tbot_core.instance.secrets import open_instance_vault
-    from tbot_core.instance.sources import deployment_of
-
-    if "env" in contents:
-        open_instance_vault(Instance.at(home), deployment_of(parse_dotenv(ENV_FILE, contents["env"])), ready=False)
-    before = sources = read_settings_files(Instance.at(home))
-    if sources.env.fault is not None:
-        return
-    for category, field in (("env", "env"), ("env_bot", "bot")):
-        if category in contents:
-            source = getattr(sources, field)
-            parsed = parse_dotenv(f"{source.name}.enc", contents[category])
-            sources = attrs.evolve(sources, **{field: attrs.evolve(source, sealed=True, parsed=parsed, fault=None)})
-    load_edited(home, sources, before, warn)
-
-
-def category_fields(category: str, file: str, data: memoryview) -> dict[str, object]:
-    """The names in a category: variables, fields, or `section.field`. Raises VaultError."""
-    from tbot_core.instance.dotenv import parse_dotenv
-
-    shape = CATEGORIES[category].shape
-    if shape == "text":
-        return {entry.key: entry.value for entry in parse_dotenv(file, bytes(data)).entries}
-    content.check_shape(data, category, file, shape)
-    found = content.parse_content(data, category, file)
-    if shape == "object":
-        return found
-    return {f"{section}.{name}": value for section, part in found.items() for name, value in part.items()}
 
 
 def _names(vault: Vault, category: str) -> tuple[str, ...]:
@@ -361,3 +492,37 @@ def _names(vault: Vault, category: str) -> tuple[str, ...]:
 def _modified(vault: Vault, category: str) -> datetime | None:
     file = vault.store.place(category).file
     return datetime.fromtimestamp(filesystem.modified(file), UTC) if vault.store.has_file(category) else None
+
+
+def _unread(schemas: Schemas, category: str, values: Mapping[str, Any]) -> Iterator[str]:
+    # The sections of plugins that are neither known nor installed.
+    if CATEGORIES[category].by_plugin:
+        read = _readers(schemas, category) | _installed()
+        yield from (section for section in values if section.lower() not in read)
+
+
+def _readers(schemas: Schemas, category: str) -> set[str]:
+    # The plugins that are known to have a section of the category.
+    from tbot_core.instance.plugin_settings import known_plugins
+
+    ours = {one.name for one in known_plugins() if category in one.secrets}
+    return ours | {name for place, name in schemas if place == category}
+
+
+def _installed() -> set[str]:
+    from tbot_core.plugins.discovery import installed_plugins
+
+    return {it.entry.name for it in installed_plugins()}
+
+
+def _needs(category: str, readers: tuple[str, ...], plugins: PluginDeclarations) -> tuple[str, ...]:
+    # The sentences on readers that are known and not installed.
+    owners = [f"{one.kind} {one.name}" for one in known_plugins() if category in one.secrets and one.name in readers]
+    return tuple(filter(None, (needed_plugin(owner, plugins.installed) for owner in owners)))
+
+
+def _stored_names(stored: Mapping[str, Any], fields: Mapping[str, SecretField]) -> frozenset[str]:
+    known = stored_fields(stored, fields)
+    spelt = {word.lower() for one in fields.values() for word in (one.name, *one.aliases)}
+    names = {one.name for field, one in fields.items() if field in known}
+    return frozenset(names | {name for name in stored if name.lower() not in spelt})

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from tbot_core.actions import discard
 from tbot_core.actions.adoption import judge_adoption
 from tbot_core.actions.bundles import backup_deployment, restore_opened
 from tbot_core.actions.instance_creation import checked_contents, create_instance, paper_settings
-from tbot_core.actions.notices import discard
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import AccessError, UsageError, VaultError
 from tbot_core.instance.creation_marker import creation, leftovers, undo_creation
@@ -38,7 +38,7 @@ from tbot_core.vault.vault import Vault
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.actions.notices import Notify
+    from tbot_core.actions import Notify
     from tbot_core.instance.older_layout import OlderInstallation
     from tbot_core.vault.backup import Backup
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast
 import attrs
 import click
 
-from tbot_core.actions.documents import document_json
-from tbot_core.actions.secret_sections import known_schemas, section_fault, section_names
-from tbot_core.actions.secrets import stored_content
+from tbot_core.actions.instance_creation import document_json
+from tbot_core.actions.secrets import known_schemas, section_fault, section_names, stored_content
 from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.schemas import schema_key, stored_fields

@@ -10,7 +10,7 @@ import attrs
 import click
 
 from tbot_core.actions.assembly import environment_rehearsal
-from tbot_core.actions.setup_sources import broker_distribution
+from tbot_core.actions.instance_creation import broker_distribution
 from tbot_core.cli.interview import KEYS, AnswerRefused, Interview, Question, choice, field_question, listed, wrapped
 from tbot_core.cli.options import print_notice, print_warning
 from tbot_core.contracts.credentials import secret_fields
@@ -205,7 +205,7 @@ def _ask_credentials(
     talk: Interview, broker: LoadedPlugin, mode: str, settings: Mapping[str, str]
 ) -> tuple[dict[str, Any], str]:
     # The sections with the broker's credentials, and the result of the login; entered again as often as wanted.
-    from tbot_core.actions.login_trial import try_login
+    from tbot_core.actions.trials import try_login
 
     name = broker.entry.name
     if not any(broker.declared.secrets.values()):

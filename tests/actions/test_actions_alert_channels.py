@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from tbot_core.actions import alert_channels
+from tbot_core.actions import plugin_checks
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.errors import SettingsError, TbotError, VaultError
 from tbot_core.instance import load_settings
@@ -37,8 +37,8 @@ def test_a_channel_that_cannot_be_given_its_secrets_fails(
     def fail(*_args: object) -> NoReturn:
         raise fault
 
-    monkeypatch.setattr(alert_channels, "plugin_context", fail)
+    monkeypatch.setattr(plugin_checks, "plugin_context", fail)
     plugins = plugin_declarations(home)
     settings = load_settings(home, mode="paper", declared=plugins.declared)
-    found = alert_channels.alert_findings(settings, plugins)
+    found = plugin_checks.alert_findings(settings, plugins)
     assert [(one.level, one.message, one.remedy) for one in found] == rows

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.actions.access_log import verify_audit_log
 from tbot_core.actions.adoption import read_adoption
+from tbot_core.actions.audit import verify_audit_log
 from tbot_core.actions.bundles import backup_texts
 from tbot_core.actions.instance_creation import refuse_occupied
 from tbot_core.actions.secrets import vault_of_home

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.actions.arming import arming_code, arming_sentence, arming_summary, live_settings
 from tbot_core.actions.control_requests import RequestResult
+from tbot_core.actions.operator_requests import arming_code, arming_sentence, arming_summary, live_settings
 from tbot_core.cli.commands.run import create_demo_instance, resolve_mode
 from tbot_core.cli.commands.status import lines
 from tbot_core.cli.run_options import RunOptions, hold_instance_lock

@@ -12,8 +12,8 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.actions.confirmations import ConfirmationOutcome
 from tbot_core.actions.control_requests import RequestResult
+from tbot_core.actions.operator_requests import ConfirmationOutcome
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb

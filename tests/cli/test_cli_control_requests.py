@@ -19,7 +19,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.actions import control_requests
 from tbot_core.actions.control_requests import RequestResult, kill_sentence, stop_sentence
-from tbot_core.actions.defense import defense_sentence, keeps_defense
+from tbot_core.actions.operator_requests import defense_sentence, keeps_defense
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.cli.commands.status import lines
 from tbot_core.cli.run_options import hold_instance_lock

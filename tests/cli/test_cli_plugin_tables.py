@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from tbot_core import cli
 from tbot_core.actions.checks import check_instance
+from tbot_core.actions.plugin_checks import warning_findings
 from tbot_core.actions.plugin_declarations import plugin_declarations
-from tbot_core.actions.plugin_tables import warning_findings
 from tbot_core.contracts.settings import DeploymentSettings, StrategySettings
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.instance import Instance, load_settings

@@ -12,7 +12,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.actions import service as actions
-from tbot_core.actions.access_log import logged_accesses
+from tbot_core.actions.audit import logged_accesses
 from tbot_core.actions.service import stop_service
 from tbot_core.instance import Instance
 from tbot_core.status import service

@@ -11,8 +11,8 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.actions.alert_channels import alert_findings
 from tbot_core.actions.alerts import channel_test
+from tbot_core.actions.plugin_checks import alert_findings
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.actions.secrets import put_values
 from tbot_core.alerts.service import alert_delivery, alerts_beside, message_writer

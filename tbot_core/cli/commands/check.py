@@ -52,7 +52,7 @@ def broker_test_command(*, name: str, home: Path | None, as_json: bool) -> int:
 
     No order is sent. Exits with 4 if something fails.
     """
-    from tbot_core.actions.broker_findings import connect_broker
+    from tbot_core.actions.trials import connect_broker
     from tbot_core.instance.sources import find_instance
 
     chosen, found = connect_broker(find_instance(home), name.lower(), print_notice)

@@ -71,7 +71,7 @@ def arm_command(*, count: int, home: Path | None, as_json: bool) -> int:
     Exits with 5 if a running bot is not armed afterwards; without one the next start is armed. A loss latch, `tbot
     disarm`, and a change of settings, plugins, mode or account end it.
     """
-    from tbot_core.actions.arming import arm, arming_code, arming_sentence
+    from tbot_core.actions.operator_requests import arm, arming_code, arming_sentence
 
     subject, answer = arm(home, count)
     document = answer.document() | {"subject": subject.document()}
@@ -87,17 +87,17 @@ def disarm_command(*, home: Path | None, as_json: bool) -> int:
 
     Where only paper trading is recorded and no arming waits, it does nothing.
     """
-    from tbot_core.actions import arming
+    from tbot_core.actions import operator_requests
     from tbot_core.actions.control_requests import RequestResult
     from tbot_core.engine.control import ControlVerb
 
-    answer = arming.disarm(home)
+    answer = operator_requests.disarm(home)
     if answer is None:
         document = RequestResult(verb=ControlVerb.DISARM, process=None).document()
         emit(document, as_json=as_json, lines=["Nothing is armed: paper trading needs no arming. No request was sent."])
         return 0
-    emit(answer.document(), as_json=as_json, lines=[arming.arming_sentence(answer)])
-    return arming.arming_code(answer)
+    emit(answer.document(), as_json=as_json, lines=[operator_requests.arming_sentence(answer)])
+    return operator_requests.arming_code(answer)
 
 
 @click.group("defense")
@@ -126,7 +126,7 @@ def defense_off(*, home: Path | None, as_json: bool) -> int:
 @json_option
 def defense_status(*, home: Path | None, as_json: bool) -> int:
     """Show the risk state, its causes, and the requests in the control folder."""
-    from tbot_core.actions.defense import defense_document, state_sentence
+    from tbot_core.actions.operator_requests import defense_document, state_sentence
     from tbot_core.model.clock import SystemClock
 
     document = defense_document(home, SystemClock().now())
@@ -136,7 +136,7 @@ def defense_status(*, home: Path | None, as_json: bool) -> int:
 
 def _send_defense(verb: str, home: Path | None, *, as_json: bool) -> int:
     from tbot_core.actions.control_requests import request, result_notes
-    from tbot_core.actions.defense import defense_code, defense_sentence
+    from tbot_core.actions.operator_requests import defense_code, defense_sentence
 
     answer = request(verb, home)
     emit(answer.document(), as_json=as_json, lines=[defense_sentence(answer), *result_notes(answer)])
@@ -155,7 +155,7 @@ def confirm_command(*, entry_id: str | None, reject: bool, home: Path | None, as
     """
     import asyncio
 
-    from tbot_core.actions.confirmations import (
+    from tbot_core.actions.operator_requests import (
         entry_document,
         entry_with_id,
         kept_answers,
@@ -186,7 +186,7 @@ def _pending_lines(shown: Sequence[Mapping[str, Any]], answers: Mapping[str, str
     """The pending entries as text, with the answers that wait for a bot by the id of their entry."""
     from datetime import datetime
 
-    from tbot_core.actions.confirmations import entry_text
+    from tbot_core.actions.operator_requests import entry_text
     from tbot_core.model.clock import both_times
 
     if not shown:

@@ -148,7 +148,7 @@ def import_command(
         if named:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in named)
             raise UsageError(f"{names} does not apply to a table of a plugin.", "Leave it out.")
-        from tbot_core.actions.plugin_tables import import_table
+        from tbot_core.actions.plugin_checks import import_table
 
         done = import_table(find_instance(home), table, path)
         emit({"table": table, "result": done}, as_json=as_json, lines=[done])

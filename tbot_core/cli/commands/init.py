@@ -110,8 +110,14 @@ def _make_from_answers(instance: Instance) -> None:
 
 
 def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env: bool) -> None:
-    from tbot_core.actions.instance_creation import make_instance, refuse_occupied
-    from tbot_core.actions.setup_sources import choose_broker, parse_document, vendor_credentials, with_credentials
+    from tbot_core.actions.instance_creation import (
+        choose_broker,
+        make_instance,
+        parse_document,
+        refuse_occupied,
+        vendor_credentials,
+        with_credentials,
+    )
 
     refuse_occupied(instance)
     answers: dict[str, Any] = {} if document is None else parse_document(document)
@@ -128,7 +134,7 @@ def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env:
 
 def pin_plugins(home: Path | None) -> None:
     """Do what `approve_installed` does, and print the result."""
-    from tbot_core.actions.plugin_lock import approve_installed
+    from tbot_core.actions.plugins import approve_installed
 
     proposal = approve_installed(home)
     if proposal.warnings:
@@ -150,7 +156,7 @@ def _offer_approval(home: Path | None) -> None:
     # For a live account what `tbot plugins lock` asks: only a person approves plugins for live money.
     from tbot_core.actions.checks import SettingsExaminer
     from tbot_core.actions.plugin_declarations import plugin_declarations
-    from tbot_core.actions.plugin_lock import approve_lock, propose_lock
+    from tbot_core.actions.plugins import approve_lock, propose_lock
     from tbot_core.system import terminal
 
     if not terminal.is_interactive() or SettingsExaminer(home, plugin_declarations(home)).start_mode() != "live":

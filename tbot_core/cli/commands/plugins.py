@@ -113,7 +113,7 @@ def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Pat
     Shows the changes since the last lock and asks before it writes. A plugin whose permissions are not recorded is
     first tried in a process of its own.
     """
-    from tbot_core.actions.plugin_lock import approve_lock, propose_lock
+    from tbot_core.actions.plugins import approve_lock, propose_lock
 
     proposal = propose_lock(home, approver)
     for warning in proposal.warnings:
@@ -132,7 +132,7 @@ def verify_command(*, as_json: bool, home: Path | None) -> int:
 
     Exit code 0: every enabled plugin is as approved; 1: something differs, or there is no lock.
     """
-    from tbot_core.actions.plugin_lock import verify_plugins
+    from tbot_core.actions.plugins import verify_plugins
 
     document, lines, as_approved = verify_plugins(home)
     emit(document, as_json=as_json, lines=lines)

@@ -176,11 +176,11 @@ def verify_command(*, home: Path | None, as_json: bool) -> int:
 @json_option
 def audit_command(*, verify: bool, home: Path | None, as_json: bool) -> None:
     """Show every access to secrets: when, by whom, to what, with which key, and the result."""
-    from tbot_core.actions import access_log
+    from tbot_core.actions import audit
 
-    entries, anchor = access_log.logged_accesses(home, verify=verify)
+    entries, anchor = audit.logged_accesses(home, verify=verify)
     document = {"accesses": [attrs.asdict(it) for it in entries], "head": None if anchor is None else anchor.text}
-    emit(document, as_json=as_json, lines=access_log.access_lines(entries, anchor))
+    emit(document, as_json=as_json, lines=audit.access_lines(entries, anchor))
 
 
 @command.command("set", short_help="Set values of CATEGORY; the others stay.")
@@ -192,12 +192,12 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
 
     The names are fields; for broker, screener_api, alert and login fields of a section, for env and env_bot variables.
     """
-    from tbot_core.actions import secret_sections, secrets
+    from tbot_core.actions import secrets
     from tbot_core.cli.interview import read_values
 
     values = read_values(home, category, document)
     file = secrets.put_values(home, category, values, print_warning)
-    for warning in secret_sections.unread_sections(home, category, values):
+    for warning in secrets.unread_sections(home, category, values):
         print_warning(warning)
     click.echo(f"{file} holds the values. They take effect at the next start.")
 

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from tbot_broker_alpaca import tbot_broker
 
 from tbot_core import cli
-from tbot_core.actions.login_trial import try_login
 from tbot_core.actions.secrets import put_values
+from tbot_core.actions.trials import try_login
 from tbot_core.engine.rehearsal_run import rehearsal_clock
 from tbot_core.engine.rehearsal_target import RehearsalTarget
 from tbot_core.instance.folder import REHEARSAL_VARIABLE

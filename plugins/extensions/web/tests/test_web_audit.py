@@ -19,7 +19,7 @@ from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
 
 from tbot_core.actions import secrets
-from tbot_core.actions.audit_pages import MOST_BYTES
+from tbot_core.actions.audit import MOST_BYTES
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance
 from tbot_core.instance.journal_head import note_head

@@ -33,7 +33,7 @@ from tbot_extension_web.testing.client import HOST, ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core import cli
-from tbot_core.actions.access_log import verify_audit_log
+from tbot_core.actions.audit import verify_audit_log
 from tbot_core.actions.bundles import back_up_secrets
 from tbot_core.actions.checks import check_instance
 from tbot_core.actions.instance_creation import paper_settings

@@ -11,7 +11,7 @@ from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
 
 from tbot_core.actions import secrets
-from tbot_core.actions.secret_forms import FORMED, secret_forms
+from tbot_core.actions.secrets import FORMED, secret_forms
 from tbot_core.instance import Instance
 from tbot_core.testing.canaries import canary
 from tbot_core.vault.audit_log import log_entries, log_path

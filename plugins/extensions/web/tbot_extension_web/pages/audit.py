@@ -7,8 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from tbot_core.actions.audit import audit_document
-from tbot_core.actions.audit_pages import AccessSearch, access_page
+from tbot_core.actions.audit import AccessSearch, access_page, audit_document
 from tbot_core.instance import Instance
 from tbot_core.status.log_lines import LEVELS, log_page
 from tbot_core.system.log import FILE_NAME

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.actions.confirmations import entry_with_id, pending_entries, send_answer
+from tbot_core.actions.operator_requests import entry_with_id, pending_entries, send_answer
 from tbot_core.engine.control import ControlVerb
 from tbot_core.instance import Instance
 from tbot_core.status.confirmations import confirmations_document

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.actions.arming import armed_with_other_plugins
-from tbot_core.actions.plugin_lock import approve_lock, propose_lock, verify_plugins
-from tbot_core.actions.plugins import describe_plugin, list_plugins
+from tbot_core.actions.operator_requests import armed_with_other_plugins
+from tbot_core.actions.plugins import approve_lock, describe_plugin, list_plugins, propose_lock, verify_plugins
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.instance import Instance, read_settings_files
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from tbot_core.actions.plugin_lock import LockProposal
+    from tbot_core.actions.plugins import LockProposal
     from tbot_extension_web.call import Call
 
 _OTHERS: Final = "The plugins are not those that were shown: nothing was approved."

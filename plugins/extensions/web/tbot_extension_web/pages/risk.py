@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.actions import arming, audit, control_requests, defense
+from tbot_core.actions import audit, control_requests, operator_requests
 from tbot_core.engine.control import ControlVerb
 from tbot_core.model.types import RiskState
 from tbot_core.trading.risk.states import StateCause
@@ -232,11 +232,11 @@ async def _made(call: Call, asked: Act) -> list[str]:
     # The sentences of the command line about the request.
     actor = call.actor
     if asked.verb is ControlVerb.ARM:
-        summary, armed = await call.work(arming.arm, call.site.home, _sessions(call), actor)
-        return [summary.line, arming.arming_sentence(armed)]
+        summary, armed = await call.work(operator_requests.arm, call.site.home, _sessions(call), actor)
+        return [summary.line, operator_requests.arming_sentence(armed)]
     if asked.verb is ControlVerb.DISARM:
-        disarmed = await call.work(arming.disarm, call.site.home, actor)
-        return [_NOTHING_ARMED if disarmed is None else arming.arming_sentence(disarmed)]
+        disarmed = await call.work(operator_requests.disarm, call.site.home, actor)
+        return [_NOTHING_ARMED if disarmed is None else operator_requests.arming_sentence(disarmed)]
     if asked.verb is ControlVerb.ACCEPT_JOURNAL:
         return [*audit.acceptance_lines(await call.work(audit.accept_chain, call.site.home, actor))]
     answer = await control_requests.send_request(call.site.home, asked.verb, call.site.clock, actor=actor)
@@ -256,5 +256,5 @@ def _sentence(answer: RequestResult) -> str:
     if answer.verb.value.startswith("kill"):
         return control_requests.kill_sentence(answer)
     if answer.verb.value.startswith("defense"):
-        return defense.defense_sentence(answer)
+        return operator_requests.defense_sentence(answer)
     return control_requests.stop_sentence(answer)

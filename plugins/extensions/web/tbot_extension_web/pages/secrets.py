@@ -7,9 +7,16 @@ from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 
-from tbot_core.actions.login_trial import try_stored_login
-from tbot_core.actions.secret_forms import FORMED, SecretForm, secret_forms
-from tbot_core.actions.secrets import category_listings, put_values, retire_old_keys, rotate_keys
+from tbot_core.actions.secrets import (
+    FORMED,
+    SecretForm,
+    category_listings,
+    put_values,
+    retire_old_keys,
+    rotate_keys,
+    secret_forms,
+)
+from tbot_core.actions.trials import try_stored_login
 from tbot_core.errors import TbotError
 from tbot_core.vault.categories import CATEGORIES
 from tbot_extension_web.access.metrics_token import MetricsToken

@@ -9,7 +9,7 @@ import attrs
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
-from tbot_core.actions.plugin_lock import approve_lock, propose_lock
+from tbot_core.actions.plugins import approve_lock, propose_lock
 from tbot_core.errors import TbotError
 from tbot_core.instance.sources import is_made
 from tbot_extension_web.access.security_log import SecurityLog

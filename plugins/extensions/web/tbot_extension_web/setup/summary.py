@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tbot_core.actions.assembly import SIMULATED, is_rehearsed
-from tbot_core.actions.plugin_lock import plugins_in_use
+from tbot_core.actions.plugins import plugins_in_use
 from tbot_core.instance.enabled_plugins import split_names
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import FIELD

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.actions.assembly import SIMULATED, is_rehearsed
-from tbot_core.actions.channel_trial import try_channel
-from tbot_core.actions.login_trial import try_login
+from tbot_core.actions.trials import try_channel, try_login
 from tbot_core.contracts.permissions import host_setting_name
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import FIELD

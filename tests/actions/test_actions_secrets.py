@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.actions import secrets
-from tbot_core.actions.login_trial import try_stored_login
-from tbot_core.actions.secret_forms import FORMED, secret_forms
+from tbot_core.actions.secrets import FORMED, secret_forms
+from tbot_core.actions.trials import try_stored_login
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance

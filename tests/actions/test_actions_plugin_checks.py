@@ -10,8 +10,8 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.actions.assembly import action_clock
+from tbot_core.actions.plugin_checks import fact_findings, market_cap_findings, vix_findings
 from tbot_core.actions.plugin_declarations import plugin_declarations
-from tbot_core.actions.stored_facts import fact_findings, market_cap_findings, vix_findings
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.marketdata.store import manifest, reference
@@ -121,13 +121,13 @@ def test_limits_of_capitalisation_with_a_source_are_silent(home: Path) -> None:
 SHOWN = """
 import sys
 from pathlib import Path
-from tbot_core.actions import stored_facts
+from tbot_core.actions import plugin_checks
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.instance import load_settings
 home = Path(sys.argv[1])
 plugins = plugin_declarations(home)
 settings = load_settings(home, mode="replay", declared=plugins.declared)
-for findings in (stored_facts.fact_findings, stored_facts.market_cap_findings, stored_facts.vix_findings):
+for findings in (plugin_checks.fact_findings, plugin_checks.market_cap_findings, plugin_checks.vix_findings):
     print(*findings(settings, plugins), sep="\\n")
 print("polars" in sys.modules)
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.actions.channel_trial import try_channel
+from tbot_core.actions.trials import try_channel
 from tbot_core.contracts.permissions import Host, PluginNeeds
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.plugins import discovery

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from tbot_core.actions.arming import armed_with_other_plugins
+from tbot_core.actions.operator_requests import armed_with_other_plugins
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tbot_core.actions.plugin_lock import LockProposal
+from tbot_core.actions.plugins import LockProposal
 from tbot_core.contracts.permissions import CHOSEN, Host, PluginNeeds
 from tbot_core.plugins.distributions import DistributionOrigin
 from tbot_core.plugins.lock import LockedPlugin, PluginLock, lock_changes
