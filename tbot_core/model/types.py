@@ -233,7 +233,7 @@ class Order:
     @property
     def closes(self) -> bool:
         """Whether it closes the whole of a position, rather than a part of it or an overfill."""
-        return self.leg is Leg.EXIT and self.reason not in {ExitReason.REBALANCE, ExitReason.EXCESS}
+        return self.leg is Leg.EXIT and self.reason is not ExitReason.REBALANCE and self.reason is not ExitReason.EXCESS
 
     @property
     def tops_up(self) -> bool:
