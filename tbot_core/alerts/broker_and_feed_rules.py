@@ -48,7 +48,7 @@ def notices_of_event(event: JournalEvent) -> Iterator[Notice]:
             rules = event.facts(InstrumentRulesReported)
             if not rules.waiting:
                 yield _routine("", f"{instrument_rules.instrument_rules_text(rules)}.", f"tbot why {rules.symbol}")
-        case records.TAKEN_OTHERWISE:
+        case records.OTHER_TERMS:
             symbol = event.facts(OrderTermsDiffer).ordered.symbol
             what, command = f"{orphan_orders.misread_order_text(event.payload)}.", f"tbot why {symbol}"
             yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)

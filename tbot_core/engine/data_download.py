@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tbot_core.contracts import Broker, Feed
-    from tbot_core.engine.session.broker_login import Closable
+    from tbot_core.engine.session.broker_login import SupportsClose
 
 ATTEMPTS: Final = 8
 """How often a request is sent before the download fails: for about two minutes."""
@@ -81,7 +81,7 @@ async def download(
     try:
         return await work.run(own_source, on_progress)
     finally:
-        await log_out({request.source: cast("Closable", broker)}, assembly.settings.trading.api_timeout)
+        await log_out({request.source: cast("SupportsClose", broker)}, assembly.settings.trading.api_timeout)
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ from tbot_core.engine.plugin_context import install_id
 from tbot_core.engine.run_notes import shortable_notes, trial_notes
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session import simulated_books
-from tbot_core.engine.session.broker_login import Closable
+from tbot_core.engine.session.broker_login import SupportsClose
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.session import SessionContext
@@ -93,7 +93,7 @@ class RunSetup:
     book: SessionBook
     identity: str
     name: str = SIMULATOR
-    source: Closable | None = None
+    source: SupportsClose | None = None
     files: RunFiles | None = None
 
 

@@ -405,7 +405,7 @@ _TEXTS: Final[Mapping[str, Callable[[Any], str]]] = {
     records.DISPUTED: contradiction_text,
     records.CORPORATE_ACTION: _split,
     records.INSTRUMENT: instrument_rules.instrument_rules_text,
-    records.TAKEN_OTHERWISE: _misread,
+    records.OTHER_TERMS: _misread,
     records.CONFIRMATION_ASKED: _confirmation,
     records.UNIVERSE: _universe,
     records.FEED_GAP: _gap,

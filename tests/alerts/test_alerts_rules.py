@@ -167,7 +167,7 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
          Urgency.ROUTINE),
         (records.FOREIGN_ORDER, {"buy": False, "quantity": "5", "symbol": "ACME", "said": "acknowledged"},
          "An order at the broker was not placed by tbot: sell 5 ACME, acknowledged.", Urgency.ROUTINE),
-        (records.TAKEN_OTHERWISE,
+        (records.OTHER_TERMS,
          {"leg": "entry", "symbol": "ACME", "buy": True, "quantity": "700",
           "ordered": {"symbol": "ACME", "buy": True, "quantity": "7"}},
          "The broker works the entry to buy 7 ACME as an order to buy 700 ACME.", Urgency.CRITICAL),
@@ -307,7 +307,7 @@ def test_doubt_that_comes_back_is_counted_from_its_return() -> None:
     story.standing(50.0)
     story.event("acknowledged", {"words": ""}, "e")
     story.standing(5.0)
-    story.event(records.ABSENT, {}, "e")
+    story.event(records.ORDER_NOT_FOUND, {}, "e")
     assert story.standing(50.0) == {}
 
 

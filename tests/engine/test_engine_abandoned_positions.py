@@ -146,7 +146,7 @@ def test_a_session_of_another_account_is_ended_from_what_is_written_down_of_it(s
     scene.world.run(scene.life().run)
     ends = [(one.payload["account"], one.payload["open"]) for one in scene.events(records.SESSION_CLOSED)]
     assert ends == [("A-9", ["KO"]), ("a", [])]
-    assert scene.events(records.ABSENT) == []
+    assert scene.events(records.ORDER_NOT_FOUND) == []
     assert waiting(scene) == [("KO", "alpha", "A-9", 0)]
 
 

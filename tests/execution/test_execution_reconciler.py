@@ -438,7 +438,7 @@ def test_without_a_query_the_list_is_asked(tmp_path: Path) -> None:
         bench.broker.shown = [reading()]
         bench.later(60)
         assert bench.state.value == "unknown"
-        assert bench.count(records.ABSENT) == 1
+        assert bench.count(records.ORDER_NOT_FOUND) == 1
 
 
 def test_an_order_that_lists_lack_twice_works_once_they_have_it_again(tmp_path: Path) -> None:
@@ -739,9 +739,9 @@ def test_a_reading_need_not_list_an_order_that_left_just_now(tmp_path: Path) -> 
         bench.execution.apply_events([said("acknowledged", bench.enter())])
         bench.broker.shown = [reading(barrier="1")]
         bench.read()
-        assert (bench.state, bench.count(records.ABSENT)) == (OrderState.NEW, 0)
+        assert (bench.state, bench.count(records.ORDER_NOT_FOUND)) == (OrderState.NEW, 0)
         bench.later(IN_FLIGHT_S + 60)
-        assert (bench.state, bench.count(records.ABSENT)) == (OrderState.UNKNOWN, 1)
+        assert (bench.state, bench.count(records.ORDER_NOT_FOUND)) == (OrderState.UNKNOWN, 1)
 
 
 def paid(name: str, kind: str, cash: str) -> AccountActivity:
@@ -1234,7 +1234,7 @@ def test_f19_an_order_that_the_broker_works_for_more_or_else_is_counted_and_take
     bench.later(1)
     assert (bench.tender.verdict, {*bench.broker.cancels}) == (ReconciliationStatus.UNSETTLED, {"AAA entry"})
     assert bench.desk.exposure.gross() == gross + atoms_of(more * entry.limit_price)
-    assert bench.count(records.TAKEN_OTHERWISE) == 1
+    assert bench.count(records.OTHER_TERMS) == 1
     assert bench.desk.exposure.frozen.keys() == {"AAA", taken.symbol}
 
 
@@ -1246,7 +1246,7 @@ def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: B
     bench.broker.shown = [reading(taken)]
     for _ in range(3):
         bench.later(11)
-    (told_once,) = bench.journal.events(kind=records.TAKEN_OTHERWISE)
+    (told_once,) = bench.journal.events(kind=records.OTHER_TERMS)
     assert (told_once.cid, told_once.payload["quantity"]) == ("AAA entry", "3")
     assert (
         orphan_orders.misread_order_text(told_once.payload)

@@ -319,7 +319,7 @@ def test_what_was_dropped_or_lost_is_known_as_such() -> None:
     assert dropped.orders["entry"].state is OrderState.DROPPED
     assert dropped.denials == {"ENTRY_NOT_FILLED": 1}
     silent = Said(kind=records.NO_ANSWER, cid="entry", payload={"words": "time-out"})
-    steps = [Said(kind=kind, cid="entry", payload={}) for kind in (records.ABSENT, records.LOST)]
+    steps = [Said(kind=kind, cid="entry", payload={}) for kind in (records.ORDER_NOT_FOUND, records.LOST)]
     lost = opened(*SENDING, silent, *steps)
     assert (lost.orders["entry"].state, lost.orders["entry"].open_quantity) == (OrderState.LOST, Decimal(100))
 

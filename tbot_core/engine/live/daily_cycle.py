@@ -25,12 +25,12 @@ from tbot_core.engine.live.market_session import LiveTradingSession
 from tbot_core.engine.live.readiness import ReadinessAnnouncer, ready_facts
 from tbot_core.engine.live.session_inputs import SessionAccount, SessionFactory, SessionFeed
 from tbot_core.engine.pacing import RunStopped
-from tbot_core.engine.session import stale_causes
 from tbot_core.engine.session.broker_login import BrokerLogin, log_in
 from tbot_core.engine.session.config import PRE_OPEN, READY_AT
 from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
+from tbot_core.engine.session.unowned_causes import clear_feed_causes, clear_unowned_causes, unowned_causes
 from tbot_core.engine.settings_reload import EVERY_S
 from tbot_core.errors import BrokerError, FeedRefused, TbotError
 from tbot_core.execution.trading_state import TradingStateController, recall_states
@@ -216,9 +216,9 @@ class DailyCycle:
             inputs.trading, config, feed.source, entrants, inputs.equity_atoms, past, feed.universe
         )
         market.restarted = inputs.restarted
-        unowned = stale_causes.unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
+        unowned = unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
         is_open = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
-        stale_causes.clear_unowned_causes(market.trading_state, unowned, opened=is_open)
+        clear_unowned_causes(market.trading_state, unowned, opened=is_open)
         return market
 
     async def _run_session(self, market: LiveTradingSession, feed: SessionFeed, *others: asyncio.Future[Any]) -> None:
@@ -240,7 +240,7 @@ class DailyCycle:
             await asyncio.gather(*side_tasks, return_exceptions=True)
             self._write_gauges(market, at_once=True)
         if source.session.close <= self._clock.now():
-            stale_causes.clear_feed_causes(market.trading_state)
+            clear_feed_causes(market.trading_state)
         if market.requests.is_stopping and not market.handed_over:
             market.requests.on_stop_done(kept=market.left_open)
             raise RunStopped
@@ -273,7 +273,7 @@ class DailyCycle:
         if not await market.end_late(ready_at, self._announce_unread):
             market.requests.on_stop_done()
             raise RunStopped
-        stale_causes.clear_feed_causes(market.trading_state)
+        clear_feed_causes(market.trading_state)
 
     def _announce_unread(self) -> None:
         # An unread account blocks the end of the previous session, and so the start of the next one.

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
     from tbot_core.engine.run_setup import RunSetup
     from tbot_core.engine.session.arming import LiveContext
-    from tbot_core.engine.session.broker_login import Closable
+    from tbot_core.engine.session.broker_login import SupportsClose
     from tbot_core.engine.session.broker_session import StandbyBroker
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.journal.store import Event, Journal
@@ -79,7 +79,7 @@ async def run_live(plan: RunPlan, watcher: RunWatcher, drift: SessionDrift) -> R
     finally:
         setup.journal.close()
         trading = plan.assembly.settings.trading
-        named: dict[str, Closable] = {setup.name: setup.broker, **others}
+        named: dict[str, SupportsClose] = {setup.name: setup.broker, **others}
         if setup.source is not None and setup.source is not setup.broker:  # used for its bars only
             named[f"{trading.data_source or trading.broker_name} (data)"] = setup.source
         await log_out(named, trading.api_timeout)

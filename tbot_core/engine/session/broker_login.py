@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.projection import JournalEvent
 
 
-class Closable(Protocol):
+class SupportsClose(Protocol):
     """A broker, or what has only its bars."""
 
     def close(self) -> Coroutine[Any, Any, None]:
@@ -74,7 +74,7 @@ async def log_in_within(limit_s: float, broker: Broker, name: str, opened: Journ
         return f"the login was not answered within {limit_s:g} s"
 
 
-async def log_out(brokers: Mapping[str, Closable], timeout_s: float) -> None:
+async def log_out(brokers: Mapping[str, SupportsClose], timeout_s: float) -> None:
     """Close all brokers concurrently; one that fails or has not ended after `timeout_s` is logged with its name."""
     closing = {name: asyncio.ensure_future(one.close()) for name, one in brokers.items()}
     await asyncio.wait(closing.values(), timeout=timeout_s)

@@ -109,7 +109,7 @@ class SessionRecovery:
                 self._on_instrument_event(event.kind, payload)
             case records.REPLACE_REQUESTED | records.CANCEL_REQUESTED if cid is not None:
                 self._on_request(cid, payload)
-            case records.TAKEN_OTHERWISE if cid is not None:
+            case records.OTHER_TERMS if cid is not None:
                 self._on_mismatch(cid, payload)
             case _ if cid in self._tickets:
                 self._on_order_event(cid, event)

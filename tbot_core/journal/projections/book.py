@@ -52,7 +52,7 @@ ORDER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
     records.SENDING: OrderEvent.SEND,
     records.NO_ANSWER: OrderEvent.NO_ANSWER,
     records.DROPPED: OrderEvent.DROP,
-    records.ABSENT: OrderEvent.NOT_FOUND,
+    records.ORDER_NOT_FOUND: OrderEvent.NOT_FOUND,
     records.LOST: OrderEvent.GIVE_UP,
 }
 """tbot's own events as order events."""

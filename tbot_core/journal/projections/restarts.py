@@ -26,7 +26,7 @@ FOUND: Final[Mapping[str, str]] = {
     BrokerEventKind.CANCELLED: "cancelled order",
     BrokerEventKind.EXPIRED: "expired order",
     BrokerEventKind.REJECTED: "rejected order",
-    records.ABSENT: "order that never arrived",
+    records.ORDER_NOT_FOUND: "order that never arrived",
     records.LOST: "lost order",
     records.ADJUSTMENT: "change of a position by others",
     records.FOREIGN_ORDER: "foreign order",
