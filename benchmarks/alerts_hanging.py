@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from decision import SETTINGS, decisions
 
-from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
 from tbot_core.alerts.store import FILE_NAME, MOST_WAITING, Notice, open_store
-from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.instance import Instance
 

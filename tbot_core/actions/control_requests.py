@@ -20,7 +20,7 @@ from tbot_core.journal.events.risk import RequestExecuted, RequestRefused
 from tbot_core.journal.events.sessions import RunStopped
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import SystemClock
-from tbot_core.status.event_text import stopped_sentence, unprotected_sentences
+from tbot_core.status.event_lines import stopped_sentence, unprotected_sentences
 from tbot_core.status.risk_state import next_start, read_control_folder, risk_status, withdraws_something
 from tbot_core.status.runs import current_run, open_run_file, with_current_run
 from tbot_core.system import environ, filesystem

@@ -22,7 +22,7 @@ from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.sources import find_instance
 from tbot_core.model.clock import SystemClock
 from tbot_core.status import Document, service
-from tbot_core.status.event_text import stopped_sentence
+from tbot_core.status.event_lines import stopped_sentence
 from tbot_core.status.service import ServiceState, service_document, service_sentence
 from tbot_core.system import environ, filesystem, log, processes
 from tbot_core.vault import key_providers

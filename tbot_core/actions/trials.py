@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tbot_core.actions import discard
 from tbot_core.actions.assembly import action_clock, assemble_action, environment_rehearsal
 from tbot_core.actions.instance_creation import initial_contents, settings_files
-from tbot_core.alerts.delivery import AlertDelivery
-from tbot_core.alerts.text import MessageWriter
+from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.contracts import FeedRequest, Urgency
 from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.contracts.settings.calendar import calendar_of

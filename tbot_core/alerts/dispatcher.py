@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from tbot_core.alerts.delivery import AlertDelivery, ChannelAnswer
+    from tbot_core.alerts.delivery import AlertDelivery, ChannelAnswer, MessageWriter
     from tbot_core.alerts.store import StoredAlert
-    from tbot_core.alerts.text import MessageWriter
     from tbot_core.instance import Instance
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock

@@ -18,9 +18,9 @@ from tbot_core.system import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tbot_core.alerts.delivery import MessageWriter
     from tbot_core.alerts.pending import PendingDelivery
     from tbot_core.alerts.store import StoredAlert
-    from tbot_core.alerts.text import MessageWriter
     from tbot_core.contracts import Alert
     from tbot_core.model.clock import Clock
 

@@ -8,11 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tbot_core.alerts import watchdog
-from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import EVERY_S, AlertDispatcher, AlertOptions
 from tbot_core.alerts.rules import RoutineEvents
 from tbot_core.alerts.store import STATUS_COMMAND
-from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Urgency
 from tbot_core.engine.assembly import DRY_RUN
 from tbot_core.errors import TbotError

@@ -22,7 +22,7 @@ from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import DENIALS_COUNT, MINUS, format_money, format_percent, format_price, format_quantity
 from tbot_core.model.types import RiskState, dollars_of, price_of, quantity_of
 from tbot_core.model.window import Window
-from tbot_core.status.event_text import EventLine, EventNarrator
+from tbot_core.status.event_lines import EventLine, EventNarrator
 from tbot_core.system import log
 from tbot_core.system.isolated_calls import IsolatedCalls
 from tbot_core.trading.risk.exposure import held_atoms

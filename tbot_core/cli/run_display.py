@@ -17,7 +17,7 @@ from tbot_core.cli.run_text import banner, plain_line
 from tbot_core.engine.run_plan import RunWatcher
 from tbot_core.journal.store import Event
 from tbot_core.model.clock import both_times, exchange_time
-from tbot_core.status.event_text import LOUD, EventNarrator
+from tbot_core.status.event_lines import LOUD, EventNarrator
 from tbot_core.system import log, terminal
 from tbot_core.system.signals import stop_signals
 

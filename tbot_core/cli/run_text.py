@@ -16,7 +16,7 @@ from tbot_core.model.formatting import DENIALS_COUNT, format_money, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.reports import timeline
 from tbot_core.reports.summary import SIMULATED_PRICES
-from tbot_core.status.event_text import stopped_sentence, unprotected_sentences, window_words
+from tbot_core.status.event_lines import stopped_sentence, unprotected_sentences, window_words
 from tbot_core.system import environ
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import FeedLabel
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.reports.summary import RunSummary
-    from tbot_core.status.event_text import EventLine
+    from tbot_core.status.event_lines import EventLine
 
 _MOST_TRADES = 60
 _MOST_WINDOWS = 12

@@ -15,7 +15,7 @@ from tbot_core.model.formatting import money_text
 from tbot_core.model.types import dollars_of
 from tbot_core.model.window import Window
 from tbot_core.reports.trade_levels import LevelRecorder
-from tbot_core.status.event_text import EventNarrator
+from tbot_core.status.event_lines import EventNarrator
 from tbot_core.status.runs import open_run_file
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tbot_core.journal.store import Event
     from tbot_core.status import Document
-    from tbot_core.status.event_text import EventLine
+    from tbot_core.status.event_lines import EventLine
     from tbot_core.status.runs import RunFile
 
 MOST_LINES: Final = 500

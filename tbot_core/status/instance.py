@@ -24,11 +24,19 @@ from tbot_core.model.types import RiskState
 from tbot_core.status import live_figures
 from tbot_core.status.alert_channels import channel_documents
 from tbot_core.status.arming import arming_document, latest_mode
-from tbot_core.status.conditions import Condition, not_ready_sentence, older_condition, present_conditions
 from tbot_core.status.feed import feed_document
-from tbot_core.status.journal_reader import JournalReader, Projections
+from tbot_core.status.live_figures import JournalReader, Projections
 from tbot_core.status.phases import PREPARING, STOPPED, is_stopped, next_event, preparation, run_end
-from tbot_core.status.risk_state import RiskStatus, folder_warnings, next_start, risk_status
+from tbot_core.status.risk_state import (
+    Condition,
+    RiskStatus,
+    folder_warnings,
+    next_start,
+    not_ready_sentence,
+    older_condition,
+    present_conditions,
+    risk_status,
+)
 from tbot_core.status.runs import (
     PAPER,
     RunFile,

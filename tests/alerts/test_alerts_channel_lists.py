@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import pytest
 
-from tbot_core.alerts.delivery import SEND_S, AlertDelivery
+from tbot_core.alerts.delivery import SEND_S, AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
 from tbot_core.alerts.store import FILE_NAME, AlertStore, Notice, open_store
-from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, SendsOnce, Urgency
 from tbot_core.errors import AccessError, PartlyDelivered, Undelivered
 from tbot_core.instance import Instance

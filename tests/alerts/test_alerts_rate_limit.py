@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tbot_core.alerts.delivery import MessageWriter
 from tbot_core.alerts.rate_limit import LIMITS, MessageLimit, SentMessage, due_messages, in_quiet_hours, limit_ends
 from tbot_core.alerts.store import StoredAlert
-from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Urgency
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import EVENTS_AT_ONCE, AlertDispatcher, AlertOptions
 from tbot_core.alerts.store import FILE_NAME, MOST_WAITING, AlertStore
-from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.instance import Instance
 from tbot_core.journal.store import NewEvent, open_journal

@@ -38,7 +38,7 @@ from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.store import Event, NewEvent, read_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
-from tbot_core.status.event_text import EventNarrator
+from tbot_core.status.event_lines import EventNarrator
 from tbot_core.status.risk_state import folder_warnings, risk_status
 from tbot_core.system import filesystem
 from tbot_core.trading.risk.states import StateCause

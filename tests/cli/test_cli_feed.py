@@ -19,7 +19,7 @@ from tbot_core.rehearsal.feed import facts_of_the_day
 from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.rehearsal.random_streams import RandomStream
 from tbot_core.rehearsal.world import short_day
-from tbot_core.status.event_text import event_words
+from tbot_core.status.event_lines import event_words
 from tbot_core.status.feed import feed_document
 from tbot_core.testing.trades import journal_event
 

@@ -29,7 +29,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.model.formatting import MINUS
 from tbot_core.model.window import Window
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
-from tbot_core.status.event_text import EventLine
+from tbot_core.status.event_lines import EventLine
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ from tbot_core.cli.run_options import RunOptions, hold_instance_lock, parse_run_
 from tbot_core.cli.run_text import plain_line
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
-from tbot_core.status.event_text import EventLine
+from tbot_core.status.event_lines import EventLine
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import ExitReason, Leg, RiskState
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.reports.summary import RunSummary
-from tbot_core.status.event_text import LOUD, EventNarrator
+from tbot_core.status.event_lines import LOUD, EventNarrator
 from tbot_core.system import log, signals
 from tbot_core.system.terminal import GuardedStream
 from tbot_core.testing.trades import fill, order

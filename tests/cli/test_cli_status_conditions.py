@@ -16,7 +16,7 @@ from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg
-from tbot_core.status.conditions import not_ready_sentence, present_conditions
+from tbot_core.status.risk_state import not_ready_sentence, present_conditions
 from tbot_core.testing.trades import fill, journal_event, order, session
 from tbot_core.trading.risk.states import KINDS, StateCause
 

@@ -29,7 +29,7 @@ from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.model.formatting import money_text
 from tbot_core.model.types import Leg
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
-from tbot_core.status.event_text import EventNarrator
+from tbot_core.status.event_lines import EventNarrator
 from tbot_core.status.instance import status_document
 from tbot_core.trading.risk.states import StateCause
 

@@ -29,7 +29,7 @@ from tbot_core.model.types import Leg, OrderType, Side, atoms_of, ticks_of
 from tbot_core.rehearsal.bot import BotProcess, bot_config
 from tbot_core.rehearsal.crashes import PlannedCrash
 from tbot_core.rehearsal.world import World
-from tbot_core.status.event_text import EventNarrator
+from tbot_core.status.event_lines import EventNarrator
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading import exit_plan

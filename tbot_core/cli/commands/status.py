@@ -209,7 +209,7 @@ def feed_lines(shown: Mapping[str, Any], *, running: bool = True) -> Iterator[st
     if shown["universe"]:
         from tbot_core.journal import codec
         from tbot_core.journal.events.feeds import UniverseCut
-        from tbot_core.status.event_text import universe_text
+        from tbot_core.status.event_lines import universe_text
 
         yield labelled_line("universe", universe_text(codec.read(UniverseCut, shown["universe"])))
     if shown["lost_minutes"]:

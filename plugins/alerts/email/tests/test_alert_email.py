@@ -17,9 +17,8 @@ from aiosmtpd.smtp import SMTP, AuthResult
 from tbot_alert_email import NEEDS, Config, SmtpCredentials, create, tbot_alert
 from tbot_alert_email.venue import MailVenue, open_venue
 
-from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
-from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, AlertChannel, Context, SupportsConnectionCheck, Urgency
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.engine.chain_heads import read_chain_heads

@@ -14,10 +14,9 @@ from tbot_alert_pagerduty import NEEDS, Config, PagerDutyCredentials, create, tb
 from tbot_alert_pagerduty.event import EventAction, compose_event, dedup_key
 from tbot_alert_pagerduty.venue import KEY, EventVenue, accept, open_venue
 
-from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
 from tbot_core.alerts.store import FILE_NAME, Notice, open_store
-from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, SupportsAcknowledgement, SupportsConnectionCheck, Urgency
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import Undelivered

@@ -15,10 +15,9 @@ from tbot_alert_sms import NEEDS, Config, TwilioCredentials, create, tbot_alert
 from tbot_alert_sms.message import LONGEST_TEXT, compose_text, message_form
 from tbot_alert_sms.venue import ACCOUNT, KEY, SENDER, TwilioVenue, accept, open_venue
 
-from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
 from tbot_core.alerts.store import FILE_NAME, Notice, open_store
-from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, SendsOnce, SupportsAcknowledgement, SupportsConnectionCheck, Urgency
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import PartlyDelivered, Undelivered

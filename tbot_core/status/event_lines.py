@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Fill, Trade
 
-Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
+_Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
 """The weights shown as plain lines; the live view shows the others too."""
 
@@ -72,9 +72,26 @@ _MISSED: Final = Reason.ENTRY_NOT_FILLED.name
 _USUAL: Final = StateCause.UNRECONCILED
 """What comes and goes with every start: NOT READY names it where it lasts."""
 
-DATA_KINDS: Final = frozenset(
+_DATA_KINDS: Final = frozenset(
     {records.UNIVERSE, records.FEED_GAP, records.FEED_FILLED, records.HALT, records.FEEDS_APART}
 )
+_ENDS: Final = {
+    CauseEnd.RECONCILE: "the account has agreed with the journal for 60 s",
+    CauseEnd.QUIET: "15 minutes have passed without it",
+    CauseEnd.SESSION: "the end of the session",
+}
+"""When the effect of a cause ends that is over."""
+
+_WEIGHTS: Final[Mapping[str, _Weight]] = {
+    records.SESSION_OPENED: "session",
+    records.HOLIDAY: "session",
+    records.SETTINGS: "session",
+    records.DECISION: "denial",
+    records.TOP_UP: "denial",
+    records.WINDOW_CLOSED: "window",
+    records.VIX: "window",
+}
+"""The weights of events that are no risk."""
 
 
 @attrs.frozen(kw_only=True)
@@ -87,7 +104,7 @@ class EventLine:
 
     time: datetime | None
     text: str
-    weight: Weight
+    weight: _Weight
     gain: Decimal | None = None
     symbol: str = ""
 
@@ -131,7 +148,7 @@ class EventNarrator:
         return self._states.setdefault(entry.broker, TradingState())
 
     def _lines_of(self, entry: JournalEvent, closed: Sequence[Trade]) -> list[EventLine]:
-        weight: Weight | None = None
+        weight: _Weight | None = None
         text = ""
         match entry.kind:
             case records.SESSION_CLOSED:
@@ -141,7 +158,7 @@ class EventNarrator:
             case records.READY:
                 remarks = self._new_remarks(entry.facts(Ready))
                 return [EventLine(time=entry.applied, text=text, weight="session") for text in remarks]
-            case kind if kind in DATA_KINDS:
+            case kind if kind in _DATA_KINDS:
                 weight, text = _data_weight(entry), event_words(entry)
             case records.DECISION | records.TOP_UP if entry.facts(SignalJudged).reason == Reason.ALLOWED.name:
                 pass
@@ -152,7 +169,7 @@ class EventNarrator:
                 return [] if fill is None else [self._filled(fill, closed)]
         return [] if weight is None else [EventLine(time=entry.applied, text=text, weight=weight)]
 
-    def _state(self, entry: JournalEvent) -> tuple[Weight, str]:
+    def _state(self, entry: JournalEvent) -> tuple[_Weight, str]:
         # A change of the state; what comes and goes with every start tells of a restart.
         change = entry.facts(StateChanged)
         usual = change.cause is _USUAL
@@ -189,7 +206,50 @@ class EventNarrator:
         return EventLine(time=fill.time, text=entry_text(order, fill.quantity, fill.price, stop), weight="entry")
 
 
-def _data_weight(entry: JournalEvent) -> Weight:
+def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[tuple[str, float]]) -> str:
+    """The end of a window: candidates, triggers, and the nearest misses, each with its relative distance."""
+    near = [f"{symbol} {format_percent(distance)}" for symbol, distance in near_misses]
+    closest = f"; near: {', '.join(near)}" if near else ""
+    return f"[{strategy.upper()}] window: {plural(candidates, 'candidate')}, {plural(triggers, 'trigger')}{closest}"
+
+
+def event_words(event: JournalEvent) -> str:
+    """An event as one line, without what follows from others; "" for a kind without words."""
+    describe = _TEXTS.get(event.kind)
+    if describe is not None:
+        return describe(event.facts(EventFacts))
+    return failover_text.failover_event_text(event) if event.kind in failover_text.KINDS else ""
+
+
+def universe_text(universe: UniverseCut) -> str:
+    """How many symbols of the universe are kept, and by which limit."""
+    denied = universe.denials
+    kept = f"{universe.kept} of {universe.whole} symbols, by {universe.by} of {universe.limit}"
+    return f"{kept}; filters deny {denied} of the others" if denied else kept
+
+
+def unprotected_sentences(unprotected: Sequence[str], cancelling: Sequence[str]) -> Iterator[str]:
+    """What is open without a stop order, apart from what may still have one: its cancel is not confirmed."""
+    without = [symbol for symbol in unprotected if symbol not in cancelling]
+    if without:
+        yield f"Without a stop order: {', '.join(without)}."
+    if cancelling:
+        names = ", ".join(cancelling)
+        yield f"The cancel of the stop order was requested and not confirmed, so it may still rest: {names}."
+
+
+def stopped_sentence(positions: Sequence[str], unconfirmed: str) -> str:
+    """The result of a stopped run and what it left open; `unconfirmed` is why the account could not be read then."""
+    unread = unconfirmed.removesuffix(".")
+    if positions:
+        more = f" The account could not be read: {unread}." if unread else ""
+        return f"Stopped and left open: {', '.join(positions)}.{more}"
+    if unread:
+        return f"Stopped; the books show nothing open, but the account could not be read: {unread}."
+    return "Stopped; nothing is open."
+
+
+def _data_weight(entry: JournalEvent) -> _Weight:
     # An event of the market data is a warning, unless it says that something is as usual again.
     match entry.kind:
         case records.FEED_FILLED:
@@ -208,21 +268,6 @@ def _symbol(entry: JournalEvent) -> str:
     facts = entry.facts(EventFacts)
     symbol = getattr(getattr(facts, "signal", facts), "symbol", None)
     return symbol or ""
-
-
-def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[tuple[str, float]]) -> str:
-    """The end of a window: candidates, triggers, and the nearest misses, each with its relative distance."""
-    near = [f"{symbol} {format_percent(distance)}" for symbol, distance in near_misses]
-    closest = f"; near: {', '.join(near)}" if near else ""
-    return f"[{strategy.upper()}] window: {plural(candidates, 'candidate')}, {plural(triggers, 'trigger')}{closest}"
-
-
-def event_words(event: JournalEvent) -> str:
-    """An event as one line, without what follows from others; "" for a kind without words."""
-    describe = _TEXTS.get(event.kind)
-    if describe is not None:
-        return describe(event.facts(EventFacts))
-    return failover_text.failover_event_text(event) if event.kind in failover_text.KINDS else ""
 
 
 def _window(window: WindowClosed) -> str:
@@ -254,14 +299,6 @@ def _vix(read: VixRead) -> str:
 def _risk(change: RiskChanged) -> str:
     value, limit = figure_text(change.value), figure_text(change.limit)
     return f"Risk: {change.what}, {change.cause} ({value} against {limit})"
-
-
-_ENDS: Final = {
-    CauseEnd.RECONCILE: "the account has agreed with the journal for 60 s",
-    CauseEnd.QUIET: "15 minutes have passed without it",
-    CauseEnd.SESSION: "the end of the session",
-}
-"""When the effect of a cause ends that is over."""
 
 
 def _request(request: RequestExecuted) -> str:
@@ -378,13 +415,6 @@ def _halt(halt: HaltReported) -> str:
     return f"{halt.symbol or 'The whole market'} is {what}{why}"
 
 
-def universe_text(universe: UniverseCut) -> str:
-    """How many symbols of the universe are kept, and by which limit."""
-    denied = universe.denials
-    kept = f"{universe.kept} of {universe.whole} symbols, by {universe.by} of {universe.limit}"
-    return f"{kept}; filters deny {denied} of the others" if denied else kept
-
-
 _TEXTS: Final[Mapping[str, Callable[[Any], str]]] = {
     records.SESSION_OPENED: _opened,
     records.SESSION_CLOSED: _closed,
@@ -413,34 +443,3 @@ _TEXTS: Final[Mapping[str, Callable[[Any], str]]] = {
     records.HALT: _halt,
     records.FEEDS_APART: _apart,
 }
-_WEIGHTS: Final[Mapping[str, Weight]] = {
-    records.SESSION_OPENED: "session",
-    records.HOLIDAY: "session",
-    records.SETTINGS: "session",
-    records.DECISION: "denial",
-    records.TOP_UP: "denial",
-    records.WINDOW_CLOSED: "window",
-    records.VIX: "window",
-}
-"""The weights of events that are no risk."""
-
-
-def unprotected_sentences(unprotected: Sequence[str], cancelling: Sequence[str]) -> Iterator[str]:
-    """What is open without a stop order, apart from what may still have one: its cancel is not confirmed."""
-    without = [symbol for symbol in unprotected if symbol not in cancelling]
-    if without:
-        yield f"Without a stop order: {', '.join(without)}."
-    if cancelling:
-        names = ", ".join(cancelling)
-        yield f"The cancel of the stop order was requested and not confirmed, so it may still rest: {names}."
-
-
-def stopped_sentence(positions: Sequence[str], unconfirmed: str) -> str:
-    """The result of a stopped run and what it left open; `unconfirmed` is why the account could not be read then."""
-    unread = unconfirmed.removesuffix(".")
-    if positions:
-        more = f" The account could not be read: {unread}." if unread else ""
-        return f"Stopped and left open: {', '.join(positions)}.{more}"
-    if unread:
-        return f"Stopped; the books show nothing open, but the account could not be read: {unread}."
-    return "Stopped; nothing is open."
