@@ -34,6 +34,7 @@ from tbot_extension_fred import venue as fred
 from tbot_filter_finnhub.venue import FundamentalsServer, company
 
 from tbot_core.alerts.service import alert_dispatcher, run_with_alerts
+from tbot_core.backtest.drift import session_drift
 from tbot_core.cli.run_display import start_log
 from tbot_core.contracts import FeedRequest, series
 from tbot_core.contracts.network import host_settings
@@ -244,7 +245,7 @@ async def live_day(day: BrokerDay, servers: Servers, lost: tuple[float, float] =
     assembly = attrs.evolve(assemble(day.home, "paper", day.clock, hosts), calendar=day.calendar)
     request = FeedRequest(kind="live", calendar=day.calendar, extra_facts=assembly.extra_facts)
     start_log(assembly, day.home / "logs" if assembly.settings.general.enable_logging else None, screen=False)
-    plan = RunPlan(assembly=assembly, request=request, wall=day.clock, once=True, watch_s=1.0)
+    plan = RunPlan(assembly=assembly, request=request, wall=day.clock, once=True, watch_s=1.0, drift=session_drift)
     alerts = alert_dispatcher(assembly, day.clock)
     work = run_with_alerts(with_extensions(run(plan, day.watcher), plan), alerts, lambda: True)
     life = day.loop.create_task(assembly.closing(work))

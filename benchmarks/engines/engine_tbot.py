@@ -19,11 +19,11 @@ import numpy as np
 from bench_market import days_of, full_sessions, range_bars
 from bench_work import FIELDS, MINUTES, BenchTrade, Rules, Work, measure
 
-from tbot_core.engine.backtest.engine import BacktestRange, trade_range
-from tbot_core.engine.backtest.results import SteppedSession
-from tbot_core.engine.backtest.session_walk import walk_session
-from tbot_core.engine.backtest.sweep import sweep_blocks
-from tbot_core.engine.backtest.trials import MonthOfBars, TrialRun, run_trials, trial_of
+from tbot_core.backtest.engine import BacktestRange, trade_range
+from tbot_core.backtest.results import SteppedSession, TestedSession
+from tbot_core.backtest.session_walk import walk_session
+from tbot_core.backtest.sweep import sweep_blocks
+from tbot_core.backtest.trials import MonthOfBars, TrialRun, run_trials, trial_of
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.marketdata.store.manifest import month_of
 from tbot_core.marketdata.store.store import BarBlock
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.engine.assembly import Assembly
-    from tbot_core.engine.backtest.results import TestedSession
     from tbot_core.model.types import Trade
 
 CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.actions.assembly import settings_warnings
+from tbot_core.backtest.engine import BacktestRange, run_backtest
+from tbot_core.backtest.lookahead import BUDGET_S, LookaheadReport, check_lookahead
 from tbot_core.engine.assembly import Assembly
-from tbot_core.engine.backtest.engine import BacktestRange, run_backtest
-from tbot_core.engine.backtest.lookahead import BUDGET_S, check_lookahead
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance, read_settings_files
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedLabel
-    from tbot_core.engine.backtest.lookahead import LookaheadReport
     from tbot_core.reports.summary import RunSummary
 
 

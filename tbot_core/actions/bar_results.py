@@ -13,8 +13,8 @@ from tbot_core.model.formatting import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tbot_core.backtest.data_download import DownloadRequest, DownloadResult
     from tbot_core.engine.daily_series import SeriesDownload
-    from tbot_core.engine.data_download import DownloadRequest, DownloadResult
     from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile
     from tbot_core.status import Document
 

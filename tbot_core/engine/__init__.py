@@ -1,1 +1,1 @@
-"""Runs sessions minute by minute: live, paper, replay and backtest differ only in clock and venue."""
+"""Runs sessions minute by minute: live, paper and replay differ only in clock and venue."""

@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 from tbot_core.contracts import FeedSession
 from tbot_core.engine import control
 from tbot_core.engine.assembly import DRY_RUN, SIMULATOR
-from tbot_core.engine.drift import session_drift
 from tbot_core.engine.live import run as live_run
 from tbot_core.engine.pacing import FullSpeedPace, Pace, RunStopped, ScaledPace
-from tbot_core.engine.run_plan import WATCHER_LIMIT_S
-from tbot_core.engine.run_setup import LIVE, PAPER, RunServices, run_started, simulation_setup
+from tbot_core.engine.run_plan import WATCHER_LIMIT_S, RunOutcome, RunPlan, RunWatcher
+from tbot_core.engine.run_setup import LIVE, PAPER, RunServices, RunSetup, run_started, simulation_setup
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.engine.session.gauge_writer import GaugeWriter
-from tbot_core.engine.session.session import TradingSession
+from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.errors import JournalError
 from tbot_core.instance.control_folder import record_control_folder
 from tbot_core.journal import codec
 from tbot_core.journal.events.sessions import RunFinished
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import atoms_of, dollars_of
+from tbot_core.model.types import Account, atoms_of, dollars_of
 from tbot_core.plugins.observers import NO_LIMITS
 from tbot_core.reports.timeline import read_timeline
 from tbot_core.system import log
@@ -31,11 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
-    from tbot_core.engine.run_setup import RunSetup
-    from tbot_core.engine.session.session import SessionContext
     from tbot_core.journal.events.base import EventFacts
-    from tbot_core.model.types import Account
 
 _log = log.logger(__name__)
 
@@ -54,7 +49,7 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
         if settings.mode != DRY_RUN:
             control.prepare_folder(settings.instance.control)
             record_control_folder(settings.instance)
-        return await live_run.run_live(plan, watcher, session_drift)
+        return await live_run.run_live(plan, watcher)
     setup = simulation_setup(plan.assembly, plan.request)
     setup.journal.free_space = plan.disk_guard.release_ballast
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -25,6 +25,14 @@ from tbot_core.marketdata.history import DownloadProgress
 from tbot_core.model.clock import Clock
 from tbot_core.reports.summary import RunSummary
 from tbot_core.system.isolated_calls import IsolatedCalls
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tbot_core.contracts import BrokerCapabilities
+    from tbot_core.journal import records
+    from tbot_core.journal.store import Event
+    from tbot_core.marketdata.received_bars import RecordedSession
 
 WATCHER: Final = "display"
 WATCHER_LIMIT_S: Final = 1.0
@@ -70,6 +78,12 @@ class RunWatcher:
         return RunWatcher(**{field.name: guarded(getattr(self, field.name)) for field in attrs.fields(RunWatcher)})
 
 
+SessionDrift: TypeAlias = (
+    "Callable[[Assembly, BrokerCapabilities, RecordedSession, Sequence[Event]], Awaitable[records.Payload]]"
+)
+"""Computes the drift of a session from what it received and its events in the journal."""
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class RunPlan:
     """A run to start: the assembly, the requested feed and the pace.
@@ -77,7 +91,8 @@ class RunPlan:
     `pace`: exchange seconds per wall-clock second; None: as fast as possible. `wall`: the wall clock, which also times
     paper trading. `watch_s`: the interval for polling requests. `once` ends the run after one session. Set `stop` to
     end it after the current minute, `kill` to block entries until the kill is cleared. `rehearsal`: the run id
-    of a rehearsal of a person, on the live path with a journal of its own; "" for none.
+    of a rehearsal of a person, on the live path with a journal of its own; "" for none. `drift` compares the trades
+    of a session with those of a shadow run; None: it is not recorded.
     """
 
     assembly: Assembly
@@ -89,6 +104,7 @@ class RunPlan:
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
     rehearsal: str = ""
+    drift: SessionDrift | None = None
     disk_guard: DiskGuard = attrs.field(factory=DiskGuard)
     journal_guard: JournalGuard = attrs.field(factory=JournalGuard)
     settings_reload: SettingsReloader = attrs.field(factory=SettingsReloader)

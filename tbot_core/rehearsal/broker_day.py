@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 
+from tbot_core.backtest.drift import session_drift
 from tbot_core.contracts import Context, FeedRequest, Plugin
 from tbot_core.contracts.network import host_settings
 from tbot_core.engine.bootstrap import assemble
@@ -96,6 +97,7 @@ class BrokerDay:
             once=True,
             watch_s=1.0,
             rehearsal=rehearsal,
+            drift=session_drift,
         )
         return self.loop.create_task(run(plan, self.watcher))
 

@@ -6,8 +6,8 @@ import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from tbot_core.backtest.drift import session_drift
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.drift import session_drift
 from tbot_core.errors import DataError, UsageError
 from tbot_core.instance.sources import find_instance
 from tbot_core.journal import records
@@ -17,7 +17,7 @@ from tbot_core.model import dates
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import plural
 from tbot_core.reports.drift import drift_together, events_of_session
-from tbot_core.status import runs
+from tbot_core.status import Document, runs
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Instance
     from tbot_core.journal.store import Event
-    from tbot_core.status import Document
     from tbot_core.status.runs import RunFile
 
 _CHANGED = "The settings have changed since the run: the shadow run uses the current ones."

@@ -7,8 +7,8 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from tbot_core.backtest.explain import request_of
 from tbot_core.engine.assembly import SIMULATOR, feed_source
-from tbot_core.engine.explain import request_of
 from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance import Instance
@@ -20,10 +20,10 @@ from tbot_core.model.calendar import Session
 from tbot_core.model.formatting import money_text, round_to_cents
 from tbot_core.model.reasons import Reason
 from tbot_core.reports.summary import trade_document
-from tbot_core.reports.timeline import in_order_of_entry, read_timeline
+from tbot_core.reports.timeline import RunTimeline, in_order_of_entry, read_timeline
 from tbot_core.reports.trade_charts import chart_points
-from tbot_core.reports.trade_levels import OpenTrade, key_of, trade_id
-from tbot_core.status import live_figures, runs
+from tbot_core.reports.trade_levels import OpenTrade, TradeLevels, key_of, trade_id
+from tbot_core.status import Document, live_figures, runs
 from tbot_core.status.why import assembly_of_run
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Journal
     from tbot_core.model.signals import ExitRules
     from tbot_core.model.types import SignalId, Trade
-    from tbot_core.reports.timeline import RunTimeline
-    from tbot_core.reports.trade_levels import TradeLevels
-    from tbot_core.status import Document
     from tbot_core.status.runs import RunFile
 
 MOST_TRADES: Final = 1_000

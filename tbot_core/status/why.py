@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core.backtest.explain import (
+    MinuteExplanation,
+    ScreeningExplanation,
+    SessionExplanation,
+    explain_received,
+    explain_session,
+    request_of,
+)
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.explain import explain_received, explain_session, request_of
 from tbot_core.errors import DataError, TbotError, UsageError
-from tbot_core.instance import Instance, read_settings_files
+from tbot_core.instance import Instance, Mode, read_settings_files
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import recorded_vix_in
@@ -23,17 +30,14 @@ from tbot_core.model.formatting import money_text, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of, quantity_of
 from tbot_core.reports.summary import trade_document
-from tbot_core.status import runs
+from tbot_core.status import Document, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.engine.assembly import Assembly
-    from tbot_core.engine.explain import MinuteExplanation, ScreeningExplanation, SessionExplanation
-    from tbot_core.instance import Mode
     from tbot_core.journal.store import Event, Journal
-    from tbot_core.status import Document
     from tbot_core.status.runs import RunFile
     from tbot_core.trading.orders import OrderRecord
 

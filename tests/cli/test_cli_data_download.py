@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from tbot_core import cli
+from tbot_core.backtest.data_download import DownloadResult
 from tbot_core.cli.commands import data
-from tbot_core.engine.data_download import DownloadResult
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.marketdata.history import DownloadProgress
 from tbot_core.testing.store import exchange_sessions

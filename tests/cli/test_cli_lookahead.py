@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from tbot_core import cli
+from tbot_core.backtest.engine import BacktestRange
+from tbot_core.backtest.lookahead import check_lookahead
 from tbot_core.cli.commands.backtest import lookahead_lines
 from tbot_core.contracts import Check
-from tbot_core.engine.backtest.engine import BacktestRange
-from tbot_core.engine.backtest.lookahead import check_lookahead
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.model.bars import Array, Bars
-from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.model.clock import Clock, ManualClock, SystemClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger, first_hits
 from tbot_core.model.window import Window
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts.settings import StrategySettings
-    from tbot_core.model.clock import Clock
     from tbot_core.model.day_facts import DayFacts, MarketView
 
 FIRST, LAST = "2018-06-28", "2018-07-05"

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tbot_core.backtest.engine import BacktestRange, trade_range
 from tbot_core.contracts import Check, FeedRequest
-from tbot_core.engine.backtest.engine import BacktestRange, trade_range
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.missing_facts import missing_fact_notes, session_lacks
 from tbot_core.engine.run import run

@@ -12,12 +12,14 @@ import attrs
 import numpy as np
 import pytest
 
+from tbot_core.backtest.explain import explain_received
 from tbot_core.contracts import (
     Bar,
     BrokerCapabilities,
     Check,
     DailyBar,
     FeedCoverage,
+    FeedMessage,
     FeedQuality,
     FeedRequest,
     LiveSession,
@@ -26,7 +28,6 @@ from tbot_core.contracts import (
 )
 from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.contracts.settings import StrategySettings
-from tbot_core.engine.explain import explain_received
 from tbot_core.engine.live.feed_connection import FeedConnection, SilentFeed
 from tbot_core.engine.live.trading_hours import limit_to_hours
 from tbot_core.engine.session.fact_refresh import FactRefresher
@@ -48,16 +49,14 @@ from tbot_core.system import filesystem
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
-from tbot_core.trading.universe import VixClose
+from tbot_core.trading.universe import Universe, VixClose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import FeedMessage
     from tbot_core.model.calendar import Session
     from tbot_core.model.day_facts import DayFacts
-    from tbot_core.trading.universe import Universe
 
 SESSIONS = exchange_sessions("2019-11-01", "2019-12-03")
 PAST, TODAY = SESSIONS[:-1], SESSIONS[-1]

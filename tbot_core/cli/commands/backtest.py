@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tbot_core.actions.backtests import Backtest
+    from tbot_core.backtest.lookahead import LookaheadFinding, LookaheadReport
     from tbot_core.contracts import FeedLabel
-    from tbot_core.engine.backtest.lookahead import LookaheadFinding, LookaheadReport
     from tbot_core.reports.summary import RunSummary
 
 _MOST_FINDINGS: Final = 10

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Unpack
 
-    from tbot_core.engine.data_download import DownloadRequest, DownloadResult
+    from tbot_core.backtest.data_download import DownloadRequest, DownloadResult
     from tbot_core.instance import Instance, SettingsFiles
     from tbot_core.marketdata.history import DownloadProgress
     from tbot_core.marketdata.store.exporter import ExportedBars
@@ -297,8 +297,8 @@ def download_command(ctx: click.Context, /, **given: Unpack[_DownloadOptions]) -
         raise UsageError("--from and --to belong together.", "Give both, or neither for the last 21 sessions.")
     days = None if first is None or last is None else day_range(first, last)
     from tbot_core.actions.bar_results import download_document, download_sentences
+    from tbot_core.backtest.data_download import DownloadRequest
     from tbot_core.engine.bootstrap import data_source_name
-    from tbot_core.engine.data_download import DownloadRequest
     from tbot_core.instance import read_settings_files
     from tbot_core.instance.sources import find_instance
 
@@ -320,9 +320,9 @@ def download_with_progress(
     import asyncio
 
     from tbot_core.actions.assembly import assemble_action
+    from tbot_core.backtest.data_download import download
     from tbot_core.engine.assembly import DRY_RUN
     from tbot_core.engine.bootstrap import data_source_name
-    from tbot_core.engine.data_download import download
 
     _check_source(request.source)
     assembly = assemble_action(instance.home, DRY_RUN, {"DATA_SOURCE": request.source}, sources, print_notice)

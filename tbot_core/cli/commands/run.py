@@ -215,6 +215,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     import asyncio
 
     from tbot_core.alerts.service import alerts_beside
+    from tbot_core.backtest.drift import session_drift
     from tbot_core.cli import run_display
     from tbot_core.engine.chain_heads import JournalGuard, with_chain_heads
     from tbot_core.engine.disk_guard import DiskGuard
@@ -235,6 +236,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         pace=_pace(options, watched=shown.watched),
         once=options.once,
         rehearsal=options.rehearsal.run if options.rehearsal else "",
+        drift=session_drift,
         disk_guard=DiskGuard.of(assembly.settings.instance.data) if sends_orders else DiskGuard(),
         journal_guard=JournalGuard(instance=recorded),
         settings_reload=_settings_reloader(options, assembly, watcher),

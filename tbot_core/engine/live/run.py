@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -38,11 +38,10 @@ from tbot_core.reports.timeline import RunTimeline, read_timeline
 from tbot_core.system import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import Broker, BrokerCapabilities, FeedSession
-    from tbot_core.engine.assembly import Assembly
+    from tbot_core.contracts import Broker, FeedSession
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
     from tbot_core.engine.run_setup import RunSetup
     from tbot_core.engine.session.arming import LiveContext
@@ -50,23 +49,15 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.broker_session import StandbyBroker
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.journal.store import Event, Journal
-    from tbot_core.marketdata.received_bars import RecordedSession
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account
 
-SessionDrift: TypeAlias = (
-    "Callable[[Assembly, BrokerCapabilities, RecordedSession, Sequence[Event]], Awaitable[records.Payload]]"
-)
-"""Computes the drift of a session from what it received and its events in the journal."""
 
 _log = log.logger(__name__)
 
 
-async def run_live(plan: RunPlan, watcher: RunWatcher, drift: SessionDrift) -> RunOutcome:
-    """Trade day after day until the run is stopped, or to the session's end with `once`; a dry run likewise.
-
-    `drift` compares the trades of a session with those of a shadow run.
-    """
+async def run_live(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
+    """Trade day after day until the run is stopped, or to the session's end with `once`; a dry run likewise."""
     dry = plan.assembly.settings.mode == DRY_RUN
     rehearse = partial(rehearsal_setup, plan.rehearsal)
     make = rehearse if plan.rehearsal else dry_run_setup if dry else market_setup
@@ -75,7 +66,7 @@ async def run_live(plan: RunPlan, watcher: RunWatcher, drift: SessionDrift) -> R
     names = () if setup.broker.capabilities.simulated else plan.assembly.settings.failover.standbys
     others = {name: plan.assembly.broker(name) for name in names}
     try:
-        return await _Run(plan, watcher, setup, others, drift).go()
+        return await _Run(plan, watcher, setup, others).go()
     finally:
         setup.journal.close()
         trading = plan.assembly.settings.trading
@@ -93,9 +84,8 @@ class _Run:
         watcher: RunWatcher,
         setup: RunSetup,
         others: Mapping[str, Broker],
-        drift: SessionDrift,
     ) -> None:
-        self._plan, self._drift = plan, drift
+        self._plan = plan
         self._others = others
         self._watcher = watcher
         self._setup = setup
@@ -178,6 +168,8 @@ class _Run:
 
     async def _compare(self, session: Session) -> None:
         # Record the drift of a closed session; at a venue that fills from bars there is none.
+        if self._plan.drift is None:
+            return
         journal, capabilities = self._setup.journal, self._setup.broker.capabilities
         closed = journal.last_event(records.SESSION_CLOSED)
         path = received_files.recorded_file(self._files.received, session.date)
@@ -186,7 +178,7 @@ class _Run:
         opened = journal.last_event(records.SESSION_OPENED)
         events = list(journal.events(0 if opened is None else opened.seq - 1))
         recording = received_bars.read_recording(path)
-        found = await self._drift(self._plan.assembly, capabilities, recording, events)
+        found = await self._plan.drift(self._plan.assembly, capabilities, recording, events)
         self._recorder.record(codec.read(DriftMeasured, found))
 
     def _make_gauge_writer(self) -> GaugeWriter | None:

@@ -13,12 +13,12 @@ import attrs
 import numpy as np
 import pytest
 
+from tbot_core.backtest.candidates import candidates_of
+from tbot_core.backtest.glide import GlideTerms, StepNeeded, glide
+from tbot_core.backtest.resolve import REASONS
+from tbot_core.backtest.results import GlidedSession, SteppedSession
+from tbot_core.backtest.session_walk import BacktestTerms, plain_id, walk_session
 from tbot_core.contracts.settings import SimulationSettings, StrategySettings
-from tbot_core.engine.backtest.candidates import candidates_of
-from tbot_core.engine.backtest.glide import GlideTerms, StepNeeded, glide
-from tbot_core.engine.backtest.resolve import REASONS
-from tbot_core.engine.backtest.results import GlidedSession, SteppedSession
-from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
 from tbot_core.model.bars import Bars
 from tbot_core.model.calendar import Session
 from tbot_core.model.clock import ManualClock
@@ -37,7 +37,7 @@ from tbot_core.trading.verdicts import Verdicts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-from tbot_core.engine.backtest.results import TestedSession
+from tbot_core.backtest.results import TestedSession
 
 MINUTES = 40
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE")

@@ -11,22 +11,21 @@ import attrs
 import polars as pl
 import pytest
 
-from tbot_core.engine.backtest import glide
-from tbot_core.engine.backtest.engine import BacktestRange, trade_range
+from tbot_core.backtest import glide
+from tbot_core.backtest.engine import BacktestRange, trade_range
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.model.clock import ManualClock
-from tbot_core.reports.reliability import FactUse
+from tbot_core.reports.reliability import FactUse, Reliability
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tbot_core.contracts import Check
-    from tbot_core.reports.reliability import Reliability
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 DAYS = dt.date(2018, 7, 2), dt.date(2018, 7, 3)
 CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
 SETTINGS = {"STRATEGY_SEQUENCE": "open", "FILTERS": "price_volume", "FILTER_MISSING_DATA": "pass"}

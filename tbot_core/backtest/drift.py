@@ -13,17 +13,25 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
+from tbot_core.backtest.session_walk import BacktestTerms, plain_id, walk_session
 from tbot_core.engine.live.data_guard import with_reference
 from tbot_core.journal.projections.vix import recorded_vix, with_recorded_vix
-from tbot_core.model.bars import FIELDS, MinuteSlice, Tape
-from tbot_core.model.day_facts import MarketView
+from tbot_core.model.bars import FIELDS, Bars, MinuteSlice, Quotes, Tape
+from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import atoms_of
 from tbot_core.reports.drift import ShadowTrades, drift_document
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
-from tbot_core.trading.proposals import ScanResult, propose, screen, universe_cut
+from tbot_core.trading.proposals import (
+    ActiveStrategy,
+    Proposal,
+    ScanResult,
+    TradingRules,
+    propose,
+    screen,
+    universe_cut,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,9 +41,6 @@ if TYPE_CHECKING:
     from tbot_core.engine.assembly import Assembly
     from tbot_core.journal.store import Event
     from tbot_core.marketdata.received_bars import RecordedSession
-    from tbot_core.model.bars import Bars, Quotes
-    from tbot_core.model.day_facts import DayFacts
-    from tbot_core.trading.proposals import ActiveStrategy, Proposal, TradingRules
     from tbot_core.trading.verdicts import Verdicts
 
 

@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbot_core.contracts import SupportsRefresh
-from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
+from tbot_core.marketdata.store.recorded_facts import MARKET_CAP, RecordedFacts
 from tbot_core.model.types import dollars_of
 from tbot_core.reports.figures import TradingDay
-from tbot_core.reports.reliability import MOST_DAYS, FactUse, Reliability, UnknownFacts
+from tbot_core.reports.reliability import MOST_DAYS, FactUse, Reliability, UnknownFacts, Variant
 from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tbot_core.backtest.results import TestedSession
+    from tbot_core.backtest.trials import BeforeBell
     from tbot_core.engine.assembly import Assembly
-    from tbot_core.engine.backtest.results import TestedSession
-    from tbot_core.engine.backtest.trials import BeforeBell
-    from tbot_core.marketdata.store.recorded_facts import RecordedFacts
     from tbot_core.marketdata.store.selection import SymbolSelection
     from tbot_core.marketdata.store.store import BarStore
-    from tbot_core.reports.reliability import Variant
 
 
 def reliability_of(

@@ -9,26 +9,23 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.backtest.quiet_minutes import first_quiet_end, mark_at_end
 from tbot_core.contracts import RiskCheck
-from tbot_core.engine.backtest.quiet_minutes import first_quiet_end, mark_at_end
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg, dollars_of
+from tbot_core.model.types import Leg, Order, SignalId, dollars_of
 from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
-from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder
+from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import MatchingEngine, last_close_ticks
 from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderIdFactory
 from tbot_core.trading.portfolio import Position
-from tbot_core.trading.proposals import TradingRules
+from tbot_core.trading.proposals import Proposal, TradingRules
 from tbot_core.trading.risk.account import simulated_account
 
 if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
-    from tbot_core.model.types import Order, SignalId
-    from tbot_core.trading.commands import TradingCommand
-    from tbot_core.trading.proposals import Proposal
 
 
 WORTH_A_LOOK: Final = 4

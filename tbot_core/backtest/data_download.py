@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, cast
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BarHistory, FeedQuality, FeedRequest, FeedSession, LiveSession
+from tbot_core.contracts import BarHistory, Broker, Feed, FeedQuality, FeedRequest, FeedSession, LiveSession
 from tbot_core.contracts.abilities import DAILY_VIX
 from tbot_core.engine.assembly import Assembly, feed_source
 from tbot_core.engine.screening import screened_session
-from tbot_core.engine.session.broker_login import log_out
+from tbot_core.engine.session.broker_login import SupportsClose, log_out
 from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError
 from tbot_core.marketdata.history import Downloader, DownloadProgress, reported_splits, volume_kind
 from tbot_core.marketdata.store import reference
@@ -27,8 +27,6 @@ from tbot_core.trading.universe import UniverseLimit
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tbot_core.contracts import Broker, Feed
-    from tbot_core.engine.session.broker_login import SupportsClose
 
 ATTEMPTS: Final = 8
 """How often a request is sent before the download fails: for about two minutes."""

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BrokerCapabilities, FeedRequest, SupportsRefresh
+from tbot_core.contracts import BrokerCapabilities, FeedRequest, FeedSession, SupportsRefresh
 from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.errors import DataError, UsageError
 from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
-from tbot_core.marketdata.received_bars import RecordedSession
+from tbot_core.marketdata.received_bars import RecordedSession, RecordingHeader
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
-from tbot_core.model.bars import SymbolQuote, Tape
+from tbot_core.model.bars import Bars, SymbolQuote, Tape
 from tbot_core.model.calendar import Session
-from tbot_core.model.day_facts import MarketView
+from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
@@ -30,10 +30,6 @@ from tbot_core.trading.verdicts import CheckResult, Verdicts
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tbot_core.contracts import FeedSession
-    from tbot_core.marketdata.received_bars import RecordingHeader
-    from tbot_core.model.bars import Bars
-    from tbot_core.model.day_facts import DayFacts
 
 _NO_BARS: Final = "The universe of the session left it out: it has no bars, so no minute of it can be compared."
 

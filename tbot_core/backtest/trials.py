@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import numpy as np
 
-from tbot_core.engine.backtest.candidates import Candidates, candidates_of
-from tbot_core.engine.backtest.glide import GlideTerms, StepNeeded, glide
-from tbot_core.engine.backtest.results import GlidedSession, SteppedSession, TestedSession
-from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
+from tbot_core.backtest.candidates import Candidates, candidates_of
+from tbot_core.backtest.glide import GlideTerms, StepNeeded, glide
+from tbot_core.backtest.results import GlidedSession, SteppedSession, TestedSession
+from tbot_core.backtest.session_walk import BacktestTerms, plain_id, walk_session
 from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
 from tbot_core.marketdata.store.store import BarBlock
 from tbot_core.model.calendar import Session

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, overload
 
 import attrs
 
+from tbot_core.backtest.candidates import Candidate, Candidates
+from tbot_core.backtest.glide import GlideResult
+from tbot_core.backtest.resolve import REASONS
+from tbot_core.backtest.session_walk import SessionResult
 from tbot_core.engine.assembly import SIMULATOR
-from tbot_core.engine.backtest.candidates import Candidate, Candidates
-from tbot_core.engine.backtest.glide import GlideResult
-from tbot_core.engine.backtest.resolve import REASONS
-from tbot_core.engine.backtest.session_walk import SessionResult
 from tbot_core.model.calendar import Session
 from tbot_core.model.reasons import REASON_BY_CODE
 from tbot_core.model.types import Side, Trade, dollars_of, price_of, quantity_of
 from tbot_core.reports.timeline import SessionTimeline
-from tbot_core.reports.trade_levels import LevelRecorder
+from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
+from tbot_core.backtest.engine import BacktestRange, run_backtest
 from tbot_core.contracts import FeedRequest
-from tbot_core.engine.backtest.engine import BacktestRange, run_backtest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher

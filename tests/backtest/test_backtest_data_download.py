@@ -13,17 +13,18 @@ import pytest
 from tbot_broker_paper.broker import PaperBroker
 from tbot_broker_paper.config import Config
 
+from tbot_core.backtest.data_download import DownloadRequest, DownloadResult, download
 from tbot_core.contracts import (
     Bar,
     BrokerCapabilities,
     DailyBar,
     FeedCoverage,
     FeedLabel,
+    FeedMessage,
     FeedQuality,
     FeedRequest,
     Split,
 )
-from tbot_core.engine.data_download import DownloadRequest, DownloadResult, download
 from tbot_core.errors import DataError, PluginError, SettingsError, Unavailable
 from tbot_core.marketdata.store import reference
 from tbot_core.model.clock import ManualClock
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import FeedMessage
 
 DAYS = exchange_sessions("2019-11-29", "2019-12-04")
 WHOLE = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, history_delay_s=900.0)

@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import attrs
 import numpy as np
 
-from tbot_core.engine.backtest.resolve import LEGS, OUTCOMES, resolve
-from tbot_core.model.bars import Array, Flags, Index
+from tbot_core.backtest.resolve import LEGS, OUTCOMES, resolve
+from tbot_core.model.bars import Array, Bars, Flags, Index
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg, OrderType
+from tbot_core.model.types import Leg, OrderType, SignalId
 from tbot_core.trading import price_grid
-from tbot_core.trading.proposals import JudgedSignals
+from tbot_core.trading.proposals import JudgedSignals, Proposal, TradingRules
 from tbot_core.trading.risk.sizing import short_margin
 from tbot_core.trading.verdicts import ALLOWED_CODE
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Bars
-    from tbot_core.model.types import SignalId
     from tbot_core.trading.fill_costs import FillCosts
-    from tbot_core.trading.proposals import Proposal, TradingRules
 
 
 class Candidate(NamedTuple):

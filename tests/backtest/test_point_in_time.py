@@ -23,7 +23,7 @@ from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
 from tbot_core.marketdata.store.importer import RefusedFile
 from tbot_core.marketdata.store.series import PublishedSeries, merge_series
-from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import ManualClock, exchange_moment
 from tbot_core.rehearsal.demo_market import demo_bars
 from tbot_core.system.secret import Secret
@@ -33,7 +33,6 @@ from tbot_core.testing.store import StoreFixture, exchange_sessions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from tbot_core.model.calendar import Session
 
 pytestmark = pytest.mark.usefixtures("loopback")
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.engine.backtest.engine import BacktestRange, trade_range
-from tbot_core.engine.backtest.sweep import sweep
+from tbot_core.backtest.engine import BacktestRange, trade_range
+from tbot_core.backtest.sweep import sweep
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model.clock import ManualClock

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.engine.backtest.reliability import reliability_of, unknown_facts
-from tbot_core.engine.backtest.results import Lazy, TestedSession, timeline_of
-from tbot_core.engine.backtest.trials import Trial, TrialRun, run_trials, trial_of
+from tbot_core.backtest.reliability import reliability_of, unknown_facts
+from tbot_core.backtest.results import Lazy, TestedSession, timeline_of
+from tbot_core.backtest.trials import Trial, TrialRun, run_trials, trial_of
 from tbot_core.engine.missing_facts import missing_fact_notes
 from tbot_core.engine.run_notes import trial_notes
 from tbot_core.engine.trade_charts import StoredBars, draw_stored_trades

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.engine.backtest.quiet_minutes import first_quiet_end, first_reached, mark_at_end
-from tbot_core.engine.backtest.session_walk import plain_id
+from tbot_core.backtest.quiet_minutes import first_quiet_end, first_reached, mark_at_end
+from tbot_core.backtest.session_walk import plain_id
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ATOMS_PER_DOLLAR, Leg, Side
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import order, proposal, rules, session
-from tbot_core.trading.commands import CancelOrder, SubmitOrder
+from tbot_core.trading.commands import CancelOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, MatchingEngine
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts.settings import RebalanceSettings
     from tbot_core.model.bars import Bars
-    from tbot_core.trading.commands import TradingCommand
 
 SYMBOLS = ("AAA", "BBB")
 EQUITY = 100_000 * ATOMS_PER_DOLLAR

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.backtest.engine import BacktestRange, read_range
+from tbot_core.backtest.trials import TrialRun, run_trials, trial_of
 from tbot_core.engine.assembly import Assembly, ChangedAssemblies
-from tbot_core.engine.backtest.engine import BacktestRange, read_range
-from tbot_core.engine.backtest.trials import TrialRun, run_trials, trial_of
 from tbot_core.model.types import ATOMS_PER_CENT, dollars_of
 
 if TYPE_CHECKING:
-    from tbot_core.engine.backtest.results import TestedSession
+    from tbot_core.backtest.results import TestedSession
     from tbot_core.marketdata.store.store import BarBlock
 
 

@@ -30,8 +30,8 @@ from tbot_core.trading.lookahead import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from tbot_core.backtest.engine import BacktestRange
     from tbot_core.engine.assembly import Assembly
-    from tbot_core.engine.backtest.engine import BacktestRange
     from tbot_core.model.bars import Array
     from tbot_core.model.signals import Signals
     from tbot_core.trading.proposals import ActiveStrategy

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from tbot_core.engine.backtest.resolve import LEGS
-from tbot_core.engine.backtest.session_walk import BacktestTerms
+from tbot_core.backtest.resolve import LEGS
+from tbot_core.backtest.session_walk import BacktestTerms
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ATOMS_PER_CENT, UNITS_PER_SHARE, Leg, OrderType, Side
 from tbot_core.trading.positions.rebalance_rules import Size, excess_units, missing_atoms, trim_step
@@ -24,7 +24,7 @@ from tbot_core.trading.risk.sizing import Ratio, Sizer, units_for
 from tbot_core.trading.slippage import slipped_price
 
 if TYPE_CHECKING:
-    from tbot_core.engine.backtest.candidates import Candidates, Crowd, Entrant
+    from tbot_core.backtest.candidates import Candidates, Crowd, Entrant
     from tbot_core.model.bars import Bars
 
 _LONG: Final = int(Side.LONG)
