@@ -1,18 +1,25 @@
-"""Walks one session over complete bars, with the decision engine and matching of a replay, without waiting."""
+"""Walks one session over complete bars, with the decision engine and matching of a replay, without waiting.
+
+Minutes to come that change nothing are skipped. Every question about them is a bound: it may say that something happens
+in a minute in which the rule that it stands for does nothing, never the other way round. A minute that is not skipped
+is stepped as in a live session.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import numpy as np
 
-from tbot_core.backtest.quiet_minutes import first_quiet_end, mark_at_end
 from tbot_core.contracts import RiskCheck
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg, Order, SignalId, dollars_of
+from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Order, SignalId, dollars_of, ticks_of
 from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
 from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.decision_engine import DecisionEngine
@@ -20,19 +27,20 @@ from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import MatchingEngine, last_close_ticks
 from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderIdFactory
 from tbot_core.trading.portfolio import Position
+from tbot_core.trading.positions import rebalance_rules
+from tbot_core.trading.price_grid import PriceLevel, may_reach
 from tbot_core.trading.proposals import Proposal, TradingRules
 from tbot_core.trading.risk.account import simulated_account
+from tbot_core.trading.risk.exposure import session_pnl
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Bars
+    from tbot_core.contracts.settings import RebalanceSettings
+    from tbot_core.model.bars import Array, Bars, Flags
     from tbot_core.model.calendar import Session
 
-
-WORTH_A_LOOK: Final = 4
-"""So many minutes cost about as much as the question whether they can be skipped."""
-
-LONGEST_PAUSE: Final = 31
-"""The question is asked again after so many minutes at most."""
+_FEWEST: Final = 4  # so many minutes cost about as much as the question whether they can be skipped
+_LONGEST_PAUSE: Final = 31  # after so many minutes at most the question is asked again
+_ROUNDING: Final = 1e-12  # of the added amounts: sums of doubles are off by far less
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -63,6 +71,65 @@ class SessionResult:
     levels: Mapping[TradeKey, TradeLevels]
 
 
+def walk_session(
+    terms: BacktestTerms, session: Session, bars: Bars, proposals: Sequence[Proposal], equity_atoms: int
+) -> SessionResult:
+    """Trade one session; `proposals` are those of all its strategies, in any order."""
+    walk = _Walk(terms, session, bars, equity_atoms)
+    walk.go(proposals)
+    closed = walk.decision_engine.portfolio.closed
+    denials = Counter(decision.reason.name for decision in walk.decisions if decision.order is None)
+    missed = sum(walk.decision_engine.exposure.sent.values()) - len(closed)  # every filled entry is closed by now
+    if missed:
+        denials[Reason.ENTRY_NOT_FILLED.name] = missed
+    equity, levels = walk.decision_engine.portfolio.equity_atoms, walk.venue.recorder.levels
+    return SessionResult(
+        positions=closed, equity_atoms=equity, denials=denials, decisions=walk.decisions, levels=levels
+    )
+
+
+def plain_id(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """An order's id within a backtest, made faster than a client order id."""
+    return f"{signal.symbol}/{signal.strategy}/{signal.minute}/{leg}/{attempt}"
+
+
+def first_quiet_end(
+    decision_engine: DecisionEngine, venue: MatchingEngine, policy: RebalanceSettings, bars: Bars, minutes: range
+) -> int:
+    """The first of these minutes that may change more than marks; their end if none does.
+
+    The session has one broker, nothing external and no signal in these minutes, and nothing is due in it now.
+    """
+    manager, levels = decision_engine.position_manager, _levels(decision_engine, venue)
+    if levels is None or manager.exits.active(manager.held.values(), bars, minutes.start):
+        return minutes.start
+    times = [held.plan.time_exit_minute for held in manager.held.values()]
+    ends = (manager.flatten_from, *(one for one in times if one is not None))
+    stop = max(minutes.start, min(rebalance_rules.next_check(policy, minutes), min(ends) - 1))
+    stop = first_reached(levels, bars, range(minutes.start, stop))
+    return _first_loss(decision_engine, bars, range(minutes.start, stop))
+
+
+def mark_at_end(decision_engine: DecisionEngine, bars: Bars, minutes: range) -> None:
+    """Value positions as if each of these minutes had been marked: at their last closes."""
+    for symbol, held in decision_engine.position_manager.held.items():
+        for minute in reversed(minutes):
+            close = held.bar_value(bars, "close", minute)
+            if not math.isnan(close):
+                decision_engine.portfolio.mark(symbol, ticks_of(close))
+                break
+
+
+def first_reached(levels: Iterable[PriceLevel], bars: Bars, minutes: range) -> int:
+    """The first of these minutes whose bars may reach one of the levels; their end if none does."""
+    found = minutes.stop
+    for field, group in groupby(sorted(levels), key=_field):
+        rows, ticks, sides = zip(*[(one.row, one.ticks, one.side) for one in group], strict=True)
+        prices = bars.field(field)[minutes.start : found].take(rows, axis=1)
+        found = _first(may_reach(np.array(ticks), prices, np.array(sides)).any(axis=1), minutes.start)
+    return found
+
+
 class _Venue:
     # The session's matching engine, and a record of the levels that it was given.
     def __init__(self, engine: MatchingEngine, session: Session) -> None:
@@ -87,23 +154,6 @@ class _Venue:
         self.recorder.moved(request.client_order_id, self._session.moment(minute + 1), request.stop_price)
 
 
-def walk_session(
-    terms: BacktestTerms, session: Session, bars: Bars, proposals: Sequence[Proposal], equity_atoms: int
-) -> SessionResult:
-    """Trade one session; `proposals` are those of all its strategies, in any order."""
-    walk = _Walk(terms, session, bars, equity_atoms)
-    walk.go(proposals)
-    closed = walk.decision_engine.portfolio.closed
-    denials = Counter(decision.reason.name for decision in walk.decisions if decision.order is None)
-    missed = sum(walk.decision_engine.exposure.sent.values()) - len(closed)  # every filled entry is closed by now
-    if missed:
-        denials[Reason.ENTRY_NOT_FILLED.name] = missed
-    equity, levels = walk.decision_engine.portfolio.equity_atoms, walk.venue.recorder.levels
-    return SessionResult(
-        positions=closed, equity_atoms=equity, denials=denials, decisions=walk.decisions, levels=levels
-    )
-
-
 class _Walk:
     # One session while it is walked: minute by minute, except minutes that change nothing.
     def __init__(self, terms: BacktestTerms, session: Session, bars: Bars, equity_atoms: int) -> None:
@@ -116,7 +166,7 @@ class _Walk:
         self._policy = terms.rules.rebalance
         self._bars = bars
         self._minutes = session.minutes
-        self._look_from, self._pause = session.minutes if terms.every_minute else 0, 0
+        self._ask_from, self._pause = session.minutes if terms.every_minute else 0, 0
 
     def go(self, proposals: Sequence[Proposal]) -> None:
         """Walk the session to its close."""
@@ -139,13 +189,13 @@ class _Walk:
 
     def _skip(self, minutes: range) -> int:
         # Skip the first of these minutes, which have no signals, that change nothing; returns the next one to step.
-        # Where looking ahead brought little it is done less often.
-        if len(minutes) < WORTH_A_LOOK or minutes.start < self._look_from:
+        # Where the question brought little it is asked less often.
+        if len(minutes) < _FEWEST or minutes.start < self._ask_from:
             return minutes.start
         end = first_quiet_end(self.decision_engine, self.venue.engine, self._policy, self._bars, minutes)
         mark_at_end(self.decision_engine, self._bars, range(minutes.start, end))
-        self._pause = 0 if end - minutes.start >= WORTH_A_LOOK else min(2 * self._pause + 1, LONGEST_PAUSE)
-        self._look_from = end + self._pause
+        self._pause = 0 if end - minutes.start >= _FEWEST else min(2 * self._pause + 1, _LONGEST_PAUSE)
+        self._ask_from = end + self._pause
         return end
 
     def _step(self, minute: int, proposals: Sequence[Proposal]) -> bool:
@@ -199,6 +249,57 @@ class _Walk:
                     self.venue.replace(action, minute)
 
 
-def plain_id(signal: SignalId, leg: Leg, attempt: int) -> str:
-    """An order's id within a backtest, made faster than a client order id."""
-    return f"{signal.symbol}/{signal.strategy}/{signal.minute}/{leg}/{attempt}"
+def _field(level: PriceLevel) -> str:
+    return level.field
+
+
+def _first(flags: Flags, start: int) -> int:
+    # The minute of the first flag, counted from `start`; that after the last one if none is set.
+    at = int(flags.argmax()) if len(flags) else 0
+    return start + (at if len(flags) and flags[at] else len(flags))
+
+
+def _levels(decision_engine: DecisionEngine, venue: MatchingEngine) -> list[PriceLevel] | None:
+    # The levels at which a price changes something; None if the next minute may do so at any price, or if a stop
+    # trails: it follows every few minutes, so that the question costs more than it saves.
+    manager, exposure = decision_engine.position_manager, decision_engine.exposure
+    if exposure.working or exposure.daily_loss or manager.orders_to_cancel or manager.overfills.confirmed:
+        return None
+    if any(one.triggered or one.order.leg in {Leg.ENTRY, Leg.EXIT} for one in venue.resting):
+        return None
+    if not all(manager.exits.is_calm(held) and not held.plan.trailing for held in manager.held.values()):
+        return None
+    planned = [held.plan.stop_level(held.row) for held in manager.held.values() if held.row is not None]
+    return [*planned, *(one.trigger for one in venue.resting)]
+
+
+def _first_loss(decision_engine: DecisionEngine, bars: Bars, minutes: range) -> int:
+    # The first of these minutes at whose marks a loss limit may have an effect; their end if there is none.
+    exposure, held = decision_engine.exposure, decision_engine.position_manager.held
+    positions = [one for symbol, one in exposure.portfolio.positions.items() if held[symbol].row is not None]
+    if not (positions and minutes):
+        return minutes.stop
+    (level, window_level), windows = decision_engine.loss_levels, session_pnl(exposure)
+    rows = [held[one.signal.symbol].row or 0 for one in positions]
+    closes = bars.field("close")[minutes.start : minutes.stop].take(rows, axis=1)
+    moved = _without_gaps(np.rint(closes * TICKS_PER_DOLLAR) - [one.mark for one in positions])
+    amounts = np.array([float(one.side * one.units) for one in positions])
+    judged = [] if level is None else [(float(level - sum(windows.values())), amounts)]
+    for strategy in exposure.sent.keys() - exposure.window_loss:
+        own = np.array([one.signal.strategy == strategy for one in positions])
+        judged.append((float(window_level - windows.get(strategy, 0)), own * amounts))
+    most = float(np.abs(moved).max()) * float(np.abs(amounts).sum())
+    lost = np.zeros(len(minutes), dtype=np.bool_)
+    for change, part in judged:
+        lost |= (moved * part).sum(axis=1) <= change + 1 + _ROUNDING * (most + abs(change))
+    return _first(lost, minutes.start)
+
+
+def _without_gaps(moved: Array) -> Array:
+    # A minute without a bar has the mark of the one before; before the first bar nothing has moved.
+    gaps = np.isnan(moved)
+    if not gaps.any():
+        return moved
+    known = np.maximum.accumulate(np.where(gaps, -1, np.arange(len(moved))[:, None]), axis=0)
+    filled: Array = np.where(known < 0, 0.0, np.take_along_axis(moved, np.maximum(known, 0), axis=0))
+    return filled

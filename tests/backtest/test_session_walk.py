@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.backtest.quiet_minutes import first_quiet_end, first_reached, mark_at_end
-from tbot_core.backtest.session_walk import plain_id
+from tbot_core.backtest.session_walk import first_quiet_end, first_reached, mark_at_end, plain_id
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ATOMS_PER_DOLLAR, Leg, Side
 from tbot_core.testing.sessions import SessionDraft
