@@ -20,7 +20,7 @@ from bench_market import days_of, full_sessions, range_bars
 from bench_work import FIELDS, MINUTES, BenchTrade, Rules, Work, measure
 
 from tbot_core.backtest.engine import BacktestRange, trade_range
-from tbot_core.backtest.results import SteppedSession, TestedSession
+from tbot_core.backtest.results import TestedSession, WalkedSession
 from tbot_core.backtest.session_walk import walk_session
 from tbot_core.backtest.sweep import sweep_blocks
 from tbot_core.backtest.trials import MonthOfBars, TrialRun, run_trials, trial_of
@@ -173,7 +173,7 @@ def _walked(run: TrialRun, month: MonthOfBars) -> list[TestedSession]:
             bars, proposals, equity = part.bars.session(index), candidates.proposals(index), run.equity_atoms
             walked = walk_session(run.trial.terms, session, bars, proposals, equity)
             run.equity_atoms = walked.equity_atoms
-            found.append(SteppedSession(session=session, opening_atoms=equity, walked=walked, cause="asked for"))
+            found.append(WalkedSession(session=session, opening_atoms=equity, walked=walked, cause="asked for"))
     return found
 
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, overload
 
 import attrs
 
-from tbot_core.backtest.candidates import Candidate, Candidates
-from tbot_core.backtest.glide import GlideResult
-from tbot_core.backtest.resolve import REASONS
+from tbot_core.backtest.outcomes import REASONS
 from tbot_core.backtest.session_walk import SessionResult
+from tbot_core.backtest.vectorised import Candidate, Candidates, VectorisedResult
 from tbot_core.engine.assembly import SIMULATOR
 from tbot_core.model.calendar import Session
 from tbot_core.model.reasons import REASON_BY_CODE
@@ -62,7 +61,7 @@ class Lazy(Sequence[T], Generic[T]):
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class SteppedSession:
+class WalkedSession:
     """A session that was walked minute by minute, because of `cause`."""
 
     session: Session
@@ -97,52 +96,52 @@ class SteppedSession:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class GlidedSession:
+class VectorisedSession:
     """A session that was decided by its candidates alone; `cause` is ""."""
 
     session: Session
     opening_atoms: int
-    found: Candidates
-    glided: GlideResult
+    candidates: Candidates
+    result: VectorisedResult
     cause: str = ""
 
     @property
     def equity_atoms(self) -> int:
         """The equity at its end."""
-        return self.glided.equity_atoms
+        return self.result.equity_atoms
 
     @functools.cached_property
     def trades(self) -> Sequence[Trade]:
         """Its trades, in the order of their closing."""
-        return Lazy(len(self.glided.fills), self._trades)
+        return Lazy(len(self.result.fills), self._trades)
 
     @property
     def profits(self) -> list[int]:
         """The profit of each closed position in atoms, in any order."""
-        return [profit for *_, profit in self.glided.fills]
+        return [profit for *_, profit in self.result.fills]
 
     @property
     def denials(self) -> Counter[str]:
         """How many candidates each reason denied, by its name."""
-        if not self.glided.denials:
+        if not self.result.denials:
             return Counter()
-        counts = Counter(self.glided.denials)
+        counts = Counter(self.result.denials)
         return Counter({REASON_BY_CODE[code].name: count for code, count in counts.items()})
 
     @property
     def levels(self) -> Mapping[TradeKey, TradeLevels]:
         """The levels of its allowed signals."""
         recorder = LevelRecorder()
-        for place in self.glided.allowed:
-            self._record(recorder, self.found.rows[place])
+        for place in self.result.allowed:
+            self._record(recorder, self.candidates.rows[place])
         return recorder.levels
 
     def _trades(self) -> list[Trade]:
-        values, session, moment, end = self.found.values, self.session, self.session.moment, self.session.minutes
+        values, session, moment, end = self.candidates.values, self.session, self.session.moment, self.session.minutes
         parts, rows, sides, entries, exits, reasons = (values(name) for name in _OF_TRADES)
-        names, symbols = [one.active.name for one in self.found.source.parts], self.found.source.symbols
-        closing = self.found.closing
-        fills = sorted([(closing[fill[0]], fill) for fill in self.glided.fills])
+        names, symbols = [one.active.name for one in self.candidates.source.parts], self.candidates.source.symbols
+        closing = self.candidates.closing
+        fills = sorted([(closing[fill[0]], fill) for fill in self.result.fills])
         return [
             Trade(
                 strategy=names[parts[place]],
@@ -163,7 +162,7 @@ class GlidedSession:
 
     def _record(self, recorder: LevelRecorder, one: Candidate) -> None:
         # The planned levels of a signal; then those of its orders, which rest within the bar.
-        source, number = self.found.source, one.number
+        source, number = self.candidates.source, one.number
         judged, stops = source.parts[one.part], source.stops[one.part]
         signal, sent = judged.signal(number), self.session.moment(one.minute + 1)
         planned = judged.signals.stop.item(number), judged.signals.target.item(number)
@@ -180,7 +179,7 @@ class GlidedSession:
                 recorder.stop_placed(signal, self.session.moment(one.ended + column), price_of(int(level)))
 
 
-TestedSession = GlidedSession | SteppedSession
+TestedSession = VectorisedSession | WalkedSession
 
 
 def timeline_of(tested: TestedSession) -> SessionTimeline:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import numpy as np
 
-from tbot_core.backtest.candidates import Candidates, candidates_of
-from tbot_core.backtest.glide import GlideTerms, StepNeeded, glide
-from tbot_core.backtest.results import GlidedSession, SteppedSession, TestedSession
+from tbot_core.backtest.results import TestedSession, VectorisedSession, WalkedSession
 from tbot_core.backtest.session_walk import BacktestTerms, plain_id, walk_session
+from tbot_core.backtest.vectorised import Candidates, VectorisedTerms, WalkNeeded, candidates_of, trade_vectorised
 from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
 from tbot_core.marketdata.store.store import BarBlock
 from tbot_core.model.calendar import Session
@@ -152,7 +151,7 @@ class TrialRun:
 
     def __init__(self, trial: Trial) -> None:
         self.trial, self.before_bell, self.equity_atoms = trial, BeforeBell(), trial.opening_atoms
-        self._shared = GlideTerms.of(trial.terms)
+        self._shared = VectorisedTerms.of(trial.terms)
 
     def trade(self, month: MonthOfBars) -> Iterator[TestedSession]:
         """Trade the sessions of a month in order of date."""
@@ -161,22 +160,22 @@ class TrialRun:
             screened = month.screened(self.trial, part, entrants)
             for one in screened:
                 self.before_bell.add(one)
-            found = month.candidates(self.trial, part, [one.judged for one in screened if one.judged is not None])
-            ready += [(session, part, found, index) for index, session in enumerate(part.sessions)]
-        for session, part, found, index in sorted(ready, key=lambda one: one[0].date):
-            tested = self._session(session, part, found, index)
+            candidates = month.candidates(self.trial, part, [one.judged for one in screened if one.judged is not None])
+            ready += [(session, part, candidates, index) for index, session in enumerate(part.sessions)]
+        for session, part, candidates, index in sorted(ready, key=lambda one: one[0].date):
+            tested = self._session(session, part, candidates, index)
             self.equity_atoms = tested.equity_atoms
             yield tested
 
-    def _session(self, session: Session, part: BarBlock, found: Candidates, index: int) -> TestedSession:
+    def _session(self, session: Session, part: BarBlock, candidates: Candidates, index: int) -> TestedSession:
         equity = self.equity_atoms
         try:
-            glided = glide(self._shared, found, index, part.bars, equity)
-        except StepNeeded as cause:
-            bars, proposals = part.bars.session(index), found.proposals(index)
+            result = trade_vectorised(self._shared, candidates, index, part.bars, equity)
+        except WalkNeeded as cause:
+            bars, proposals = part.bars.session(index), candidates.proposals(index)
             walked = walk_session(self.trial.terms, session, bars, proposals, equity)
-            return SteppedSession(session=session, opening_atoms=equity, walked=walked, cause=str(cause))
-        return GlidedSession(session=session, opening_atoms=equity, found=found, glided=glided)
+            return WalkedSession(session=session, opening_atoms=equity, walked=walked, cause=str(cause))
+        return VectorisedSession(session=session, opening_atoms=equity, candidates=candidates, result=result)
 
 
 def run_trials(trials: Sequence[TrialRun], blocks: Iterable[BarBlock]) -> Iterator[tuple[TrialRun, TestedSession]]:

@@ -11,7 +11,7 @@ import attrs
 import polars as pl
 import pytest
 
-from tbot_core.backtest import glide
+from tbot_core.backtest import vectorised
 from tbot_core.backtest.engine import BacktestRange, trade_range
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.marketdata.store import reference
@@ -141,8 +141,8 @@ def test_facts_that_filters_used_are_known_from_their_first_day_on(home: Path) -
 
 def test_the_docs_name_each_cause_of_walking_a_session() -> None:
     """Each cause that the output gives for walking a session is explained in docs/backtests.md."""
-    source, page = Path(glide.__file__).read_text(), (DOCS / "backtests.md").read_text()
-    causes = re.findall(r'StepNeeded\("([^"]+)"\)|causes = \{"([^"]+)": [^,]+, "([^"]+)"', source)
+    source, page = Path(vectorised.__file__).read_text(), (DOCS / "backtests.md").read_text()
+    causes = re.findall(r'WalkNeeded\("([^"]+)"\)|causes = \{"([^"]+)": [^,]+, "([^"]+)"', source)
     found = {cause for matched in causes for cause in matched if cause}
     assert len(found) == 9
     assert {cause for cause in found if f"\n| {cause} |" not in page} == set()

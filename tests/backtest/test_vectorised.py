@@ -13,11 +13,10 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.backtest.candidates import candidates_of
-from tbot_core.backtest.glide import GlideTerms, StepNeeded, glide
-from tbot_core.backtest.resolve import REASONS
-from tbot_core.backtest.results import GlidedSession, SteppedSession
+from tbot_core.backtest.outcomes import REASONS
+from tbot_core.backtest.results import VectorisedSession, WalkedSession
 from tbot_core.backtest.session_walk import BacktestTerms, plain_id, walk_session
+from tbot_core.backtest.vectorised import VectorisedTerms, WalkNeeded, candidates_of, trade_vectorised
 from tbot_core.contracts.settings import SimulationSettings, StrategySettings
 from tbot_core.model.bars import Bars
 from tbot_core.model.calendar import Session
@@ -116,25 +115,25 @@ def judged(name: str, rank: int, found: Signals, days: Sequence[Session], denied
 
 
 def both(terms: BacktestTerms, parts: Sequence[JudgedSignals], bars: Bars, days: Sequence[Session]) -> Counter[str]:
-    """Trade the days in both gears, the equity carried on; why days could not be glided, "" for those that were."""
+    """Trade the days in both gears, the equity carried on; why days had to be walked, "" for those that had not."""
     found = candidates_of(parts, terms.rules, terms.costs, bars, len(days))
     gears, equity = Counter[str](), EQUITY
     for index, day in enumerate(days):
         walked = walk_session(terms, day, bars.session(index), found.proposals(index), equity)
-        stepped = SteppedSession(session=day, opening_atoms=equity, walked=walked, cause="")
+        walked_session = WalkedSession(session=day, opening_atoms=equity, walked=walked, cause="")
         whole = attrs.evolve(terms, every_minute=True)
         every = walk_session(whole, day, bars.session(index), found.proposals(index), equity)
-        assert shown(SteppedSession(session=day, opening_atoms=equity, walked=every, cause="")) == shown(stepped)
+        assert shown(WalkedSession(session=day, opening_atoms=equity, walked=every, cause="")) == shown(walked_session)
         assert [one.order for one in every.decisions] == [one.order for one in walked.decisions]
         assert every.positions == walked.positions
         try:
-            result = glide(GlideTerms.of(terms), found, index, bars, equity)
-        except StepNeeded as cause:
+            result = trade_vectorised(VectorisedTerms.of(terms), found, index, bars, equity)
+        except WalkNeeded as cause:
             gears[str(cause)] += 1
         else:
             gears[""] += 1
-            glided = GlidedSession(session=day, opening_atoms=equity, found=found, glided=result)
-            assert shown(glided) == shown(stepped), f"day {index}"
+            vectorised = VectorisedSession(session=day, opening_atoms=equity, candidates=found, result=result)
+            assert shown(vectorised) == shown(walked_session), f"day {index}"
         equity = walked.equity_atoms
     return gears
 
@@ -150,7 +149,7 @@ def shown(tested: TestedSession) -> dict[str, Any]:
 
 
 def random_terms(seed: int, **given: Any) -> BacktestTerms:
-    """Random settings, but for those given; most of them let most days glide."""
+    """Random settings, but for those given; most of them let most days be vectorised."""
     chance = random.Random(seed)
     pick = chance.choice
     drawn = partial(
@@ -233,7 +232,7 @@ def slipping(kind: str) -> dict[str, Any]:
 def costs_near_limits(seed: int, costs: dict[str, Any], without: dict[str, Any]) -> Counter[str]:
     """Compare the gears on days with high costs, at loss limits between what was lost with them and `without`.
 
-    Why days could not be glided, and under `bound` how many traded otherwise than without a limit.
+    Why days had to be walked, and under `bound` how many traded otherwise than without a limit.
     """
     chance, days = np.random.default_rng(seed), sessions(1)
     bars = market(chance, 1)
@@ -298,9 +297,11 @@ def edge(draft: SessionDraft, exits: ExitRules, minute: int = 5, **given: Any) -
     part = one_signal(bars, minute, exits, side, **levels)
     assert both(terms, [part], bars, sessions(1)) == {"": 1}
     found = candidates_of([part], terms.rules, terms.costs, bars, 1)
-    result = glide(GlideTerms.of(terms), found, 0, bars, EQUITY)
+    result = trade_vectorised(VectorisedTerms.of(terms), found, 0, bars, EQUITY)
     if not result.fills:
-        return next(iter(GlidedSession(session=sessions(1)[0], opening_atoms=0, found=found, glided=result).denials))
+        return next(
+            iter(VectorisedSession(session=sessions(1)[0], opening_atoms=0, candidates=found, result=result).denials)
+        )
     ((place, _, _, got, _, _),) = result.fills
     closed = found.rows[place]
     return REASONS[closed.reason], closed.exit_minute, got / 10_000

@@ -1,7 +1,7 @@
 """What becomes of signals once they are entered, for all of a block at once: fills, exits, and the worst mark between.
 
 Levels hang on market prices, never on fills, so that neither quantity nor slippage changes when an order fills. The
-rules are those of the matching engine and of exit plans; a whole order fills in one bar, else the session is stepped.
+rules are those of the matching engine and of exit plans; a whole order fills in one bar, else the session is walked.
 """
 
 from __future__ import annotations
