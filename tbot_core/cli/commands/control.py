@@ -183,7 +183,7 @@ def confirm_command(*, entry_id: str | None, reject: bool, home: Path | None, as
 
 
 def _pending_lines(shown: Sequence[Mapping[str, Any]], answers: Mapping[str, str]) -> Iterator[str]:
-    """The pending entries as text, with the answers that wait for a bot by the id of their entry."""
+    # The pending entries as text, with the answers that wait for a bot by the id of their entry.
     from datetime import datetime
 
     from tbot_core.actions.operator_requests import entry_text
