@@ -216,7 +216,7 @@ def next_start(risk: RiskStatus) -> RiskStatus:
 
 
 def folder_exposure(folder: Path) -> str:
-    """Who else may write to the control folder, as a sentence; "" if nobody may, or there is no folder."""
+    """Who else may write to the control folder, as a sentence; "" if no other user may, or there is no folder."""
     return secure_files.folder_looseness(folder) if filesystem.is_present(folder) else ""
 
 
