@@ -1118,6 +1118,19 @@ def test_f29_a_position_whose_exit_was_busted_is_held_and_protected_again_at_onc
     assert found.position_manager.orders_due_now() == []
 
 
+def test_f29_the_exit_of_a_position_whose_entry_was_busted_is_cancelled_at_once() -> None:
+    """Nothing is held any more: filled, the exit would open a position of the other side."""
+    found = desk(BARE)
+    entry = enter(found)
+    stop = placed(found.position_manager.orders_due_now())
+    found.position_manager.orders_after_minute(late(61, 99.0), 59)
+    say(found, "cancelled", stop.client_order_id)
+    out = placed(found.position_manager.orders_due_now())
+    amend(found, entry)
+    assert (found.portfolio.holdings, dict(found.position_manager.held)) == ({}, {})
+    assert found.position_manager.orders_due_now() == [CancelOrder(client_order_id=out.client_order_id)]
+
+
 def test_f29_a_part_that_was_busted_makes_the_stop_smaller() -> None:
     """Its stop is renewed at what is left, its target taken back at once and emulated."""
     found = desk()
@@ -1556,6 +1569,22 @@ def test_a_trim_that_must_wait_is_given_up_for_a_stop_of_all_that_is_held(holds:
     say(found, "cancelled", "AAA stop")
     stop = placed(found.position_manager.orders_due_now())
     assert (stop.leg, stop.quantity) == (Leg.STOP, Decimal(7))
+
+
+def test_a_trim_that_was_not_sent_holds_up_no_stop() -> None:
+    """All is held on: the stop for the part to keep gives way at once to one for the whole."""
+    found = desk(BARE)
+    enter(found)
+    found.position_manager.orders_due_now()
+    found.position_manager.held["AAA"].trim_to_units = 5 * UNITS_PER_SHARE
+    found.position_manager.orders_after_minute(late(61, 99.0), 30)
+    say(found, "cancelled", "AAA stop")
+    kept, trim = [one.order for one in found.position_manager.orders_due_now() if isinstance(one, SubmitOrder)]
+    assert (kept.quantity, trim.quantity) == (Decimal(5), Decimal(2))
+    found.position_manager.on_dropped(trim.client_order_id, barred=True)
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop 2"]
+    say(found, "cancelled", "AAA stop 2")
+    assert placed(found.position_manager.orders_due_now()).quantity == Decimal(7)
 
 
 @pytest.mark.parametrize("minutes", [390, 210], ids=["whole day", "half day"])
