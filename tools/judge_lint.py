@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).parents[1]
-JUDGED: Final = ("tbot_core.execution", "tbot_core.engine", "tbot_core.trading")
+JUDGED: Final = ("tbot_core.backtest", "tbot_core.engine", "tbot_core.execution", "tbot_core.trading")
 OWN: Final = (*JUDGED, "tbot_core.journal.projections", "tbot_core.journal.ledger")
 """The code that is judged, and what folds the journal's events as the bot does."""
 

@@ -34,7 +34,7 @@ from tbot_extension_fred import venue as fred
 from tbot_filter_finnhub.venue import FundamentalsServer, company
 
 from tbot_core.alerts.service import alert_dispatcher, run_with_alerts
-from tbot_core.backtest.drift import session_drift
+from tbot_core.backtest.shadow_run import session_drift
 from tbot_core.cli.run_display import start_log
 from tbot_core.contracts import FeedRequest, series
 from tbot_core.contracts.network import host_settings
@@ -44,7 +44,7 @@ from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan
 from tbot_core.extensions.service import with_extensions
 from tbot_core.journal.store import Event, read_journal
-from tbot_core.model.clock import exchange_time
+from tbot_core.model.clock import Clock, exchange_time
 from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
@@ -52,15 +52,13 @@ from tbot_core.rehearsal.demo_market import demo_market
 from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, SimulatedMarket, bars_of
 from tbot_core.rehearsal.world import DAY, short_day
 from tbot_core.system import log
-from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
+from tbot_core.testing.scripted_server import ScriptedServer, ServerReply, ServerRequest
 from tbot_core.testing.series import drawn_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tbot_core.model.calendar import Session
-    from tbot_core.model.clock import Clock
-    from tbot_core.testing.scripted_server import ServerRequest
     from tbot_core.testing.venue import TradingVenue
 
 SEED: Final = 1

@@ -19,11 +19,9 @@ import numpy as np
 from bench_market import days_of, full_sessions, range_bars
 from bench_work import FIELDS, MINUTES, BenchTrade, Rules, Work, measure
 
-from tbot_core.backtest.engine import BacktestRange, trade_range
-from tbot_core.backtest.results import TestedSession, WalkedSession
+from tbot_core.backtest.engine import BacktestRange, sweep_blocks, trade_range
 from tbot_core.backtest.session_walk import walk_session
-from tbot_core.backtest.sweep import sweep_blocks
-from tbot_core.backtest.trials import MonthOfBars, TrialRun, run_trials, trial_of
+from tbot_core.backtest.trials import MonthOfBars, TestedSession, TrialRun, WalkedSession, run_trials, trial_of
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.marketdata.store.manifest import month_of
 from tbot_core.marketdata.store.store import BarBlock

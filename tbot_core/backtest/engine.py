@@ -1,36 +1,51 @@
-"""Backtests: a range of stored sessions is traded, and its results are put together."""
+"""A range of stored sessions is traded: a backtest with its variants and report, or a sweep over many sets of settings.
+
+The bars of a range are read once. A backtest says how reliable its result is: its variants and costs, its symbols, and
+which facts of them were known.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import numpy as np
 
-from tbot_core.backtest.reliability import reliability_of, unknown_facts
-from tbot_core.backtest.results import Lazy, TestedSession, timeline_of
-from tbot_core.backtest.trials import Trial, TrialRun, run_trials, trial_of
+from tbot_core.backtest.trials import (
+    BeforeBell,
+    Lazy,
+    TestedSession,
+    Trial,
+    TrialRun,
+    run_trials,
+    timeline_of,
+    trial_of,
+)
+from tbot_core.contracts import FeedLabel, SupportsRefresh
+from tbot_core.engine.assembly import Assembly, ChangedAssemblies
 from tbot_core.engine.missing_facts import missing_fact_notes
 from tbot_core.engine.run_notes import trial_notes
 from tbot_core.engine.trade_charts import StoredBars, draw_stored_trades
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.marketdata.store.recorded_facts import MARKET_CAP, RecordedFacts
 from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
-from tbot_core.model.types import dollars_of
+from tbot_core.model.types import ATOMS_PER_CENT, dollars_of
 from tbot_core.reports import html
-from tbot_core.reports.reliability import Variant
+from tbot_core.reports.figures import TradingDay
+from tbot_core.reports.reliability import MOST_DAYS, FactUse, Reliability, UnknownFacts, Variant
 from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline
+from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
-    from tbot_core.contracts import FeedLabel
-    from tbot_core.engine.assembly import Assembly
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
-
 
 VARIANTS: Final = ("at twice the slippage", "with entries one bar later")
 """The trials that every backtest adds to its own."""
@@ -64,6 +79,57 @@ class BacktestResult:
         return {key: levels for one in self.sessions for key, levels in one.levels.items()}
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class StoredRange:
+    """The bars of a range: their store, which symbols are served, and their blocks, to be read once."""
+
+    store: BarStore
+    chosen: SymbolSelection
+    blocks: Iterator[BarBlock]
+
+
+@attrs.define(kw_only=True, eq=False)
+class SweepResult:
+    """The result of one set: its settings by variable, and figures of each session in order; money in dollars.
+
+    `equity` is that at the end of each session, `trades` their number of closed positions, `won` of those that
+    are shown with a profit. `denials` counts by reason code. `walked`: sessions that were walked minute by minute.
+    """
+
+    changes: Mapping[str, str]
+    settings_hash: str
+    equity_start: Decimal
+    dates: list[date] = attrs.field(factory=list)
+    equity: list[Decimal] = attrs.field(factory=list)
+    trades: list[int] = attrs.field(factory=list)
+    won: list[int] = attrs.field(factory=list)
+    denials: Counter[str] = attrs.field(factory=Counter)
+    walked: int = 0
+
+    @property
+    def pnl(self) -> Decimal:
+        """Profit after fees."""
+        return self.equity[-1] - self.equity_start if self.equity else Decimal(0)
+
+    def add(self, tested: TestedSession) -> None:
+        """Add a session."""
+        self.dates.append(tested.session.date)
+        self.equity.append(dollars_of(tested.equity_atoms))
+        profits = tested.profits
+        self.trades.append(len(profits))
+        self.won.append(sum([2 * one > ATOMS_PER_CENT for one in profits]))
+        if denials := tested.denials:
+            self.denials.update(denials)
+        self.walked += bool(tested.cause)
+
+
+@attrs.frozen(eq=False)
+class _Set:
+    place: int
+    changes: Mapping[str, str]
+    assembly: Assembly
+
+
 def run_backtest(
     assembly: Assembly,
     over: BacktestRange,
@@ -90,17 +156,8 @@ def run_backtest(
     return html.with_report(settings.instance.reports, name, found.summary, story, charts)
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class StoredRange:
-    """The bars of a range: their store, which symbols are served, and their blocks, to be read once."""
-
-    store: BarStore
-    chosen: SymbolSelection
-    blocks: Iterator[BarBlock]
-
-
-def read_range(assembly: Assembly, over: BacktestRange) -> StoredRange:
-    """Find the bars of a range; DataError without any."""
+def _read_range(assembly: Assembly, over: BacktestRange) -> StoredRange:
+    # Find the bars of a range; DataError without any.
     settings, extra = assembly.settings, assembly.extra_facts
     store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
     wanted = over.symbols or settings.trading.universe
@@ -116,7 +173,7 @@ def trade_range(
     started: Callable[[FeedLabel], None] = lambda _label: None,
 ) -> BacktestResult:
     """The same without a report."""
-    found = read_range(assembly, over)
+    found = _read_range(assembly, over)
     chosen, trial = found.chosen, trial_of(assembly, found.chosen.partial_volume)
     run, others = TrialRun(trial), [TrialRun(one) for one in _variants(trial)]
     sessions: dict[TrialRun, list[TestedSession]] = {one: [] for one in (run, *others)}
@@ -127,14 +184,39 @@ def trade_range(
         if trading is run:
             progress(tested.session.date)
     variants = [_variant(*one, sessions[one[1]]) for one in zip(VARIANTS, others, strict=True)]
-    known = reliability_of(assembly, (found.store, chosen), sessions[run], variants, named=bool(over.symbols))
-    unknown = unknown_facts(run.before_bell, sessions[run])
+    known = _reliability_of(assembly, found, sessions[run], variants, named=bool(over.symbols))
+    unknown = _unknown_facts(run.before_bell, sessions[run])
     summary = attrs.evolve(
         _summary(assembly, chosen, run, sessions[run]),
         notes=(*label.notes, *assembly.notes),
         reliability=attrs.evolve(known, unknown=unknown),
     )
     return BacktestResult(summary=summary, sessions=sessions[run], stored=found)
+
+
+def sweep(assembly: Assembly, over: BacktestRange, grid: Sequence[Mapping[str, str]]) -> list[SweepResult]:
+    """Trade a range with each set of changed settings; DataError without bars.
+
+    Raises SettingsError for a set that is invalid, and PluginError for one that needs another plugin than the
+    assembly's. Sets that trade the same symbols on the same days read their bars once.
+    """
+    alike = dict[Hashable, list[_Set]]()
+    for one in _sets(assembly, grid):
+        settings = one.assembly.settings.trading
+        key = id(one.assembly.calendar), over.symbols or settings.universe, one.assembly.extra_facts
+        alike.setdefault(key, []).append(one)
+    results = dict[int, SweepResult]()
+    for sets in alike.values():
+        found = _read_range(sets[0].assembly, over)
+        results |= _swept(sets, found.blocks, found.chosen.partial_volume)
+    return [results[place] for place in range(len(grid))]
+
+
+def sweep_blocks(
+    assembly: Assembly, grid: Sequence[Mapping[str, str]], blocks: Iterable[BarBlock]
+) -> list[SweepResult]:
+    """The same on blocks, whose days and symbols are those of every set."""
+    return list(_swept(_sets(assembly, grid), blocks, frozenset()).values())
 
 
 def _explained(assembly: Assembly, blocks: Iterable[BarBlock], started: Callable[[], None]) -> Iterator[BarBlock]:
@@ -192,3 +274,80 @@ def _variants(trial: Trial) -> list[Trial]:
     costs = trial.terms.costs
     changed = (costs.at_twice_the_slippage(), attrs.evolve(costs, entry_delay=1))
     return [attrs.evolve(trial, terms=attrs.evolve(trial.terms, costs=one)) for one in changed]
+
+
+def _reliability_of(
+    assembly: Assembly,
+    found: StoredRange,
+    tested: Sequence[TestedSession],
+    variants: Sequence[Variant],
+    *,
+    named: bool,
+) -> Reliability:
+    # What readers of a backtest have to know; `named`: the caller chose the symbols.
+    store, selected, settings = found.store, found.chosen, assembly.settings
+    return Reliability(
+        variants=variants,
+        slippage=Slippage.of(settings.simulation),
+        days=[
+            TradingDay(
+                open=one.session.open,
+                close=one.session.close,
+                opening=dollars_of(one.opening_atoms),
+                closing=dollars_of(one.equity_atoms),
+            )
+            for one in tested
+        ],
+        chosen="--symbols" if named else "UNIVERSE" if settings.trading.universe else "stored",
+        symbols=len(selected.symbols),
+        facts={name: _fact_use(name, store.recorded_facts, selected.symbols, tested) for name in _facts(assembly)},
+        kinds=selected.kinds,
+        notes=(*selected.notes_on_kinds, *selected.notes_on_gaps),
+    )
+
+
+def _unknown_facts(before: BeforeBell, tested: Sequence[TestedSession]) -> UnknownFacts | None:
+    # What passed the checks of these sessions without a known fact; None if nothing did.
+    if not before.unknown:
+        return None
+    known = (one.session.date for one in tested if one.session.date not in before.unsure)
+    return UnknownFacts(signals=before.unknown, first_known=min(known, default=None))
+
+
+def _fact_use(name: str, recorded: RecordedFacts, symbols: tuple[str, ...], tested: Sequence[TestedSession]) -> FactUse:
+    days = [one.session.date for one in tested]
+    ages = recorded.ages(name, days, symbols)
+    known = ages[~np.isnan(ages)]
+    counts = np.bincount(np.searchsorted(MOST_DAYS, known), minlength=len(MOST_DAYS) + 1).tolist()
+    return FactUse(first_days=recorded.first_days(name, symbols, days[-1]), ages=(*counts, ages.size - known.size))
+
+
+def _facts(assembly: Assembly) -> set[str]:
+    # The facts about symbols that filters compare: what they fetch, and capitalisations if a strategy limits them.
+    found = {name for one in assembly.filters.values() if isinstance(one, SupportsRefresh) for name in one.facts}
+    frames = (assembly.settings.frames[name] for name in assembly.settings.strategies)
+    if assembly.filters and any(one.min_market_cap or one.max_market_cap for one in frames):
+        found.add(MARKET_CAP)
+    return found
+
+
+def _sets(assembly: Assembly, grid: Sequence[Mapping[str, str]]) -> list[_Set]:
+    assemblies = ChangedAssemblies(assembly)
+    return [_Set(place, changes, assemblies.of(changes)) for place, changes in enumerate(grid)]
+
+
+def _swept(sets: Sequence[_Set], blocks: Iterable[BarBlock], partial_volume: frozenset[str]) -> dict[int, SweepResult]:
+    # The results by place; `partial_volume`: symbols whose volumes are a part of the tape.
+    results, runs = dict[int, SweepResult](), dict[TrialRun, SweepResult]()
+    for one in sets:
+        run = TrialRun(trial_of(one.assembly, partial_volume))
+        runs[run] = results[one.place] = SweepResult(
+            changes=one.changes,
+            settings_hash=one.assembly.settings.fingerprint,
+            equity_start=dollars_of(run.equity_atoms),
+        )
+    for run, tested in run_trials(list(runs), blocks):
+        runs[run].add(tested)
+    for run, result in runs.items():
+        result.denials.update(run.before_bell.denials)
+    return results

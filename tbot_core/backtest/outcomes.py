@@ -6,7 +6,7 @@ rules are those of the matching engine and of exit plans; a whole order fills in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
 import numpy as np
@@ -113,6 +113,14 @@ class _Held:
         return minutes, _places(bars, minutes, self.cells)
 
 
+class _Terms(NamedTuple):
+    # What a strategy's positions end by: its own exit rules, those of the settings, the venue's costs, and the bars.
+    exits: ExitRules
+    rules: TradingRules
+    costs: FillCosts
+    bars: Bars
+
+
 def resolve(judged: JudgedSignals, rules: TradingRules, costs: FillCosts, bars: Bars) -> Outcomes:
     """The outcomes of a strategy's signals; those that a check denied have none that counts."""
     signals, last = judged.signals, bars.minutes - rules.exits.flatten_before_close
@@ -131,7 +139,7 @@ def resolve(judged: JudgedSignals, rules: TradingRules, costs: FillCosts, bars: 
         target=found.target[rows].astype(np.float64),
         at_open=entry[rows],
     )
-    _exits(found, rows, held, (signals.exits, rules, costs), bars)
+    _exits(found, rows, held, _Terms(signals.exits, rules, costs, bars))
     return found
 
 
@@ -190,11 +198,9 @@ def _entries(found: Outcomes, judged: JudgedSignals, rules: TradingRules, costs:
     return at_open
 
 
-def _exits(
-    found: Outcomes, rows: Index, held: _Held, terms: tuple[ExitRules, TradingRules, FillCosts], bars: Bars
-) -> None:
+def _exits(found: Outcomes, rows: Index, held: _Held, terms: _Terms) -> None:
     # When, why and at what price each position is closed.
-    shape, rules, costs = terms
+    shape, rules, costs, bars = terms
     minutes, at = held.window(bars)
     open_then, width = minutes <= held.due, len(minutes)
     stops: Array = held.stop[None]
@@ -214,10 +220,10 @@ def _exits(
         stopped = np.full(len(rows), width)
     reached = _targets(held, at, open_then & (minutes <= placed), costs, bars)
     ways = _Ways(placed, due, stopped, level, why, reached, on_close=on_close)
-    _close(found, rows, held, ways, (bars, costs))
+    _close(found, rows, held, ways, terms)
     closed = found.exit_minute[rows]
-    _check(found, rows, held, (rules, closed), bars)
-    found.worst[rows] = _worst_close(bars, held, closed, (minutes, closes))
+    _check(found, rows, held, closed, terms)
+    found.worst[rows] = _worst_close(held, closed, minutes, closes, bars)
 
 
 @attrs.frozen
@@ -233,9 +239,9 @@ class _Ways:
     on_close: bool = attrs.field(kw_only=True)
 
 
-def _close(found: Outcomes, rows: Index, held: _Held, ways: _Ways, market: tuple[Bars, FillCosts]) -> None:
+def _close(found: Outcomes, rows: Index, held: _Held, ways: _Ways, terms: _Terms) -> None:
     # The earliest of exit order, stop and target; within a bar the stop comes first.
-    bars, costs = market
+    bars, costs = terms.bars, terms.costs
     waited = ways.placed - held.fill
     by_stop = (ways.stopped <= ways.reached) & (ways.stopped <= waited)
     by_target = ~by_stop & (ways.reached <= waited)
@@ -290,9 +296,9 @@ def _targets(held: _Held, at: Index, works: Flags, costs: FillCosts, bars: Bars)
     return _first(hit)
 
 
-def _check(found: Outcomes, rows: Index, held: _Held, terms: tuple[TradingRules, Index], bars: Bars) -> None:
+def _check(found: Outcomes, rows: Index, held: _Held, closed: Index, terms: _Terms) -> None:
     # The closes at which positions are compared with their targets while each of them is open.
-    rules, closed = terms
+    rules, bars = terms.rules, terms.bars
     checks = np.flatnonzero(checks_positions(rules.rebalance, np.arange(bars.minutes)))[:, None]
     during = (checks >= held.fill) & (checks < closed)
     if not during.any():
@@ -334,9 +340,8 @@ def _units(bars: Bars, at: Index, costs: FillCosts, rows: Index) -> Index:
     return most
 
 
-def _worst_close(bars: Bars, held: _Held, closed: Index, seen: tuple[Index, Array]) -> Index:
+def _worst_close(held: _Held, closed: Index, minutes: Index, closes: Array, bars: Bars) -> Index:
     # The worst close of each position in the minutes at whose end it is held; one that loses nothing where none is.
-    minutes, closes = seen
     worst = np.fmin.reduce(np.where(minutes < closed, held.side * closes, np.nan), axis=0, initial=float(_NO_LIMIT))
     for row in np.flatnonzero(closed - 1 > held.due):  # its exit waits for a bar
         late = _ticks(bars.field("close")[(slice(held.due[row], closed[row]), *(axis[row] for axis in held.cells))])

@@ -1,25 +1,40 @@
-"""Trials: backtests on the same bars with different settings or costs. What several of them need is computed once."""
+"""Trials: backtests on the same bars with different settings or costs, session by session in either gear.
+
+What several trials need is computed once. A session's trades and levels are made when they are read.
+"""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import attrs
 import numpy as np
 
-from tbot_core.backtest.results import TestedSession, VectorisedSession, WalkedSession
-from tbot_core.backtest.session_walk import BacktestTerms, plain_id, walk_session
-from tbot_core.backtest.vectorised import Candidates, VectorisedTerms, WalkNeeded, candidates_of, trade_vectorised
+from tbot_core.backtest.outcomes import REASONS
+from tbot_core.backtest.session_walk import BacktestTerms, SessionResult, plain_id, walk_session
+from tbot_core.backtest.vectorised import (
+    Candidate,
+    Candidates,
+    VectorisedResult,
+    VectorisedTerms,
+    WalkNeeded,
+    candidates_of,
+    trade_vectorised,
+)
+from tbot_core.engine.assembly import SIMULATOR, Assembly
 from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
 from tbot_core.marketdata.store.store import BarBlock
 from tbot_core.model.calendar import Session
 from tbot_core.model.day_facts import MarketView
-from tbot_core.model.reasons import most_frequent
-from tbot_core.model.types import atoms_of
+from tbot_core.model.reasons import REASON_BY_CODE, most_frequent
+from tbot_core.model.types import Side, Trade, atoms_of, dollars_of, price_of, quantity_of
+from tbot_core.reports.timeline import SessionTimeline
+from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
 from tbot_core.system.garbage import gc_paused
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
@@ -35,10 +50,13 @@ from tbot_core.trading.proposals import (
 from tbot_core.trading.verdicts import ALLOWED_CODE, Verdicts, denial_counts, passed_unknown
 
 if TYPE_CHECKING:
-    from tbot_core.engine.assembly import Assembly
     from tbot_core.model.bars import Flags
 
 T = TypeVar("T")
+
+_SIDES: Final = {int(side): side for side in Side}
+
+_OF_TRADES: Final = ("part", "row", "side", "ended", "exit_minute", "reason")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -54,6 +72,193 @@ class Trial:
     recorded_vix: RecordedVix
 
 
+@attrs.define(eq=False)
+class BeforeBell:
+    """What was denied before the bell, by reason; by strategy, the reasons of sessions that denied every symbol.
+
+    `unknown`: the signals that passed although a fact was unknown, by reason; `unsure`: the sessions with such symbols.
+    """
+
+    denials: Counter[str] = attrs.field(factory=Counter)
+    without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
+    unknown: Counter[str] = attrs.field(factory=Counter)
+    unsure: set[date] = attrs.field(factory=set)
+
+    def add(self, screened: _Screened) -> None:
+        """Count a strategy's screening of a block."""
+        self.denials.update(screened.denials)
+        self.unknown.update(screened.unknown)
+        self.unsure.update(screened.unsure)
+        if screened.without:
+            self.without_candidates.setdefault(screened.strategy, Counter()).update(screened.without)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Screened:
+    # A strategy's screening of sessions, and its signals; None where every symbol was denied. `denials`: how many
+    # symbols each reason denied; `without`: what denied most in the sessions that denied all. `unknown` and `unsure`
+    # are those of `BeforeBell`.
+    strategy: str
+    denials: Mapping[str, int]
+    without: Sequence[str]
+    judged: JudgedSignals | None
+    unknown: Mapping[str, int] = attrs.field(factory=dict)
+    unsure: Collection[date] = ()
+
+
+class Lazy(Sequence[T], Generic[T]):
+    """A sequence of `count` items that `make` returns when one is looked at, once."""
+
+    def __init__(self, count: int, make: Callable[[], Sequence[T]]) -> None:
+        self._count, self._make = count, make
+        self._made: Sequence[T] | None = None
+
+    def __len__(self) -> int:
+        """The number of items; makes none."""
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        """An item, or some."""
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[T]:
+        """All items in their order."""
+        return iter(self._all())
+
+    def _all(self) -> Sequence[T]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class WalkedSession:
+    """A session that was walked minute by minute, because of `cause`."""
+
+    session: Session
+    opening_atoms: int
+    walked: SessionResult
+    cause: str
+
+    @property
+    def equity_atoms(self) -> int:
+        """The equity at its end."""
+        return self.walked.equity_atoms
+
+    @functools.cached_property
+    def trades(self) -> Sequence[Trade]:
+        """Its trades, in the order of their closing."""
+        return Lazy(len(self.walked.positions), lambda: [one.to_trade(SIMULATOR) for one in self.walked.positions])
+
+    @property
+    def profits(self) -> list[int]:
+        """The profit of each closed position in atoms, in any order."""
+        return [one.pnl_atoms for one in self.walked.positions]
+
+    @property
+    def denials(self) -> Counter[str]:
+        """How many candidates each reason denied, by its name."""
+        return self.walked.denials
+
+    @property
+    def levels(self) -> Mapping[TradeKey, TradeLevels]:
+        """The levels of its allowed signals."""
+        return self.walked.levels
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class VectorisedSession:
+    """A session that was decided by its candidates alone; `cause` is ""."""
+
+    session: Session
+    opening_atoms: int
+    candidates: Candidates
+    result: VectorisedResult
+    cause: str = ""
+
+    @property
+    def equity_atoms(self) -> int:
+        """The equity at its end."""
+        return self.result.equity_atoms
+
+    @functools.cached_property
+    def trades(self) -> Sequence[Trade]:
+        """Its trades, in the order of their closing."""
+        return Lazy(len(self.result.fills), self._trades)
+
+    @property
+    def profits(self) -> list[int]:
+        """The profit of each closed position in atoms, in any order."""
+        return [profit for *_, profit in self.result.fills]
+
+    @property
+    def denials(self) -> Counter[str]:
+        """How many candidates each reason denied, by its name."""
+        if not self.result.denials:
+            return Counter()
+        counts = Counter(self.result.denials)
+        return Counter({REASON_BY_CODE[code].name: count for code, count in counts.items()})
+
+    @property
+    def levels(self) -> Mapping[TradeKey, TradeLevels]:
+        """The levels of its allowed signals."""
+        recorder = LevelRecorder()
+        for place in self.result.allowed:
+            self._record(recorder, self.candidates.rows[place])
+        return recorder.levels
+
+    def _trades(self) -> list[Trade]:
+        values, session, moment, end = self.candidates.values, self.session, self.session.moment, self.session.minutes
+        parts, rows, sides, entries, exits, reasons = (values(name) for name in _OF_TRADES)
+        names, symbols = [one.active.name for one in self.candidates.source.parts], self.candidates.source.symbols
+        closing = self.candidates.closing
+        fills = sorted([(closing[fill[0]], fill) for fill in self.result.fills])
+        return [
+            Trade(
+                strategy=names[parts[place]],
+                symbol=symbols[rows[place]],
+                side=_SIDES[sides[place]],
+                quantity=quantity_of(units),
+                entry_time=moment(entries[place]),
+                entry_price=price_of(paid),
+                exit_time=session.close if exits[place] == end else moment(exits[place]),
+                exit_price=price_of(got),
+                fees=dollars_of(fee_atoms),
+                pnl=dollars_of(pnl_atoms),
+                exit_reason=REASONS[reasons[place]],
+                broker=SIMULATOR,
+            )
+            for _, (place, units, paid, got, fee_atoms, pnl_atoms) in fills
+        ]
+
+    def _record(self, recorder: LevelRecorder, one: Candidate) -> None:
+        # The planned levels of a signal; then those of its orders, which rest within the bar.
+        source, number = self.candidates.source, one.number
+        judged, stops = source.parts[one.part], source.stops[one.part]
+        signal, sent = judged.signal(number), self.session.moment(one.minute + 1)
+        planned = judged.signals.stop.item(number), judged.signals.target.item(number)
+        recorder.decided(signal, sent, judged.signals.side.item(number), *planned)
+        if one.target:
+            recorder.target_placed(signal, price_of(one.target))
+        if judged.signals.exits.trigger == "close":
+            return
+        recorder.stop_placed(signal, sent, price_of(one.stop))
+        if stops is None or not one.filled:
+            return
+        for column, level in enumerate(stops[: one.exit_minute - one.ended + 1, number].tolist()):
+            if column and level == level:  # noqa: PLR0124 - not NaN
+                recorder.stop_placed(signal, self.session.moment(one.ended + column), price_of(int(level)))
+
+
+TestedSession = VectorisedSession | WalkedSession
+
+
 def trial_of(assembly: Assembly, partial_volume: frozenset[str] = frozenset()) -> Trial:
     """The trial of an assembly's settings; VOLUME_LIMIT does not apply to the symbols in `partial_volume`."""
     settings = assembly.settings
@@ -67,43 +272,6 @@ def trial_of(assembly: Assembly, partial_volume: frozenset[str] = frozenset()) -
         opening_atoms=atoms_of(settings.simulation.paper_cash),
         recorded_vix=assembly.recorded_vix,
     )
-
-
-@attrs.define(eq=False)
-class BeforeBell:
-    """What was denied before the bell, by reason; by strategy, the reasons of sessions that denied every symbol.
-
-    `unknown`: the signals that passed although a fact was unknown, by reason; `unsure`: the sessions with such symbols.
-    """
-
-    denials: Counter[str] = attrs.field(factory=Counter)
-    without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
-    unknown: Counter[str] = attrs.field(factory=Counter)
-    unsure: set[date] = attrs.field(factory=set)
-
-    def add(self, screened: Screened) -> None:
-        """Count a strategy's screening of a block."""
-        self.denials.update(screened.denials)
-        self.unknown.update(screened.unknown)
-        self.unsure.update(screened.unsure)
-        if screened.without:
-            self.without_candidates.setdefault(screened.strategy, Counter()).update(screened.without)
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Screened:
-    """A strategy's screening of sessions, and its signals; None where every symbol was denied.
-
-    `denials`: how many symbols each reason denied; `without`: what denied most in the sessions that denied all.
-    `unknown` and `unsure` are those of `BeforeBell`.
-    """
-
-    strategy: str
-    denials: Mapping[str, int]
-    without: Sequence[str]
-    judged: JudgedSignals | None
-    unknown: Mapping[str, int] = attrs.field(factory=dict)
-    unsure: Collection[date] = ()
 
 
 class MonthOfBars:
@@ -122,7 +290,7 @@ class MonthOfBars:
             for entrants, rows in rows_by_entrants.items():
                 yield self._once((number, *rows), _part, block, rows), entrants
 
-    def screened(self, trial: Trial, part: BarBlock, entrants: tuple[ActiveStrategy, ...]) -> list[Screened]:
+    def screened(self, trial: Trial, part: BarBlock, entrants: tuple[ActiveStrategy, ...]) -> list[_Screened]:
         """What a trial's strategies find in a part."""
         rules = trial.terms.rules
         key = (id(part), id(trial.recorded_vix), *map(id, rules.filters.values()), *_screening(rules))
@@ -189,6 +357,21 @@ def run_trials(trials: Sequence[TrialRun], blocks: Iterable[BarBlock]) -> Iterat
                 yield run, tested
 
 
+def timeline_of(tested: TestedSession) -> SessionTimeline:
+    """A session for the report."""
+    session = tested.session
+    return SessionTimeline(
+        date=session.date.isoformat(),
+        open=session.open,
+        close=session.close,
+        opening=dollars_of(tested.opening_atoms),
+        closing=dollars_of(tested.equity_atoms),
+        closed=True,
+        trades=tested.trades,
+        primary=SIMULATOR,
+    )
+
+
 def _screening(rules: TradingRules) -> tuple[Hashable, ...]:
     # The rules that decide what is scanned, and how signals are checked, besides the filters.
     exits = rules.exits
@@ -202,7 +385,7 @@ def _screening(rules: TradingRules) -> tuple[Hashable, ...]:
     )
 
 
-def _screen(trial: Trial, part: BarBlock, entrant: ActiveStrategy, cut: Flags | None) -> Screened:
+def _screen(trial: Trial, part: BarBlock, entrant: ActiveStrategy, cut: Flags | None) -> _Screened:
     rules, dates = trial.terms.rules, [one.date for one in part.sessions]
     day = with_recorded_vix(part.day, dates, entrant.name, trial.recorded_vix)
     verdicts = screen(entrant, rules, day, part.bars.symbols, part.sessions[0].minutes, cut=cut)
@@ -215,11 +398,11 @@ def _screen(trial: Trial, part: BarBlock, entrant: ActiveStrategy, cut: Flags | 
     if not denied.all():
         scan = ScanResult(signals=entrant.strategy.scan(part.bars, day), screened=verdicts, dates=dates)
         judged = judge_scan(entrant, rules, scan, MarketView(bars=part.bars, day=day))
-    screened = Screened(strategy=entrant.name, denials=denials, without=without, judged=judged)
+    screened = _Screened(strategy=entrant.name, denials=denials, without=without, judged=judged)
     return screened if rules.missing_rejects else _with_unknown(screened, verdicts, part)
 
 
-def _with_unknown(screened: Screened, verdicts: Verdicts, part: BarBlock) -> Screened:
+def _with_unknown(screened: _Screened, verdicts: Verdicts, part: BarBlock) -> _Screened:
     # What FILTER_MISSING_DATA let pass, before the bell and at the signals.
     early = {name: flags & part.bars.traded for name, flags in passed_unknown(verdicts).items()}
     rows = [row for flags in early.values() for row in np.flatnonzero(flags.any(axis=-1)).tolist()]

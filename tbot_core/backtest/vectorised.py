@@ -216,6 +216,12 @@ class Candidates:
         return [_Crowd._make(one) for one in zip(*(column.tolist() for column in crowds), strict=True)]
 
 
+class _Day(NamedTuple):
+    # A session's position in its block, and the block's bars.
+    session: int
+    bars: Bars
+
+
 class WalkNeeded(Exception):
     """A minute between the session's signals may matter; the text is the cause."""
 
@@ -310,7 +316,7 @@ def trade_vectorised(
         return VectorisedResult(fills=(), allowed=(), denials=(), equity_atoms=equity_atoms)
     if shared.never:
         raise WalkNeeded(shared.never)
-    session = _Session(shared, candidates, (index, bars), equity_atoms)
+    session = _Session(shared, candidates, _Day(index, bars), equity_atoms)
     return session.result_of_all() or session.result_of_each()
 
 
@@ -398,9 +404,9 @@ class _Book:
 
 class _Entered:
     # The positions of a session, and the bounds by which it proves that no limit of loss was reached in any minute.
-    def __init__(self, shared: VectorisedTerms, candidates: Candidates, market: tuple[int, Bars]) -> None:
+    def __init__(self, shared: VectorisedTerms, candidates: Candidates, day: _Day) -> None:
         self.fills, self.profit, self.lost = list[VectorisedFill](), 0, defaultdict[int, int](int)
-        self._shared, self._candidates, self._market = shared, candidates, market
+        self._shared, self._candidates, self._day = shared, candidates, day
         self._session_bars: Bars | None = None
         self._deviations = self._losers = 0
 
@@ -443,8 +449,7 @@ class _Entered:
 
     def _slip(self, place: int, leg: Leg, ticks: int, units: int, *, buy: bool) -> int:
         if self._session_bars is None:
-            index, bars = self._market
-            self._session_bars = bars.session(index)
+            self._session_bars = self._day.bars.session(self._day.session)
         market = self._session_bars, self._candidates.values("row")[place]
         lost = self._shared.terms.costs.slippage.fraction(
             self._candidates.signal(place), leg, market, units / UNITS_PER_SHARE
@@ -466,10 +471,8 @@ class _Entered:
 
 class _Session:
     # One session.
-    def __init__(
-        self, shared: VectorisedTerms, candidates: Candidates, market: tuple[int, Bars], equity_atoms: int
-    ) -> None:
-        self._shared, self._candidates, self._market, self._equity = shared, candidates, market, equity_atoms
+    def __init__(self, shared: VectorisedTerms, candidates: Candidates, day: _Day, equity_atoms: int) -> None:
+        self._shared, self._candidates, self._day, self._equity = shared, candidates, day, equity_atoms
         self._limits = shared.limits.limits(equity_atoms)
         self._granted, self._fixed = buying_power(equity_atoms), shared.terms.rules.fixed_units
         self._budgets = () if self._fixed else self._limits.entry_budgets
@@ -479,11 +482,11 @@ class _Session:
 
         The gate compares the largest figures that any entry can meet: those of the others together, and its own.
         """
-        index, limits, steps = self._market[0], self._limits, self._shared.steps
+        index, limits, steps = self._day.session, self._limits, self._shared.steps
         crowd, entrants = self._candidates.crowds[index], self._candidates.entrants(index)
         if not self._has_room(crowd, entrants):
             return None
-        entered, sent = _Entered(self._shared, self._candidates, self._market), defaultdict[int, int](int)
+        entered, sent = _Entered(self._shared, self._candidates, self._day), defaultdict[int, int](int)
         budgets, fixed, fill = self._budgets, self._fixed, entered.fill
         worsts, powers, costs, slipped = list[int](), list[int](), 0, 0
         for one in entrants:
@@ -511,11 +514,11 @@ class _Session:
 
     def result_of_each(self) -> VectorisedResult:
         """The result of the gate's decision on each candidate in turn."""
-        values, entered = self._candidates.values, _Entered(self._shared, self._candidates, self._market)
+        values, entered = self._candidates.values, _Entered(self._shared, self._candidates, self._day)
         minutes, rows, ended, exits = (values(name) for name in ("minute", "row", "ended", "exit_minute"))
         once = self._shared.terms.rules.entries.one_trade_per_symbol_per_day
         book, allowed, denials = _Book(self._limits, self._granted, once_a_day=once), list[int](), list[int]()
-        for one in self._candidates.entrants(self._market[0]):
+        for one in self._candidates.entrants(self._day.session):
             place, rank, side, worst_price, power_price, most, filled, *_ = one
             row = rows[place]
             book.advance(minutes[place])
@@ -559,7 +562,7 @@ class _Session:
 
     def _result(self, entered: _Entered, allowed: Sequence[int], denials: list[int]) -> VectorisedResult:
         entered.prove(self._limits)
-        denied = self._candidates.denied(self._market[0])
+        denied = self._candidates.denied(self._day.session)
         missed = [Reason.ENTRY_NOT_FILLED] * (len(allowed) - len(entered.fills))
         equity = self._equity + entered.profit
         return VectorisedResult(

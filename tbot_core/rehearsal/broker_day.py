@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 
-from tbot_core.backtest.drift import session_drift
+from tbot_core.backtest.shadow_run import session_drift
 from tbot_core.contracts import Context, FeedRequest, Plugin
 from tbot_core.contracts.network import host_settings
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import RunPlan, RunWatcher
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import PluginError
 from tbot_core.instance import Mode
 from tbot_core.model.calendar import ExchangeCalendar, Session
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tbot_core.engine.assembly import Assembly
-    from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.model.clock import Clock
     from tbot_core.model.window import Window
 

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from tbot_core.backtest.drift import session_drift
+from tbot_core.backtest.shadow_run import session_drift
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import DataError, UsageError
 from tbot_core.instance.sources import find_instance

@@ -7,7 +7,7 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.backtest.explain import request_of
+from tbot_core.backtest.explanations import request_of
 from tbot_core.engine.assembly import SIMULATOR, feed_source
 from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import TbotError, UsageError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.backtest.explain import (
+from tbot_core.backtest.explanations import (
     MinuteExplanation,
     ScreeningExplanation,
     SessionExplanation,

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tbot_core.backtest.outcomes import REASONS
-from tbot_core.backtest.results import VectorisedSession, WalkedSession
 from tbot_core.backtest.session_walk import BacktestTerms, plain_id, walk_session
+from tbot_core.backtest.trials import VectorisedSession, WalkedSession
 from tbot_core.backtest.vectorised import VectorisedTerms, WalkNeeded, candidates_of, trade_vectorised
 from tbot_core.contracts.settings import SimulationSettings, StrategySettings
 from tbot_core.model.bars import Bars
@@ -36,7 +36,7 @@ from tbot_core.trading.verdicts import Verdicts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-from tbot_core.backtest.results import TestedSession
+from tbot_core.backtest.trials import TestedSession
 
 MINUTES = 40
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE")

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.backtest.explain import explain_received
+from tbot_core.backtest.explanations import explain_received
 from tbot_core.contracts import (
     Bar,
     BrokerCapabilities,

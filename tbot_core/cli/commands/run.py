@@ -215,7 +215,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     import asyncio
 
     from tbot_core.alerts.service import alerts_beside
-    from tbot_core.backtest.drift import session_drift
+    from tbot_core.backtest.shadow_run import session_drift
     from tbot_core.cli import run_display
     from tbot_core.engine.chain_heads import JournalGuard, with_chain_heads
     from tbot_core.engine.disk_guard import DiskGuard
