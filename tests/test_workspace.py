@@ -39,7 +39,7 @@ EXPLAINED = {
     "run_options.py: parse_run_options": "it has a line for each option, and for each two that exclude each other",
     "bootstrap.py: load_assembly": "the order of its steps is the rule",
     "logins.py: Logins": "it has each thing that is done with a login or a session",
-    "stored_sessions.py: StoredSessions": "it has a statement for each thing that is done with a stored session",
+    "login_store.py: StoredSessions": "it has a statement for each thing that is done with a stored session",
 }
 """What is longer or has more than its budget, and why."""
 PURE = {"model", "trading"}

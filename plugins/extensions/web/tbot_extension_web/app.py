@@ -21,12 +21,12 @@ from tbot_core.errors import TbotError
 from tbot_core.reports.html.scripts import VENDOR
 from tbot_core.system import log, random
 from tbot_extension_web.access.denials import Denied
+from tbot_extension_web.access.permissions import Permission, allows
 from tbot_extension_web.call import Call
 from tbot_extension_web.cookies import SESSION, VISIT, is_form_token
 from tbot_extension_web.forms import TooLarge, read_form
 from tbot_extension_web.headers import OwnOrigin
 from tbot_extension_web.notices import AskedRequest
-from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
 from tbot_extension_web.server import RECEIVE_S, RECEIVE_WITHIN
 

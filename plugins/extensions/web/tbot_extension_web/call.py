@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from tbot_core.actions.simulations import ReceivedFile
+from tbot_core.system import random
 from tbot_extension_web.access.logins import Session
+from tbot_extension_web.access.permissions import Permission, allows
 from tbot_extension_web.cookies import SESSION
-from tbot_extension_web.notices import KeptAnswer
-from tbot_extension_web.permissions import Permission, allows
-from tbot_extension_web.posts import answer_path
+from tbot_extension_web.notices import KeptAnswer, answer_path
 from tbot_extension_web.site import Site
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Call:
     """
 
     request: Request
-    site: Site  # it holds templates, which name no type of a call
+    site: Site
     session: Session | None
     form: Mapping[str, str] = attrs.field(factory=dict)
     keeps: bool = False
@@ -92,10 +92,28 @@ class Call:
         if self.keeps:
             kept = KeptAnswer(path=self.request.url.path, template=template, code=code, values=values)
             return self.to(answer_path(self.site.answers.keep(self.user, kept), self.request.url.path))
-        return HTMLResponse(self.site.render(template, self, values), status_code=code)
+        return HTMLResponse(self._rendered(template, values), status_code=code)
 
     def to(self, path: str, *sentences: str) -> Response:
         """Go on to another page, which says what was done."""
         if sentences:
             self.site.notices.put(self.user, sentences)
         return RedirectResponse(path, status_code=303)
+
+    def _rendered(self, template: str, values: Mapping[str, Any]) -> str:
+        # A page as HTML, with what every page shows.
+        site, session = self.site, self.session
+        shown = {
+            "path": self.request.url.path,
+            "session": session,
+            "csrf": "" if session is None else session.csrf,
+            "may": self.may,
+            "badge": site.badge(),
+            "login_rules": site.logins.rules,
+            "session_left": lambda: site.session_left(session),
+            "with_codes": lambda: site.has_codes(session),
+            "once": lambda: random.entropy(16).hex(),
+            "notices": lambda: site.notices.pop(session),
+            "pages": [] if site.setup else [page for page in site.navigation if self.may(page.permission)],
+        }
+        return site.templates.get_template(template).render({**shown, **values})

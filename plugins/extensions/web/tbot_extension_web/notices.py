@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import attrs
+from starlette.responses import Response
 
 from tbot_core.system import random
 
@@ -13,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from starlette.responses import Response
-
     from tbot_core.model.clock import Clock
     from tbot_extension_web.access.logins import Session
-    from tbot_extension_web.call import Call
+
+ANSWER: Final = "/answer/{number}"
+"""Where an answer that is a page is shown."""
 
 MOST_WAITING: Final = 100
 """How many sessions have sentences that wait; beyond it the oldest are dropped."""
@@ -36,9 +38,6 @@ ASKED_S: Final = 60.0
 
 KEPT_S: Final = 600.0
 """How long an answer is kept."""
-
-
-Make = Callable[["Call"], Awaitable["Response"]]
 
 
 class Notices:
@@ -95,10 +94,10 @@ class Answers:
 
 @attrs.frozen(kw_only=True)
 class AskedRequest:
-    """A request that needs the password: what it `does`, in a few words, and `make`, for the call that has it."""
+    """A request that needs the password: what it `does`, in a few words; `make` gets the call that has it."""
 
     does: str
-    make: Make = attrs.field(repr=False)
+    make: Callable[..., Awaitable[Response]] = attrs.field(repr=False)
 
 
 class AskedRequests:
@@ -143,6 +142,11 @@ class SentForms:
             self._sent[key] = self._clock.now()
             _drop_oldest(self._sent, MOST_FORMS)
         return before
+
+
+def answer_path(number: str, path: str) -> str:
+    """The address of an answer to a form that was sent to the path."""
+    return f"{ANSWER.format(number=number)}?of={quote(path)}"
 
 
 def _key(session: Session) -> tuple[str, int]:

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 
 import attrs
 
-from tbot_core.actions.plugin_pages import plugin_pages
-from tbot_core.contracts.pages import Block, Field, Form, GoTo, Link, Page, PageRequest, Table
+from tbot_core.actions.plugin_pages import PluginPages, plugin_pages
+from tbot_core.contracts.pages import Block, Field, Form, GoTo, Link, Page, PageRequest, PluginRoute, Table
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.system import log, random
 from tbot_core.system.daemon_threads import DaemonThreads
-from tbot_extension_web.permissions import Permission
+from tbot_extension_web.access.permissions import Permission
 from tbot_extension_web.routes import ROUTES, WebRoute
 from tbot_extension_web.site import NAVIGATION, NavigationItem
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from tbot_core.actions.plugin_pages import PluginPages
-    from tbot_core.contracts.pages import PluginRoute
     from tbot_extension_web.call import Call
     from tbot_extension_web.site import Site
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 import attrs
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tbot_extension_web.call import Call
-
-ANSWER: Final = "/answer/{number}"
-"""Where an answer that is a page is shown."""
 
 ONCE: Final = "once"
 """The field with the number of a form that counts once."""
@@ -85,11 +81,6 @@ async def forget_answers(call: Call) -> Response:
     """Keep the answers of the session no longer, for what was shown once and has been written down."""
     call.site.answers.forget(call.user)
     return call.to(local_path(call.form.get("next", "/")))
-
-
-def answer_path(number: str, path: str) -> str:
-    """The address of an answer to a form that was sent to the path."""
-    return f"{ANSWER.format(number=number)}?of={quote(path)}"
 
 
 def local_path(path: str) -> str:

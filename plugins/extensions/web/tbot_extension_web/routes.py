@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_extension_web.access.permissions import Permission
 from tbot_extension_web.forms import LargeFile
+from tbot_extension_web.notices import ANSWER
 from tbot_extension_web.pages import (
     account,
     alerts,
@@ -31,8 +33,7 @@ from tbot_extension_web.pages import (
     trades,
     users,
 )
-from tbot_extension_web.permissions import Permission
-from tbot_extension_web.posts import ANSWER, answered, forget_answers, is_sure, show_answer
+from tbot_extension_web.posts import answered, forget_answers, is_sure, show_answer
 from tbot_extension_web.setup.begin_steps import BACKUP, UPLOADS
 
 if TYPE_CHECKING:

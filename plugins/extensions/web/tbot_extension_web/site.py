@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import jinja2
@@ -15,16 +15,15 @@ from tbot_core.actions.assembly import is_rehearsed
 from tbot_core.actions.service import HOST
 from tbot_core.instance.plugin_settings import invented_market_note
 from tbot_core.reports.summary import SIMULATED_PRICES
-from tbot_core.system import random
 from tbot_extension_web import texts
 from tbot_extension_web.access.denials import Denials
+from tbot_extension_web.access.permissions import Permission
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
 from tbot_extension_web.notices import Answers, AskedRequests, Notices, SentForms
-from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from types import CodeType
 
     from jinja2.bccache import Bucket
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from tbot_core.actions.setup_draft import SetUp
     from tbot_core.model.clock import Clock
     from tbot_extension_web.access.logins import Logins, Session
-    from tbot_extension_web.call import Call
     from tbot_extension_web.first_run import FirstRun
     from tbot_extension_web.headers import Origin
 
@@ -97,24 +95,6 @@ class Site:
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
 
-    def render(self, template: str, call: Call, values: Mapping[str, Any]) -> str:
-        """A page as HTML, with what every page shows."""
-        session = call.session
-        shown = {
-            "path": call.request.url.path,
-            "session": session,
-            "csrf": "" if session is None else session.csrf,
-            "may": call.may,
-            "badge": self.badge(),
-            "login_rules": self.logins.rules,
-            "session_left": lambda: self.session_left(session),
-            "with_codes": lambda: self._has_codes(session),
-            "once": lambda: random.entropy(16).hex(),
-            "notices": lambda: self.notices.pop(session),
-            "pages": [] if self.setup else [page for page in self.navigation if call.may(page.permission)],
-        }
-        return self.templates.get_template(template).render({**shown, **values})
-
     def session_left(self, session: Session | None) -> SessionLeft | None:
         """How long the session lasts from now on; None without one."""
         found = [] if session is None else self.logins.sessions(session.user)
@@ -125,7 +105,8 @@ class Site:
         whole = rules.absolute_s - (self.clock.now() - own.started).total_seconds()
         return SessionLeft(idle_s=max(int(rules.idle_s - own.idle_s), 0), whole_s=max(int(whole), 0))
 
-    def _has_codes(self, session: Session | None) -> bool:
+    def has_codes(self, session: Session | None) -> bool:
+        """Whether the user of a session has one-time codes."""
         account = None if session is None else self.logins.accounts.read().get(session.user)
         return account is not None and account.totp is not None
 

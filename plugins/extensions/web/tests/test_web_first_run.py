@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
+from tbot_extension_web.access.permissions import Permission, allows
 from tbot_extension_web.app import create_app
 from tbot_extension_web.headers import Origin
 from tbot_extension_web.opening import open_site
 from tbot_extension_web.pages.setup import _create, later_address
-from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
 from tbot_extension_web.server import Address
 from tbot_extension_web.setup.begin_steps import MOST_FINDINGS

@@ -14,9 +14,10 @@ from starlette.routing import Mount, Route
 from tbot_extension_web import forms
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.access.denials import AT_ONCE, EVERY_S
+from tbot_extension_web.access.permissions import Permission, allows
 from tbot_extension_web.app import create_app, routed
+from tbot_extension_web.call import Call
 from tbot_extension_web.forms import MOST_FORM_BYTES
-from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
 from tbot_extension_web.testing.client import ask, ask_once, send_slowly
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP, GivenSessions
@@ -358,7 +359,7 @@ def test_a_failure_anywhere_has_the_headers(site: Site, monkeypatch: pytest.Monk
     def broken(*_parts: object, **_more: object) -> Any:
         raise ZeroDivisionError("canary")
 
-    for place, name in ((site.live, "parts"), (GivenSessions, "session"), (site, "render")):
+    for place, name in ((site.live, "parts"), (GivenSessions, "session"), (Call, "page")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, broken)
             for path in ("/", "/none"):

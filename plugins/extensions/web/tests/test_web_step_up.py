@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from tbot_extension_web.access.credentials import Role
+from tbot_extension_web.access.permissions import Permission
 from tbot_extension_web.app import create_app
 from tbot_extension_web.notices import ASKED_S, MOST_ASKED, AskedRequest, AskedRequests
-from tbot_extension_web.permissions import Permission
 from tbot_extension_web.routes import ROUTES, WebRoute
 from tbot_extension_web.testing.client import Answer, ask, ask_once
 from tbot_extension_web.testing.given_sessions import CSRF, RIGHT, GivenSessions

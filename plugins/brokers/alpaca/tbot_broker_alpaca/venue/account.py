@@ -1,4 +1,7 @@
-"""The venue's account: cash, positions, orders and their life, and what the vendor refuses by the account's state."""
+"""The venue's account: cash, positions, orders and their life.
+
+What the vendor refuses by the state of the account or the market: quantities, buying power, shorts, wash trades.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_broker_alpaca.venue.orders import MATCHED, OPEN, Terms, VenueOrder, legs_of, replaced_terms
-from tbot_broker_alpaca.venue.rules import assert_allowed, opens_position, share_cost
-from tbot_broker_alpaca.venue.wire import Refusal, id_of, invalid, not_found, stamp, text_of, unprocessable
+from tbot_broker_alpaca.venue.wire import Refusal, forbidden, id_of, invalid, not_found, stamp, text_of, unprocessable
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     from tbot_broker_alpaca.venue.market import Listing, VenueMarket
 
 _NO: Final = Decimal(0)
+
 _ENDS: Final = {"canceled": "canceled_at", "expired": "expired_at", "rejected": "failed_at", "replaced": "replaced_at"}
+
+_SHORT_COST: Final = Decimal("1.03")
 
 
 class VenueAccount:
@@ -62,8 +67,8 @@ class VenueAccount:
     def buying_power(self) -> Decimal:
         """What may be spent on further positions; working orders that open one count."""
         gross = sum((abs(quantity) * self._price(symbol) for symbol, (quantity, _) in self.held.items()), _NO)
-        opening = [order for order in self.open_orders if opens_position(self, order)]
-        reserved = sum((share_cost(order, *self._prices(order.symbol)) * order.remaining for order in opening), _NO)
+        opening = [order for order in self.open_orders if _opens_position(self, order)]
+        reserved = sum((_share_cost(order, *self._prices(order.symbol)) * order.remaining for order in opening), _NO)
         base = self.cash if self.multiplier == 1 else self.multiplier * self.equity - gross
         return max(base - reserved, _NO)
 
@@ -84,7 +89,7 @@ class VenueAccount:
         if any(order.client_order_id == client_id for order in self.orders):
             raise invalid("client_order_id must be unique")
         legs = legs_of(given, terms)
-        assert_allowed(self, terms, listing)
+        _assert_allowed(self, terms, listing)
         order = self._accept(terms, listing, client_id, order_class=str(given.get("order_class") or ""))
         for number, leg in enumerate(legs):
             part = self._accept(leg, listing, id_of(f"leg {order.id} {number}"), parent=order)
@@ -131,7 +136,7 @@ class VenueAccount:
         if client_id and any(other.client_order_id == client_id for other in self.orders):
             raise invalid("client_order_id must be unique")
         listing = self._listing(order.symbol)
-        assert_allowed(self, terms, listing, instead_of=order)
+        _assert_allowed(self, terms, listing, instead_of=order)
         new = self._accept(terms, listing, client_id or id_of(f"client {len(self.orders)}"), order_class="")
         new.order_class, new.replaces, order.replaced_by = order.order_class, order.id, new.id
         if order.parent is not None:
@@ -325,3 +330,99 @@ class VenueAccount:
 
     def _close_of(self, order: VenueOrder) -> dt.datetime:
         return self.market.calendar.current(order.at).close
+
+
+def _opens_position(account: VenueAccount, order: VenueOrder) -> bool:
+    # Whether an order opens a position, or adds to one.
+    held, _ = account.held.get(order.symbol, (_NO, _NO))
+    return order.parent is None and (held >= 0 if order.buy else held <= 0)
+
+
+def _share_cost(order: VenueOrder | Terms, last: Decimal, half_spread: Decimal) -> Decimal:
+    # What one share of an order that opens a position takes of the buying power.
+    if order.buy:
+        return order.limit or max(order.stop or _NO, last + half_spread)
+    return max(order.limit or _NO, (last + half_spread) * _SHORT_COST)
+
+
+def _assert_allowed(
+    account: VenueAccount, terms: Terms, listing: Listing, instead_of: VenueOrder | None = None
+) -> None:
+    # Raise Refusal where the account or the market excludes an order; `instead_of` is the one that it replaces.
+    others = [one for one in account.open_orders if one.symbol == listing.symbol and one is not instead_of]
+    leg = instead_of is not None and instead_of.parent is not None
+    if terms.quantity % 1 and not listing.fractionable:
+        raise forbidden(f'asset "{listing.symbol}" is not fractionable')
+    if terms.type == "stop" and terms.stop is not None:
+        _assert_stop(terms.stop, listing, buy=terms.buy)
+    if not leg:
+        _assert_no_wash_trade(terms, others)
+    held, _ = account.held.get(listing.symbol, (_NO, _NO))
+    if held and (held > 0) is not terms.buy:
+        _assert_quantity(terms, listing, held, others)
+    elif not leg:
+        _assert_affordable(account, terms, listing, instead_of)
+
+
+def _assert_stop(stop: Decimal, listing: Listing, *, buy: bool) -> None:
+    # A stop that has been traded through is refused, not triggered.
+    if stop <= listing.price if buy else stop >= listing.price:
+        words = f"stop price must be {'greater' if buy else 'less'} than current price"
+        raise unprocessable(words, market_price=text_of(listing.price))
+
+
+def _assert_no_wash_trade(terms: Terms, others: list[VenueOrder]) -> None:
+    # Only two orders with limits that do not cross may work on both sides; legs of a complex order are exempt.
+    for other in others:
+        if other.buy is terms.buy or other.parent is not None:
+            continue
+        if terms.limit is not None and other.limit is not None:
+            bought, sold = (terms.limit, other.limit) if terms.buy else (other.limit, terms.limit)
+            if bought < sold:
+                continue
+        kind = "limit" if other.limit is not None else "market/stop"
+        raise forbidden(
+            "potential wash trade detected. use complex orders",
+            existing_order_id=other.id,
+            reject_reason=f"opposite side {kind} order exists",
+        )
+
+
+def _assert_quantity(terms: Terms, listing: Listing, held: Decimal, others: list[VenueOrder]) -> None:
+    # What closes a position may not be more than is not promised to other orders: it never turns to the other side.
+    closing = [one for one in others if one.buy is terms.buy and one.status != "held"]
+    reserved = sum((one.remaining for one in closing), _NO)
+    available = abs(held) - reserved
+    if terms.quantity > available:
+        requested = f"requested: {text_of(terms.quantity)}, available: {text_of(available)}"
+        raise forbidden(
+            f"insufficient qty available for order ({requested})",
+            available=text_of(available),
+            existing_qty=text_of(abs(held)),
+            held_for_orders=text_of(reserved),
+            related_orders=[one.id for one in closing],
+            symbol=listing.symbol,
+        )
+
+
+def _assert_affordable(account: VenueAccount, terms: Terms, listing: Listing, instead_of: VenueOrder | None) -> None:
+    if not terms.buy:
+        _assert_shortable(account, terms, listing)
+    half, power = account.market.half_spread, account.buying_power
+    if instead_of is not None and _opens_position(account, instead_of):
+        power += _share_cost(instead_of, listing.price, half) * instead_of.remaining
+    cost = _share_cost(terms, listing.price, half) * terms.quantity
+    if cost > power:
+        amounts = {"buying_power": text_of(round(power, 2)), "cost_basis": text_of(round(cost, 2))}
+        raise forbidden("insufficient buying power", **amounts)
+
+
+def _assert_shortable(account: VenueAccount, terms: Terms, listing: Listing) -> None:
+    if not account.shorting_enabled or account.multiplier == 1:
+        raise forbidden("account is not allowed to short")
+    if terms.quantity % 1:
+        raise unprocessable("fractional orders cannot be sold short")
+    if not listing.shortable:
+        raise unprocessable(f'asset "{listing.symbol}" cannot be sold short')
+    if not listing.easy_to_borrow and terms.life != "day":
+        raise unprocessable(f"only day orders are allowed for hard-to-borrow asset {listing.symbol}")

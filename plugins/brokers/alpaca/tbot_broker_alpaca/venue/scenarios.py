@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -25,7 +25,6 @@ from tbot_core.testing.venue_scenarios import Kill, VenueScenario
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tbot_broker_alpaca.venue.exchange import AlpacaExchange
     from tbot_broker_alpaca.venue.server import AlpacaServer
 
 _Plan: TypeAlias = "Callable[[AlpacaServer, Kill], None]"
@@ -298,8 +297,13 @@ def _short_scenarios() -> Iterator[VenueScenario]:
     yield attrs.evolve(_scenario("short: positions empty for 180 s", _adding(empty), Act.STOP, _OPEN), short=True)
 
 
+class _Exchange(Protocol):
+    @property
+    def venue(self) -> AlpacaServer: ...
+
+
 def _scenario(name: str, plan: _Plan, act: Act, time: str) -> VenueScenario:
-    def planned(exchange: AlpacaExchange, kill: Kill) -> None:
+    def planned(exchange: _Exchange, kill: Kill) -> None:
         exchange.venue.market.past_days = _PAST_DAYS
         plan(exchange.venue, kill)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import sqlite3
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,6 @@ import attrs
 
 from tbot_core.errors import AccessError
 from tbot_core.system import filesystem, random
-from tbot_extension_web.access.stored_sessions import StoredSessions, token_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 FILE_NAME: Final = "web.sqlite"
+
 MOST_SUBJECTS: Final = 10_000
 """The largest number of names and sources with failed attempts; beyond it those with the fewest go."""
 
@@ -33,6 +34,7 @@ WAIT_S: Final = 0.25
 """How long another program that writes the file is waited for; the whole page waits meanwhile."""
 
 _APPLICATION: Final = 0x7462_7765
+
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _SCHEMA: Final = """
@@ -60,21 +62,41 @@ CREATE TABLE sessions (
 CREATE TABLE codes (user TEXT PRIMARY KEY, step INTEGER NOT NULL) STRICT;
 CREATE TABLE links (hash TEXT PRIMARY KEY, created REAL NOT NULL) STRICT;
 """
+
 _ADDED: Final = "CREATE TABLE IF NOT EXISTS last_logins (user TEXT PRIMARY KEY, wall REAL NOT NULL) STRICT"
+
 _FAILED: Final = """
 INSERT INTO attempts VALUES (?1, 1, 0, ?2, ?3) ON CONFLICT (subject) DO UPDATE SET
 failures = failures + 1, wall = ?2, monotonic = ?3
 """
+
 _REFUSED: Final = """
 INSERT INTO attempts VALUES (?1, 0, 1, ?2, ?3) ON CONFLICT (subject) DO UPDATE SET refused = refused + 1
 """
+
 _SPENT: Final = """
 INSERT INTO codes VALUES (?, ?) ON CONFLICT (user) DO UPDATE SET step = excluded.step WHERE excluded.step > step
 """
+
 _SURPLUS: Final = """
 DELETE FROM attempts WHERE subject IN
 (SELECT subject FROM attempts ORDER BY failures DESC, monotonic DESC LIMIT -1 OFFSET ?)
 """
+
+MOST_SESSIONS: Final = 20
+"""The largest number of sessions of a user; beyond it the one that was idle longest ends."""
+
+_AGENT: Final = 120
+
+_BEGUN: Final = """
+INSERT INTO sessions (hash, user, stamp, source, agent, wall, created, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_IDLE_LONGEST: Final = """
+DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user = ? ORDER BY seen DESC, id DESC LIMIT -1 OFFSET ?)
+"""
+
+_COLUMNS: Final = "id, user, stamp, source, agent, wall, created, seen, stepped_up"
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +126,34 @@ class AttemptResult:
 
     accepted: bool
     locked: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class StoredSession:
+    """A stored session. `started` is by the wall clock; ages and idle time are in seconds.
+
+    `step_up_age` is None without a step-up.
+    """
+
+    id: int
+    user: str
+    stamp: str
+    source: str
+    agent: str
+    started: datetime
+    age_s: float
+    idle_s: float
+    step_up_age_s: float | None
+
+
+@attrs.frozen(kw_only=True)
+class NewSession:
+    """A session that begins; `stamp` is that of the account."""
+
+    user: str
+    stamp: str
+    source: str
+    agent: str
 
 
 class LoginStore:
@@ -177,11 +227,11 @@ class LoginStore:
         """Store the only valid one-time link."""
         with self.transaction():
             self.run("DELETE FROM links")
-            self.run("INSERT INTO links VALUES (?, ?)", token_hash(token), self.seconds)
+            self.run("INSERT INTO links VALUES (?, ?)", _token_hash(token), self.seconds)
 
     def link_age_s(self, token: str) -> float | None:
         """The age of a one-time link in seconds; None for one that is not valid."""
-        found = self.rows("SELECT created FROM links WHERE hash = ?", token_hash(token))
+        found = self.rows("SELECT created FROM links WHERE hash = ?", _token_hash(token))
         return self.seconds - found[0][0] if found else None
 
     def remove_link(self) -> None:
@@ -302,3 +352,98 @@ def boot_id() -> str:
         return filesystem.read_text(_BOOT_ID).strip()
     except AccessError:
         return random.token(20)
+
+
+class StoredSessions:
+    """The sessions of a store."""
+
+    def __init__(self, store: LoginStore) -> None:
+        self._store = store
+
+    def add(self, token: str, new: NewSession) -> None:
+        """Begin a session."""
+        now = self._store.seconds
+        values = (_token_hash(token), new.user, new.stamp, new.source, new.agent[:_AGENT], self._store.wall, now, now)
+        with self._store.transaction():
+            self._store.run(_BEGUN, *values)
+            self._store.run(_IDLE_LONGEST, new.user, MOST_SESSIONS)
+
+    def find(self, token: str) -> StoredSession | None:
+        """The session of a token."""
+        found = self._select("hash = ?", _token_hash(token))
+        return found[0] if found else None
+
+    def of_user(self, user: str | None = None) -> list[StoredSession]:
+        """The sessions of a user, or of all."""
+        return self._select("?1 IS NULL OR user = ?1", user)
+
+    def mark_login(self, user: str) -> None:
+        """Record that a user logged in now."""
+        self._store.run("INSERT OR REPLACE INTO last_logins VALUES (?, ?)", user, self._store.wall)
+
+    def last_logins(self) -> dict[str, datetime]:
+        """When each user logged in last, by the wall clock."""
+        found = self._store.rows("SELECT user, wall FROM last_logins")
+        return {user: datetime.fromtimestamp(wall, UTC) for user, wall in found}
+
+    def mark_seen(self, session: StoredSession) -> None:
+        """Record that a session is in use."""
+        self._store.run("UPDATE sessions SET seen = ? WHERE id = ?", self._store.seconds, session.id)
+
+    def step_up(self, session: StoredSession, token: str) -> None:
+        """Record a step-up, and give the session a new token."""
+        renewed = "UPDATE sessions SET hash = ?, stepped_up = ?, seen = ? WHERE id = ?"
+        now = self._store.seconds
+        self._store.run(renewed, _token_hash(token), now, now, session.id)
+
+    def rebind(self, session: StoredSession, token: str, stamp: str) -> None:
+        """Bind a session to the account as it is now, and give it a new token."""
+        self._store.run("UPDATE sessions SET hash = ?, stamp = ? WHERE id = ?", _token_hash(token), stamp, session.id)
+
+    def count_failure(self, session: StoredSession, limit: int) -> bool:
+        """Count a failed step-up; at the limit the session ends. Returns whether it goes on."""
+        with self._store.transaction():
+            self._store.run("UPDATE sessions SET failures = failures + 1 WHERE id = ?", session.id)
+            self._store.run("DELETE FROM sessions WHERE id = ? AND failures >= ?", session.id, limit)
+            return bool(self._store.rows("SELECT 1 FROM sessions WHERE id = ?", session.id))
+
+    def forget_failures(self, session: StoredSession) -> None:
+        """Forget the failures of a session whose user entered the right password."""
+        self._store.run("UPDATE sessions SET failures = 0 WHERE id = ?", session.id)
+
+    def end(self, number: int) -> None:
+        """End a session."""
+        self._store.run("DELETE FROM sessions WHERE id = ?", number)
+
+    def end_all(self, user: str) -> int:
+        """End all sessions of a user; returns their number."""
+        return self._store.run("DELETE FROM sessions WHERE user = ?", user)
+
+    def end_expired(self, idle_s: float, absolute_s: float) -> None:
+        """End the sessions that were idle this long, or began this long ago."""
+        now = self._store.seconds
+        self._store.run("DELETE FROM sessions WHERE seen <= ? OR created <= ?", now - idle_s, now - absolute_s)
+
+    def _select(self, where: str, *values: object) -> list[StoredSession]:
+        query = f"SELECT {_COLUMNS} FROM sessions WHERE {where} ORDER BY id"  # noqa: S608  # constants
+        return [self._session(row) for row in self._store.rows(query, *values)]
+
+    def _session(self, row: tuple[Any, ...]) -> StoredSession:
+        number, user, stamp, source, agent, wall, created, seen, stepped_up = row
+        now = self._store.seconds
+        return StoredSession(
+            id=number,
+            user=user,
+            stamp=stamp,
+            source=source,
+            agent=agent,
+            started=datetime.fromtimestamp(wall, UTC),
+            age_s=now - created,
+            idle_s=now - seen,
+            step_up_age_s=None if stepped_up is None else now - stepped_up,
+        )
+
+
+def _token_hash(token: str) -> str:
+    # The hash under which a token is stored.
+    return sha256(token.encode(errors="surrogatepass")).hexdigest()

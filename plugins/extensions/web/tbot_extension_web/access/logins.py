@@ -21,19 +21,17 @@ from tbot_extension_web.access.accounts import USER_NAME, Account
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.access.denials import FewLines
 from tbot_extension_web.access.login_rules import LoginRules, TokenBucket, source_prefix
-from tbot_extension_web.access.login_store import Attempt
+from tbot_extension_web.access.login_store import Attempt, NewSession
 from tbot_extension_web.access.passwords import decoy_hash, hash_parameters
-from tbot_extension_web.access.stored_sessions import NewSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tbot_core.vault.vault import AuditAction
     from tbot_extension_web.access.accounts import Accounts
-    from tbot_extension_web.access.login_store import LoginStore
+    from tbot_extension_web.access.login_store import LoginStore, StoredSession
     from tbot_extension_web.access.passwords import PasswordHasher
     from tbot_extension_web.access.security_log import SecurityLog
-    from tbot_extension_web.access.stored_sessions import StoredSession
 
 BUSY: Final = "Too many logins are being tried. Try again in a few seconds."
 STEP_UP_REFUSED: Final = (

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.actions.control_requests import refuse_waiting
-from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.errors import TbotError
 from tbot_core.model.clock import exchange_time
 from tbot_core.system import log
 from tbot_core.vault.categories import CONTROL
 from tbot_extension_web.access.credentials import Role
-from tbot_extension_web.permissions import REQUESTS, allows
+from tbot_extension_web.access.permissions import REQUESTS, allows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.engine.control import ControlRequest
     from tbot_extension_web.access.security_log import SecurityLog
 
 ACTOR: Final = "web/"

@@ -10,8 +10,8 @@ from tbot_core.actions import audit, control_requests, operator_requests
 from tbot_core.engine.control import ControlVerb
 from tbot_core.model.types import RiskState
 from tbot_core.trading.risk.states import StateCause
+from tbot_extension_web.access.permissions import REQUESTS
 from tbot_extension_web.access.security_log import note_request
-from tbot_extension_web.permissions import REQUESTS
 from tbot_extension_web.posts import Question
 from tbot_extension_web.texts import profit, shares
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tbot_core.actions.control_requests import RequestResult
+    from tbot_extension_web.access.permissions import Permission
     from tbot_extension_web.call import Call
-    from tbot_extension_web.permissions import Permission
 
 
 @attrs.frozen(kw_only=True)

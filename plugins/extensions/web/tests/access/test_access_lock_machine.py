@@ -11,8 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tbot_extension_web.access.login_store import Attempt, LockRule, LoginStore
-from tbot_extension_web.access.stored_sessions import NewSession
+from tbot_extension_web.access.login_store import Attempt, LockRule, LoginStore, NewSession
 
 from tbot_core.model.clock import ManualClock
 
