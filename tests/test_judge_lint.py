@@ -26,7 +26,7 @@ def test_the_judge_is_independent_of_what_it_judges() -> None:
         (INVARIANTS, FOLD, ["tbot_core.journal.projections.book.fold_events"]),
         (judge_lint.RESTARTS, FOLD, []),
         (INVARIANTS, "if TYPE_CHECKING:\n    from tbot_core.engine.session.session import TradingSession", []),
-        (INVARIANTS, "from tbot_core.journal.ledger.booking import ledger_of", []),
+        (INVARIANTS, "from tbot_core.journal.ledger import ledger_of", []),
     ],
 )
 def test_a_planted_import_is_found(path: str, source: str, found: list[str]) -> None:

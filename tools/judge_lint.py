@@ -23,8 +23,8 @@ RESTARTS: Final = "tbot_core/rehearsal/invariants/restarts.py"
 """The invariants that replay a journal with the bot's own code, since they judge that."""
 
 ALLOWED: Final = {
-    "tbot_core.journal.ledger.booking.ledger_of": "the ledger is judged: its holdings and cash by those of the venue",
-    "tbot_core.journal.ledger.accounts.ADJUSTMENTS": "the name of the judged ledger's account of what is unexplained",
+    "tbot_core.journal.ledger.ledger_of": "the ledger is judged: its holdings and cash by those of the venue",
+    "tbot_core.journal.ledger.ADJUSTMENTS": "the name of the judged ledger's account of what is unexplained",
     "tbot_core.trading.lookahead.COLUMNS": "the names of signal columns, which are compared with each other",
     "tbot_core.trading.lookahead.NAMES": "the names of bar fields, which are compared with each other",
     "tbot_core.trading.matching.SIMULATOR_CAPABILITIES": "a replay runs with the simulator's own capabilities",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.actions import discard
+from tbot_core.actions import Notify, discard
 from tbot_core.actions.assembly import SIMULATED, action_clock
 from tbot_core.actions.config import check_config
 from tbot_core.actions.plugin_checks import (
@@ -17,13 +17,22 @@ from tbot_core.actions.plugin_checks import (
     vix_findings,
     warning_findings,
 )
-from tbot_core.actions.plugin_declarations import plugin_declarations
+from tbot_core.actions.plugin_declarations import PluginDeclarations, plugin_declarations
 from tbot_core.actions.plugins import broker_capabilities, plugin_listings
 from tbot_core.contracts import BrokerCapabilities, FeedCoverage
 from tbot_core.errors import AccessError, SettingsError, TbotError
-from tbot_core.instance import Instance, examine_settings, load_settings, read_settings_files
+from tbot_core.instance import (
+    ExaminedSettings,
+    Instance,
+    Mode,
+    Settings,
+    SettingsFiles,
+    examine_settings,
+    load_settings,
+    read_settings_files,
+)
 from tbot_core.instance.control_folder import known_control_folder
-from tbot_core.instance.findings import LEVELS, SettingsFinding
+from tbot_core.instance.findings import LEVELS, Level, SettingsFinding
 from tbot_core.instance.preflight import APPROVAL, OF_SETTINGS, preflight_findings
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secrets import account_mode
@@ -40,10 +49,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.actions import Notify
-    from tbot_core.actions.plugin_declarations import PluginDeclarations
-    from tbot_core.instance import ExaminedSettings, Mode, Settings, SettingsFiles
-    from tbot_core.instance.findings import Level
 
 _REFUSED: Final = 3
 _ON_PAPER: Final = frozenset({"dry-run", "paper"})
@@ -346,13 +351,13 @@ def failover_findings(settings: Settings) -> Iterator[PreflightFinding]:
         names = settings.brokers
         if not names[1:]:
             return
-        from tbot_core.journal.projections import failover_drills
+        from tbot_core.journal.projections import failover
         from tbot_core.status.failover import events_of
 
-        last = failover_drills.latest_drill(events_of(settings), names)
+        last = failover.latest_drill(events_of(settings), names)
     except TbotError:
         return  # each of these faults has its own row
-    if words := failover_drills.drill_objection(last, SystemClock().now()):
+    if words := failover.drill_objection(last, SystemClock().now()):
         sentence = f"Failover is not available: {words}."
         yield PreflightFinding(
             level="warn", subject="failover", message=sentence, remedy="`tbot failover drill` tests it."

@@ -16,19 +16,23 @@ from tbot_core.actions.assembly import assert_no_rehearsal
 from tbot_core.actions.control_requests import PICKUP_TIMEOUT_S, RequestResult, request, send_request
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.errors import JournalError, RiskError, SettingsError, UsageError
-from tbot_core.instance import Instance, is_there, load_settings
+from tbot_core.instance import Instance, Settings, is_there, load_settings
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.report import format_share
 from tbot_core.instance.secrets import account_mode
 from tbot_core.instance.sources import find_instance
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import integrity
-from tbot_core.journal.projections.arming import next_sessions, recall_arming
+from tbot_core.journal.projections.approvals import (
+    PendingConfirmations,
+    next_sessions,
+    recall_arming,
+    recall_confirmations,
+)
 from tbot_core.journal.projections.book import fold_events
-from tbot_core.journal.projections.confirmations import recall_confirmations
-from tbot_core.model.clock import SystemClock, exchange_time
+from tbot_core.model.clock import Clock, SystemClock, exchange_time
 from tbot_core.model.formatting import format_price, format_quantity
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import RiskState
@@ -42,10 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.engine.control import ControlRequest
-    from tbot_core.instance import Settings
-    from tbot_core.journal.projections.confirmations import PendingConfirmations
-    from tbot_core.model.clock import Clock
 
 _NOT_ARMED: Final = 5
 _STILL_ON: Final = 5

@@ -8,25 +8,25 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.actions import discard
+from tbot_core.actions import Notify, discard
 from tbot_core.actions.assembly import action_clock, assemble_action, environment_rehearsal
 from tbot_core.actions.instance_creation import initial_contents, settings_files
 from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
-from tbot_core.contracts import FeedRequest, Urgency
+from tbot_core.contracts import Alert, Context, FeedRequest, Urgency
 from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.engine.assembly import feed_source
+from tbot_core.engine.assembly import Assembly, feed_source
 from tbot_core.engine.live.broker_check import BrokerFinding, check_broker
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.engine.rehearsal_run import NOT_SERVED, host_addresses, reaches_out
 from tbot_core.errors import TbotError, UsageError
-from tbot_core.instance import Instance, load_settings
+from tbot_core.instance import Instance, Settings, load_settings
 from tbot_core.instance.secrets import account_mode
-from tbot_core.journal.projections.failover_drills import DrillStep
-from tbot_core.model.clock import SystemClock, exchange_time
+from tbot_core.journal.projections.failover import DrillStep
+from tbot_core.model.clock import Clock, SystemClock, exchange_time
 from tbot_core.model.formatting import request_words
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.loader import build_plugin
+from tbot_core.plugins.loader import LoadedPlugin, build_plugin
 from tbot_core.plugins.network.connector import RequestBudgets
 from tbot_core.system import filesystem
 from tbot_core.system.secret import Secret
@@ -37,13 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tbot_core.actions import Notify
-    from tbot_core.contracts import Alert, Context
-    from tbot_core.engine.assembly import Assembly
-    from tbot_core.instance import Settings
-    from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
-    from tbot_core.plugins.loader import LoadedPlugin
 
 SHORTS: Final = "shorts"
 _SWITCH_OFF: Final = (

@@ -19,12 +19,12 @@ from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.journal.events.failover import CircuitChanged, FailoverChanged
-from tbot_core.journal.events.feeds import UniverseCut, VixRead
+from tbot_core.journal.events.feeds import FeedsApart, UniverseCut, VixRead
 from tbot_core.journal.events.orders import OrderTermsDiffer
 from tbot_core.journal.events.sessions import DriftMeasured, WindowClosed
-from tbot_core.journal.projections import failover_text
+from tbot_core.journal.projections import failover
+from tbot_core.journal.projections.failover import FailoverBlocker
 from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.journal.projections.leases import FailoverBlocker
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import first_names, format_price, plural
 from tbot_core.reports.drift import drift_sentence
@@ -33,7 +33,6 @@ from tbot_core.trading.risk.states import FailoverPhase
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from tbot_core.journal.events.feeds import FeedsApart
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.store import Event
 
@@ -58,8 +57,8 @@ def notices_of_event(event: JournalEvent) -> Iterator[Notice]:
             day = event.facts(DriftMeasured).date
             what = f"The session of {day} beside its shadow run: {drift_sentence(event.payload)}"
             yield _routine("", what, f"tbot drift {day}")
-        case kind if kind in failover_text.KINDS and kind != records.DRILL:  # a drill's operator sees its result
-            what = f"{failover_text.failover_event_text(event)}."
+        case kind if kind in failover.KINDS and kind != records.DRILL:  # a drill's operator sees its result
+            what = f"{failover.failover_event_text(event)}."
             yield Notice(key="", urgency=_urgency(event), what=what, command=_command(event))
 
 

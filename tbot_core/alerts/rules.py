@@ -33,13 +33,17 @@ from tbot_core.journal.events.sessions import (
     WindowClosed,
 )
 from tbot_core.journal.projections.book import SessionBook
-from tbot_core.journal.projections.event_text import asked_text, contradiction_text, position_text, settings_text
-from tbot_core.journal.projections.ready_remarks import ready_remarks, vix_text
-from tbot_core.journal.projections.trade_text import (
+from tbot_core.journal.projections.narration import (
     PlannedStops,
+    asked_text,
+    contradiction_text,
     entry_text,
     exit_text,
+    position_text,
+    ready_remarks,
+    settings_text,
     unprotected_text,
+    vix_text,
 )
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import (
@@ -53,9 +57,9 @@ from tbot_core.model.formatting import (
     printable_name,
     trades_text,
 )
-from tbot_core.model.types import Leg, OrderState, RiskState, Side, quantity_of
+from tbot_core.model.types import Leg, OrderState, RiskState, Side, Trade, quantity_of
 from tbot_core.plugins.call_guard import failure_text
-from tbot_core.trading.orders import IN_DOUBT
+from tbot_core.trading.orders import IN_DOUBT, OrderRecord
 from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
 from tbot_core.trading.universe import UniverseCounts
 
@@ -63,8 +67,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.journal.store import Event
-    from tbot_core.model.types import Trade
-    from tbot_core.trading.orders import OrderRecord
 
 UNKNOWN_AFTER: Final = timedelta(seconds=60)
 """How long an order's outcome may be unknown, or an account unread at a start, before an alert."""

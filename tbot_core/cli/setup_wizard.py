@@ -13,21 +13,18 @@ from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.actions.instance_creation import broker_distribution
 from tbot_core.cli.interview import KEYS, AnswerRefused, Interview, Question, choice, field_question, listed, wrapped
 from tbot_core.cli.options import print_notice, print_warning
-from tbot_core.contracts.credentials import secret_fields
+from tbot_core.contracts.credentials import SecretField, secret_fields
 from tbot_core.errors import AccessError, PluginError, TbotError
-from tbot_core.instance import identity
+from tbot_core.instance import Instance, identity
 from tbot_core.plugins import discovery
-from tbot_core.plugins.loader import PluginLoader
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.system import filesystem, random
 from tbot_core.vault.categories import CATEGORIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tbot_core.contracts.credentials import SecretField
-    from tbot_core.instance import Instance
-    from tbot_core.journal.projections.failover_drills import DrillStep
-    from tbot_core.plugins.loader import LoadedPlugin
+    from tbot_core.journal.projections.failover import DrillStep
 
 SIMULATOR: Final = "paper"
 _MODE: Final = "mode"

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
 from tbot_core.errors import AccessError
-from tbot_core.journal.disk_reserve import FILE_NAME, NO_ROOM_BYTES, DiskReserve
-from tbot_core.system import filesystem
+from tbot_core.journal.store import NO_ROOM_BYTES
+from tbot_core.system import filesystem, log
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tbot_core.execution.trading_state import TradingStateController
 
 EVERY_S: Final = 1.0
+
 _FULL: Final = "the disk had no space for the journal"
+
+_RESERVE: Final = "ballast"
+
+_RESERVE_BYTES: Final = 16_000_000
+"""Enough for thousands of events, their WAL, and the alerts."""
+
+_log = log.logger(__name__)
 
 
 @attrs.define(eq=False)
@@ -38,7 +45,7 @@ class DiskGuard:
     @classmethod
     def of(cls, data: Path) -> Self:
         """The guard for the disk of a folder."""
-        return cls(partial(filesystem.free_bytes, data), DiskReserve(path=data / FILE_NAME))
+        return cls(partial(filesystem.free_bytes, data), DiskReserve(path=data / _RESERVE))
 
     def release_ballast(self) -> bool:
         """Delete the reserve file; returns whether there was one."""
@@ -69,3 +76,31 @@ class DiskGuard:
         if free < NO_ROOM_BYTES:
             return f"{free / 1e6:.0f} MB are free, {NO_ROOM_BYTES / 1e6:.0f} MB are needed"
         return _FULL if self._used else ""
+
+
+@attrs.frozen(kw_only=True)
+class DiskReserve:
+    """The reserve file at `path`; `size` is in bytes."""
+
+    path: Path
+    size: int = _RESERVE_BYTES
+
+    def fill(self) -> bool:
+        """Allocate the file unless it exists with the right size; return whether the space is reserved."""
+        try:
+            if not (filesystem.exists(self.path) and filesystem.size(self.path) == self.size):
+                filesystem.preallocate(self.path, self.size)
+        except AccessError as fault:
+            _log.warning("ballast.not_held", reason=fault.message)
+            return False
+        return True
+
+    def drop(self) -> bool:
+        """Remove the file; return whether it existed."""
+        try:
+            held = filesystem.exists(self.path)
+            filesystem.remove(self.path)
+        except AccessError as fault:
+            _log.error("ballast.not_dropped", reason=fault.message)
+            return False
+        return held

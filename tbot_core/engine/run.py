@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from tbot_core.journal.events.base import EventFacts
+    from tbot_core.journal.codec import EventFacts
 
 _log = log.logger(__name__)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import OrderStatus
+from tbot_core.contracts import AccountSnapshot, OrderStatus, OrderStatusReport
 from tbot_core.contracts.abilities import OPEN_ORDERS, ORDER_LOOKUP
 from tbot_core.errors import BrokerError, Unavailable
 from tbot_core.execution.broker_account import update_account
@@ -41,26 +41,23 @@ from tbot_core.execution.reconciliation import (
 from tbot_core.execution.requests import run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import AccountMoved, Adjustment, CashStated, ForeignHolding, PositionDisputed
-from tbot_core.journal.ledger.booking import ledger_of
+from tbot_core.journal.ledger import ledger_of
 from tbot_core.journal.projections.book import broker_events
-from tbot_core.model.types import Leg, OrderState, quantity_of
+from tbot_core.model.types import Account, Fill, Leg, OrderState, quantity_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.system import log
 from tbot_core.trading.order_lookup import IN_FLIGHT_S, SETTLING_S, UNANSWERED_S, WATCHED_S, OrderLookup
-from tbot_core.trading.orders import ENDED, IN_DOUBT, WORKING
+from tbot_core.trading.orders import ENDED, IN_DOUBT, WORKING, OrderRecord
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tbot_core.contracts import AccountSnapshot, OrderStatusReport
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.model.clock import Clock
-    from tbot_core.model.types import Account, Fill
     from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.decision_engine import DecisionEngine
-    from tbot_core.trading.orders import OrderRecord
 
 OPEN_ORDERS_S: Final = 10.0  # between two account readings while orders work
 POSITIONS_S: Final = 30.0  # and while none works

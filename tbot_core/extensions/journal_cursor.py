@@ -1,19 +1,23 @@
-"""A journal as one extension follows it: read-only, in order, from the position that it confirmed."""
+"""A journal as one extension follows it: read-only, in order, from the position that it confirmed.
+
+Its closed trades follow the changes that brokers make to them later.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from datetime import date
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import JournalEntry
+from tbot_core.contracts import ClosedTrade, JournalEntry
 from tbot_core.journal import records
-from tbot_core.journal.projections.closed_trades import ClosedTrades
-from tbot_core.journal.store import Journal, read_journal
+from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.store import Event, Journal, read_journal
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -21,13 +25,54 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.extensions.progress import ProgressFile
-    from tbot_core.journal.store import Event
+    from tbot_core.journal.projection import JournalEvent
 
 EVERY_S: Final = 1.0
 """How often the journal is read for new events."""
 
 BATCH: Final = 100
 """The number of events that are read at once, so that a long journal does not block the loop."""
+
+
+@attrs.define(kw_only=True)
+class ClosedTrades:
+    """The closed trades of the current session; `changed`: those that the last event closed, corrected or cancelled."""
+
+    changed: tuple[ClosedTrade, ...] = ()
+    _book: SessionBook = attrs.field(factory=SessionBook)
+    _known: dict[str, ClosedTrade] = attrs.field(factory=dict)
+
+    def apply(self, event: JournalEvent) -> None:
+        """Apply the next event."""
+        self._book.apply(event)
+        self.changed = ()
+        if event.kind in {records.RUN_STARTED, records.SESSION_OPENED}:
+            self._known = {}
+        elif "execution_id" in event.payload:  # a fill, its correction, or an adjustment
+            self.changed = self._compare()
+
+    def _compare(self) -> tuple[ClosedTrade, ...]:
+        before, self._known = self._known, self._closed()
+        gone = [attrs.evolve(one, cancelled=True) for key, one in before.items() if key not in self._known]
+        return (*gone, *(one for key, one in self._known.items() if before.get(key) != one))
+
+    def _closed(self) -> dict[str, ClosedTrade]:
+        # The closed positions of the session as trades, by id; several of one signal are numbered.
+        found: dict[str, ClosedTrade] = {}
+        book, times, accounts = self._book, Counter[str](), records.accounts_of(self._book.session)
+        for position in book.portfolio.closed:
+            signal, broker = position.signal, book.broker(position.signal)
+            times[signal.text] += 1
+            key = signal.text if times[signal.text] == 1 else f"{signal.text}/{times[signal.text]}"
+            found[key] = ClosedTrade(
+                id=key,
+                trade=position.to_trade(broker),
+                session=date.fromisoformat(book.session["date"]),
+                mode=str(book.run.get("mode", "")).lower(),
+                identity=str(book.run.get("identity", "")),
+                account=accounts.get(broker) or accounts.get("", ""),
+            )
+        return found
 
 
 class FollowedJournal:

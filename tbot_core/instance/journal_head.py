@@ -17,8 +17,7 @@ from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance.journal_key import chain_key
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal import integrity
-from tbot_core.journal.chain import START
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.store import START, Journal, read_journal
 from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 from tbot_core.vault import audit_log
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.instance.folder import Instance
-    from tbot_core.journal.store import Journal
     from tbot_core.vault.audit_log import AuditLogEntry
     from tbot_core.vault.keys import RootKey
     from tbot_core.vault.vault import AuditAction

@@ -13,9 +13,7 @@ from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance.journal_key_start import note_switch, read_switch
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal import integrity
-from tbot_core.journal.chain import ChainKey, is_keyed
-from tbot_core.journal.store import open_journal, read_journal
-from tbot_core.journal.verification_checkpoint import verify_all_events
+from tbot_core.journal.store import ChainKey, Journal, is_keyed, open_journal, read_journal, verify_all_events
 from tbot_core.system import filesystem
 from tbot_core.vault import audit_log, categories, keys
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
@@ -23,7 +21,6 @@ from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 if TYPE_CHECKING:
     from tbot_core.errors import VaultError
     from tbot_core.instance.folder import Instance
-    from tbot_core.journal.store import Journal
     from tbot_core.vault.vault import Vault
 
 _LABEL: Final = b"tbot journal v1"

@@ -18,8 +18,7 @@ from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubj
 from tbot_core.instance.secret_schemas import NetworkConfig, secret_rules
 from tbot_core.instance.sources import deployment_of
 from tbot_core.journal import integrity
-from tbot_core.journal.disk_reserve import NO_ROOM_BYTES
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.store import NO_ROOM_BYTES, ChainKey, read_journal
 from tbot_core.model.formatting import plural
 from tbot_core.plugins import discovery, lock
 from tbot_core.system import filesystem
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from tbot_core.instance.findings import Level
     from tbot_core.instance.folder import Instance
-    from tbot_core.journal.chain import ChainKey
     from tbot_core.vault.vault import CategoryStatus, Vault
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tbot_core.errors import JournalError
 from tbot_core.journal import codec
+from tbot_core.journal.codec import EventFacts
 from tbot_core.journal.events import class_of
-from tbot_core.journal.events.base import EventFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -15,7 +15,7 @@ from tbot_core.model.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.journal.events.base import EventFacts
+    from tbot_core.journal.codec import EventFacts
 
 
 def _ignore(entries: Sequence[NewEvent]) -> None:

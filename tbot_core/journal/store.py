@@ -1,29 +1,35 @@
 """The journal: one append-only, hash-chained table of events. All other state is a projection of it.
 
-SQLite in WAL mode with synchronous=FULL: an append that has returned survives a crash. One process writes, under the
-instance's lock; all others open the file read-only. Amounts are text, never floats.
+The hash of an event covers its content and the hash before it, with a key or without. Beside the file lies the last
+verified event, so that a reader need not verify it from the first.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from tbot_core.errors import JournalError
-from tbot_core.journal import chain, integrity
+from tbot_core.errors import AccessError, JournalError
+from tbot_core.journal import integrity
 from tbot_core.journal.projection import TypedEvent
 from tbot_core.model import json_document
-from tbot_core.system import filesystem, forks
+from tbot_core.system import filesystem, forks, log
 from tbot_core.system.redaction import redact, redact_all
 
 SCHEMA_VERSION: Final = 1
+
+NO_ROOM_BYTES: Final = 50_000_000
+"""Below this, no run starts, and a running one is limited to exits."""
+
 APPLICATION_ID: Final = 0x7462_6F74
 
 Connect = Callable[[str], sqlite3.Connection]
@@ -47,8 +53,27 @@ CREATE TABLE events (
 CREATE INDEX events_by_kind ON events (kind);
 CREATE UNIQUE INDEX intents ON events (cid) WHERE kind = 'intended';
 """
+
 _PAYLOAD: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False)
+
 _COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, received, applied, previous_hash, hash"
+
+GENESIS: Final = "0" * 64
+
+START: Final = (0, GENESIS)
+"""Number and hash before the first event."""
+
+_KEYED: Final = "hmac:"
+
+_LINE: Final = json.JSONEncoder(separators=(",", ":"))
+
+_RESTORE: Final = "Restore it from a backup; events after the last good one cannot be trusted."
+
+_CHECKPOINT: Final = "verified"
+
+_CHECKPOINT_BYTES: Final = 500
+
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -85,6 +110,18 @@ class Event(TypedEvent):
     hash: str
 
 
+@attrs.frozen(kw_only=True)
+class ChainKey:
+    """The key of a chain; `since` is the first event that has to have a keyed hash, None if that is not known."""
+
+    secret: bytes = attrs.field(repr=False)
+    since: int | None = None
+
+    def demands(self, seq: int) -> bool:
+        """Whether this event has to have a keyed hash."""
+        return self.since is not None and seq >= self.since
+
+
 class Journal:
     """A journal file; use `open_journal` or `read_journal`.
 
@@ -94,7 +131,7 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, *, anchored: bool = False, key: chain.ChainKey | None = None
+        self, path: Path, connection: sqlite3.Connection, *, anchored: bool = False, key: ChainKey | None = None
     ) -> None:
         self.path = path
         self._key = key
@@ -158,7 +195,7 @@ class Journal:
             row = self._connection.execute(query, (kind,)).fetchone()
             return None if row is None else _event(row)
 
-    def verify(self, key: chain.ChainKey | None = None, *, after: tuple[int, str] = chain.START) -> tuple[int, str]:
+    def verify(self, key: ChainKey | None = None, *, after: tuple[int, str] = START) -> tuple[int, str]:
         """Verify the chain after an event and return its head; raises JournalError for the first that does not fit.
 
         A keyed chain needs its key. Events removed from the end are detected only if they were present when the file
@@ -168,18 +205,16 @@ class Journal:
         self.check()
         return head
 
-    def verify_chain(
-        self, key: chain.ChainKey | None = None, *, after: tuple[int, str] = chain.START
-    ) -> tuple[int, str]:
+    def verify_chain(self, key: ChainKey | None = None, *, after: tuple[int, str] = START) -> tuple[int, str]:
         """Verify as `verify` does, but the chain alone: what it costs depends on the events after `after` only."""
         (seq, previous), whole = after, after == (self._seq, self._hash)
         query = f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq"  # noqa: S608  # constants
         with self._reading():
             rows = self._connection.execute(query, (seq,))
-            for seq, previous in chain.verified_events(self.path, rows, key or self._key, after):
+            for seq, previous in verified_events(self.path, rows, key or self._key, after):
                 whole = whole or (seq, previous) == (self._seq, self._hash)
         if not whole:
-            raise chain.ends_early(self.path, seq, self._seq)
+            raise ends_early(self.path, seq, self._seq)
         return seq, previous
 
     def check(self) -> None:
@@ -213,8 +248,8 @@ class Journal:
         query = f"SELECT {_COLUMNS} FROM events ORDER BY seq DESC LIMIT 1"  # noqa: S608  # constants
         row = self._connection.execute(query).fetchone()
         if self._anchored:
-            chain.assert_continuable(self.path, row, self._key)
-        return (0, chain.GENESIS) if row is None else (row[0], row[-1])
+            assert_continuable(self.path, row, self._key)
+        return (0, GENESIS) if row is None else (row[0], row[-1])
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -229,7 +264,7 @@ def sqlite_connection(address: str) -> sqlite3.Connection:
     return sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
 
 
-def open_journal(path: Path, connect: Connect = sqlite_connection, *, key: chain.ChainKey | None = None) -> Journal:
+def open_journal(path: Path, connect: Connect = sqlite_connection, *, key: ChainKey | None = None) -> Journal:
     """Open a journal for writing, creating it if missing; the caller holds the instance's lock.
 
     `connect` opens the file, `key` is that of its hash chain, which may have none. Raises JournalError for a file that
@@ -271,6 +306,91 @@ def read_journal(path: Path) -> Journal:
         return _checked(path, connection, before)
 
 
+def is_keyed(digest: str) -> bool:
+    """Whether an event's hash was made with a key."""
+    return digest.startswith(_KEYED)
+
+
+def event_hash(body: Sequence[Any], key: ChainKey | None) -> str:
+    """The hash of an event: of all its columns but the hash itself, the hash of the event before included."""
+    line = _LINE.encode(body).encode()
+    if key is None:
+        return sha256(line).hexdigest()
+    return _KEYED + hmac.digest(key.secret, line, "sha256").hex()
+
+
+def verified_events(
+    path: Path, rows: Iterable[Sequence[Any]], key: ChainKey | None, after: tuple[int, str] = START
+) -> Iterator[tuple[int, str]]:
+    """Verify the rows of a journal after an event, given by number and hash; yields number and hash of each.
+
+    Raises JournalError naming the first that does not fit.
+    """
+    (seq, previous), keyed = after, is_keyed(after[1])
+    for row in rows:
+        keyed = keyed or is_keyed(row[-1]) or (key is not None and key.demands(row[0]))
+        if keyed and key is None:
+            raise _key_missing(path)
+        if row[0] != seq + 1 or row[-2] != previous or row[-1] != event_hash(row[:-1], key if keyed else None):
+            raise JournalError(
+                f"The journal {path} was changed: event {row[0]} breaks the hash chain after {seq}.", _RESTORE
+            )
+        seq, previous = row[0], row[-1]
+        yield seq, previous
+
+
+def assert_continuable(path: Path, last: Sequence[Any] | None, key: ChainKey | None) -> None:
+    """Raises JournalError if a journal that ends with this row cannot be continued with the key."""
+    if last is None:
+        return
+    keyed = is_keyed(last[-1])
+    if keyed and key is None:
+        raise _key_missing(path)
+    if not keyed and key is not None and key.demands(last[0]):
+        raise JournalError(
+            f"The journal {path} was changed: its last event has no keyed hash, which events since {key.since} have.",
+            _RESTORE,
+        )
+    if keyed and last[-1] != event_hash(last[:-1], key):
+        raise JournalError(
+            f"The last event of the journal {path} was changed, or was written with another key of the audit log.",
+            "Restore the journal, or storage/keys/audit.key, from a backup.",
+        )
+
+
+def ends_early(path: Path, found: int, before: int) -> JournalError:
+    """Return the error for a journal that lost events while it was open."""
+    return JournalError(
+        f"The journal {path} was changed: it ends at event {found}, but had event {before} before.", _RESTORE
+    )
+
+
+def verify_new_events(journal: Journal, key: ChainKey | None) -> tuple[int, str]:
+    """Verify the events since the last verified one and return the head; all where that one is not known.
+
+    Nothing is written. Raises JournalError.
+    """
+    known = _read_checkpoint(journal.path, key)
+    if known is not None:
+        try:
+            return journal.verify(key, after=known)
+        except JournalError as fault:  # an older journal may have taken its place: judge the whole
+            _log.info("journal.verified_anew", reason=fault.message)
+    return journal.verify(key)
+
+
+def verify_all_events(journal: Journal, key: ChainKey | None) -> tuple[int, str]:
+    """Verify every event, keep the head as the last verified one and return it. Raises JournalError."""
+    head = journal.verify(key)
+    _keep_checkpoint(journal.path, head, key)
+    return head
+
+
+def verified_path(journal: Path) -> Path:
+    """The file of the last verified event."""
+    return journal.with_name(f"{journal.name}-verified")
+
+
 @contextmanager
 def _opening(path: Path, address: str, connect: Connect = sqlite_connection) -> Iterator[sqlite3.Connection]:
     # Close the connection again when the file proves unusable.
@@ -294,7 +414,7 @@ def _checked(
     before: int,
     *,
     anchored: bool = False,
-    key: chain.ChainKey | None = None,
+    key: ChainKey | None = None,
 ) -> Journal:
     application, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
@@ -335,12 +455,12 @@ def _transaction(connection: sqlite3.Connection, *, ends: bool) -> Iterator[None
         raise
 
 
-def _row(seq: int, entry: NewEvent, payload: str, previous: str, key: chain.ChainKey | None) -> tuple[Any, ...]:
+def _row(seq: int, entry: NewEvent, payload: str, previous: str, key: ChainKey | None) -> tuple[Any, ...]:
     applied = entry.time.isoformat()
     received = applied if entry.received is None else entry.received.isoformat()
     source = entry.source or (None, None, None)
     body = (seq, entry.kind, entry.cid, *source, payload, received, applied, previous)
-    return (*body, chain.event_hash(body, key))
+    return (*body, event_hash(body, key))
 
 
 def _texts(payloads: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -371,3 +491,32 @@ def _event(row: Sequence[Any]) -> Event:
         applied=datetime.fromisoformat(row[8]),
         hash=row[10],
     )
+
+
+def _key_missing(path: Path) -> JournalError:
+    return JournalError(
+        f"The hash chain of the journal {path} needs the key of the audit log, which is missing.",
+        "Restore storage/keys/audit.key from a backup.",
+    )
+
+
+def _read_checkpoint(journal: Path, key: ChainKey | None) -> tuple[int, str] | None:
+    # The last verified event; None without one that counts.
+    try:
+        count, digest, mac = filesystem.read_bytes(verified_path(journal), limit=_CHECKPOINT_BYTES).decode().split()
+        head = int(count), digest
+    except (AccessError, ValueError):
+        return None
+    return head if mac == _checkpoint_mac(head, key) else None
+
+
+def _keep_checkpoint(journal: Path, head: tuple[int, str], key: ChainKey | None) -> None:
+    # Without the head only time is lost; a reader may not be allowed to write.
+    try:
+        filesystem.write_atomic(verified_path(journal), f"{head[0]} {head[1]} {_checkpoint_mac(head, key)}\n".encode())
+    except AccessError as fault:
+        _log.info("journal.head_not_kept", reason=fault.message)
+
+
+def _checkpoint_mac(head: tuple[int, str], key: ChainKey | None) -> str:
+    return event_hash((_CHECKPOINT, *head), key)

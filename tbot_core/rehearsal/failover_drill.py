@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.failover_drills import DrillStep
+from tbot_core.journal.projections.failover import DrillStep
 from tbot_core.rehearsal.outages import OutageResult, OutageScenario
 from tbot_core.rehearsal.rehearsal import memory_folder
 from tbot_core.trading.risk.states import FailoverPhase

@@ -11,9 +11,9 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import ArmingTerms
+from tbot_core.journal.projections.approvals import ArmingTerms
 from tbot_core.model.types import Leg
-from tbot_core.rehearsal.world import LEAD_S
+from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tbot_core.journal.store import NewEvent
     from tbot_core.rehearsal.random_streams import RandomStreams
-    from tbot_core.rehearsal.world import World
 
 _KILLS: Final = 0.15
 _KILLS_SENDING: Final = 0.08

@@ -8,14 +8,13 @@ from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import DataError
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import next_sessions
+from tbot_core.journal.projections.approvals import ArmingState, ArmingTerms, next_sessions
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
     from tbot_core.instance import Settings
-    from tbot_core.journal.projections.arming import ArmingState, ArmingTerms
     from tbot_core.journal.store import Event
     from tbot_core.model.calendar import ExchangeCalendar
     from tbot_core.status import Document

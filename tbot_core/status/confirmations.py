@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from tbot_core.errors import TbotError
 from tbot_core.instance import Instance
 from tbot_core.instance.control_folder import known_control_folder
-from tbot_core.journal.gauges import read_gauges
+from tbot_core.journal.gauges import EntryQuote, read_gauges
 from tbot_core.journal.projection import fold
+from tbot_core.journal.projections.approvals import recall_confirmations
 from tbot_core.journal.projections.book import SessionBook
-from tbot_core.journal.projections.confirmations import recall_confirmations
 from tbot_core.journal.records import signal_of
 from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model.formatting import money_text
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.engine.control import ControlRequest
-    from tbot_core.journal.gauges import EntryQuote
     from tbot_core.journal.store import Event
     from tbot_core.status import Document
     from tbot_core.trading.orders import OrderRecord

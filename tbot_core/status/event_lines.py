@@ -12,22 +12,47 @@ import attrs
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.execution.trading_state import OVER, note_event
 from tbot_core.journal import codec, records
-from tbot_core.journal.events.base import EventFacts
-from tbot_core.journal.events.feeds import FeedFilled, FeedsApart, HaltReported
-from tbot_core.journal.events.orders import OrderReported, SignalJudged, TopUpDecided
-from tbot_core.journal.events.risk import PositionStuck, StateChanged
-from tbot_core.journal.events.sessions import Ready
-from tbot_core.journal.projections import failover_text
+from tbot_core.journal.codec import EventFacts
+from tbot_core.journal.events.feeds import FeedFilled, FeedGap, FeedsApart, HaltReported, UniverseCut, VixRead
+from tbot_core.journal.events.orders import (
+    ConfirmationAsked,
+    OrderReported,
+    OrderTermsDiffer,
+    SignalJudged,
+    TopUpDecided,
+)
+from tbot_core.journal.events.risk import (
+    PositionLeft,
+    PositionStuck,
+    RequestExecuted,
+    RequestRefused,
+    RiskChanged,
+    StateChanged,
+)
+from tbot_core.journal.events.sessions import (
+    HolidayReported,
+    NotReady,
+    PluginFailed,
+    Ready,
+    SessionClosed,
+    SessionOpened,
+    SettingsEdited,
+    WindowClosed,
+)
+from tbot_core.journal.projections import failover
 from tbot_core.journal.projections.book import SessionBook
-from tbot_core.journal.projections.event_text import action_text, asked_text, contradiction_text, settings_text
-from tbot_core.journal.projections.ready_remarks import ready_remarks
-from tbot_core.journal.projections.restarts import Restart, restart_text
-from tbot_core.journal.projections.trade_text import (
+from tbot_core.journal.projections.narration import (
     PlannedStops,
+    action_text,
+    asked_text,
+    contradiction_text,
     entry_text,
     exit_text,
+    ready_remarks,
+    settings_text,
     unprotected_text,
 )
+from tbot_core.journal.projections.restarts import Restart, restart_text
 from tbot_core.model.calendar import ENDS_THE_DAY
 from tbot_core.model.formatting import (
     figure_text,
@@ -40,7 +65,7 @@ from tbot_core.model.formatting import (
     trades_text,
 )
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import BrokerEventKind, Leg
+from tbot_core.model.types import BrokerEventKind, Fill, Leg, Trade
 from tbot_core.plugins.call_guard import failure_text
 from tbot_core.reports.drift import drift_lines
 from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause, TradingState
@@ -49,20 +74,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tbot_core.journal.events.accounts import SplitBooked, SymbolFrozen
-    from tbot_core.journal.events.feeds import FeedGap, UniverseCut, VixRead
-    from tbot_core.journal.events.orders import ConfirmationAsked, OrderTermsDiffer
-    from tbot_core.journal.events.risk import PositionLeft, RequestExecuted, RequestRefused, RiskChanged
-    from tbot_core.journal.events.sessions import (
-        HolidayReported,
-        NotReady,
-        PluginFailed,
-        SessionClosed,
-        SessionOpened,
-        SettingsEdited,
-        WindowClosed,
-    )
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.model.types import Fill, Trade
 
 _Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
@@ -162,7 +174,7 @@ class EventNarrator:
                 weight, text = _data_weight(entry), event_words(entry)
             case records.DECISION | records.TOP_UP if entry.facts(SignalJudged).reason == Reason.ALLOWED.name:
                 pass
-            case kind if kind in _TEXTS or kind in failover_text.KINDS:
+            case kind if kind in _TEXTS or kind in failover.KINDS:
                 weight, text = _WEIGHTS.get(kind, "risk"), event_words(entry)
             case BrokerEventKind.FILL if entry.cid is not None:
                 fill = entry.facts(OrderReported).fill(entry.cid)
@@ -218,7 +230,7 @@ def event_words(event: JournalEvent) -> str:
     describe = _TEXTS.get(event.kind)
     if describe is not None:
         return describe(event.facts(EventFacts))
-    return failover_text.failover_event_text(event) if event.kind in failover_text.KINDS else ""
+    return failover.failover_event_text(event) if event.kind in failover.KINDS else ""
 
 
 def universe_text(universe: UniverseCut) -> str:

@@ -9,19 +9,19 @@ import attrs
 from tbot_core.alerts.store import alerts_file, unseen_incidents
 from tbot_core.errors import TbotError
 from tbot_core.extensions.progress import failing_extensions
-from tbot_core.instance import Instance
+from tbot_core.instance import Instance, Settings
 from tbot_core.instance.folder import REHEARSAL_MODE, SIMULATION
-from tbot_core.instance.journal_head import older_journal
+from tbot_core.instance.journal_head import OlderJournal, older_journal
 from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.accounts import PositionDisputed
-from tbot_core.journal.gauges import revalued_gauges
+from tbot_core.journal.gauges import Gauges, revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
-from tbot_core.journal.projections.event_text import contradiction_text
+from tbot_core.journal.projections.narration import contradiction_text
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_price, format_quantity
 from tbot_core.model.types import RiskState
-from tbot_core.status import live_figures
+from tbot_core.status import Document, live_figures
 from tbot_core.status.alert_channels import channel_documents
 from tbot_core.status.arming import arming_document, latest_mode
 from tbot_core.status.feed import feed_document
@@ -60,12 +60,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.instance import Settings
-    from tbot_core.instance.journal_head import OlderJournal
-    from tbot_core.journal.gauges import Gauges
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event
-    from tbot_core.status import Document
 
 LOW_DISK_BYTES = 500_000_000
 _GRAVE = frozenset({"exit-only", "halted"})

@@ -16,16 +16,15 @@ from tbot_core.journal import gauges, records
 from tbot_core.journal.events.feeds import VixRead
 from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.events.sessions import Ready, Screened
-from tbot_core.journal.projection import project
-from tbot_core.journal.projections.arming import ArmingState
+from tbot_core.journal.projection import JournalEvent, project
+from tbot_core.journal.projections.approvals import ArmingState, PendingConfirmations
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.carryover import LASTING
-from tbot_core.journal.projections.confirmations import PendingConfirmations
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.journal.projections.ready_remarks import ready_remarks
+from tbot_core.journal.projections.narration import ready_remarks
 from tbot_core.journal.projections.restarts import Restart
-from tbot_core.journal.verification_checkpoint import verify_new_events
+from tbot_core.journal.store import Event, Journal, verify_new_events
 from tbot_core.model.formatting import money_text
 from tbot_core.model.types import Leg, OrderState, dollars_of, price_of, quantity_of
 from tbot_core.reports.trade_levels import OpenTrade, key_of, trade_id
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Instance
     from tbot_core.journal.gauges import Gauges
-    from tbot_core.journal.projection import JournalEvent
-    from tbot_core.journal.store import Event, Journal
     from tbot_core.status import Document
     from tbot_core.trading.risk.limits import Limits
 

@@ -12,14 +12,14 @@ import attrs
 
 from tbot_core.alerts.next_commands import NEXT_COMMANDS
 from tbot_core.engine import control
-from tbot_core.engine.control import ControlFolderState, ControlVerb, RefusedRequest
+from tbot_core.engine.control import ControlFolderState, ControlRequest, ControlVerb, RefusedRequest
 from tbot_core.engine.session.requests import ClosePolicy
 from tbot_core.errors import AccessError
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.journal.events.risk import StateChanged
 from tbot_core.journal.events.sessions import NotReady
-from tbot_core.journal.projections.arming import LATCHES
+from tbot_core.journal.projections.approvals import LATCHES
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import printable_name
 from tbot_core.model.types import RiskState
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.engine.control import ControlRequest
     from tbot_core.instance.journal_head import OlderJournal
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 from tbot_core.errors import JournalError
 from tbot_core.journal import records
-from tbot_core.journal.ledger.accounts import CASH
-from tbot_core.journal.ledger.booking import Ledger
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.ledger import CASH, Ledger
+from tbot_core.journal.store import Event, read_journal
 from tbot_core.model.types import atoms_of, dollars_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tbot_core.journal.store import Event
 
 
 def unbalanced(path: Path) -> str:

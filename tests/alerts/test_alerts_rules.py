@@ -12,8 +12,8 @@ import pytest
 from tbot_core.alerts.rules import UNKNOWN_AFTER, AlertRules, RoutineEvents
 from tbot_core.contracts import Urgency
 from tbot_core.journal import codec, records
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.accounts import Adjustment
-from tbot_core.journal.events.base import fill_facts
 from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.store import Event

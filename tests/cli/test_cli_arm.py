@@ -24,7 +24,7 @@ from tbot_core.errors import SettingsError
 from tbot_core.instance import Instance, load_settings, read_settings_files
 from tbot_core.instance.secrets import account_mode
 from tbot_core.journal import codec, records
-from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, next_sessions
+from tbot_core.journal.projections.approvals import ArmingGrant, ArmingTerms, next_sessions
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import SystemClock

@@ -14,10 +14,10 @@ from tbot_core.actions.checks import check_instance
 from tbot_core.actions.config import check_config
 from tbot_core.cli.commands.failover import drill_outcome
 from tbot_core.journal import codec, records
-from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.events.sessions import CarriedPosition
-from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
+from tbot_core.journal.projections.failover import DrillStep, FailoverDrill
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import Leg

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core.engine.disk_guard import DiskGuard
+from tbot_core.engine.disk_guard import DiskGuard, DiskReserve
 from tbot_core.errors import JournalError
 from tbot_core.journal import records
-from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, DiskReserve
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import NO_ROOM_BYTES, open_journal
 from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
 from tbot_core.rehearsal.world import World
 from tbot_core.trading.risk.states import StateCause

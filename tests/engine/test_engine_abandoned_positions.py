@@ -13,11 +13,11 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.live.abandoned_positions import abandoned_holdings
 from tbot_core.journal import codec, records
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.accounts import Adjustment
-from tbot_core.journal.events.base import fill_facts
 from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.events.sessions import CarriedPosition
-from tbot_core.journal.projections import carryover, failover_text
+from tbot_core.journal.projections import carryover, failover
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import Fill, Leg, SignalId
 from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
@@ -174,7 +174,7 @@ def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: SimulatedInsta
     assert len(refused) == 2
     assert all("cannot be valued here: 7 KO at beta" in one for one in refused)
     (told,) = scene.events(records.RELEASED)
-    assert failover_text.failover_event_text(told) == "ada confirms that no position is open at beta, account B-1"
+    assert failover.failover_event_text(told) == "ada confirms that no position is open at beta, account B-1"
     assert causes(scene) == [True, False]
     assert len(scene.events(records.READY)) == 1
     assert waiting(scene) == []

@@ -19,13 +19,13 @@ from tbot_core.execution.reconciliation import ReconciliationStatus
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.execution.trading_state import recall_states as causes
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import MOST_RESTARTS, ArmingTerms, recall_arming
+from tbot_core.journal.projections.approvals import MOST_RESTARTS, ArmingTerms, recall_arming
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Journal, open_journal
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg, RiskState, atoms_of
+from tbot_core.model.types import Leg, RiskState, SignalId, atoms_of
 from tbot_core.testing.trades import proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.states import StateCause
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.types import SignalId
 
 TERMS = ArmingTerms(mode="live", account="U1", settings="a1", plugins="b2")
 NOON = session().open + dt.timedelta(hours=2)

@@ -17,9 +17,9 @@ from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.errors import Unavailable
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import codec, records
-from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition
-from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms
+from tbot_core.journal.projections.approvals import ArmingGrant, ArmingTerms
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import ManualClock

@@ -17,8 +17,8 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.journal import records
-from tbot_core.journal.projections import confirmations
-from tbot_core.journal.store import Event, read_journal
+from tbot_core.journal.projections import approvals
+from tbot_core.journal.store import Event, NewEvent, read_journal
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.model.clock import ManualClock
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.engine.session.session import TradingSession
-    from tbot_core.journal.store import NewEvent
 
 MORNING = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.UTC)
 CALENDAR = ExchangeCalendar(overrides={MORNING.date(): EarlyClose(close=dt.time(11, 30))})
@@ -64,7 +63,7 @@ class Person:
     def _minute(self, _session: TradingSession, index: int) -> None:
         if index in self.extra:
             control.write_request(self.home / "control", self.extra.pop(index), actor="ann", now=self.clock.now())
-        for one in confirmations.recall_confirmations(self.events).open_entries(self.clock.now()):
+        for one in approvals.recall_confirmations(self.events).open_entries(self.clock.now()):
             name = one["id"]
             if name not in self.answered:
                 self.answered.append(name)
@@ -90,7 +89,7 @@ class Person:
     def reasons(self) -> dict[str, str]:
         """What became of the signals that were asked about, by their ids."""
         return {
-            name: payload["reason"] for name, payload in confirmations.recall_confirmations(self.events).decided.items()
+            name: payload["reason"] for name, payload in approvals.recall_confirmations(self.events).decided.items()
         }
 
 
@@ -151,7 +150,7 @@ def test_what_a_person_rejects_is_not_sent(home: Path) -> None:
     person = Person(home, ControlVerb.REJECT)
     assert person.trade().summary.trades == ()
     assert set(person.reasons.values()) == {"CONFIRMATION_REJECTED"}
-    words = {payload["words"] for payload in confirmations.recall_confirmations(person.events).decided.values()}
+    words = {payload["words"] for payload in approvals.recall_confirmations(person.events).decided.values()}
     assert words == {"rejected by ann"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from tbot_core.engine import control
 from tbot_core.engine.run_setup import last_session_book
 from tbot_core.journal import records
-from tbot_core.journal.ledger.booking import ledger_of
+from tbot_core.journal.ledger import ledger_of
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import exchange_moment

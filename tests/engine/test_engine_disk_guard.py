@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.engine.disk_guard import DiskGuard
+from tbot_core.engine.disk_guard import DiskGuard, DiskReserve
 from tbot_core.errors import AccessError
 from tbot_core.execution.trading_state import TradingStateController
-from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, DiskReserve
+from tbot_core.journal.store import NO_ROOM_BYTES
 from tbot_core.model.types import RiskState
 from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
 from tbot_core.trading.risk.states import StateCause, TradingState

@@ -14,7 +14,18 @@ from rich.console import Console
 
 from tbot_core.cli.live_view import LiveFrame, LiveView
 from tbot_core.cli.run_options import RunOptions
-from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, FeedLabel, FeedQuality, FeedRequest, LiveSession
+from tbot_core.contracts import (
+    AccountSnapshot,
+    Broker,
+    BrokerCapabilities,
+    BrokerEvent,
+    Feed,
+    FeedLabel,
+    FeedQuality,
+    FeedRequest,
+    FeedSession,
+    LiveSession,
+)
 from tbot_core.contracts.settings import FailoverSettings
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.live.broker_probe import probe_broker
@@ -23,8 +34,8 @@ from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.engine.session.broker_login import log_in
 from tbot_core.errors import Unavailable
 from tbot_core.journal import codec, records
-from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.projections.failover import DrillStep, FailoverDrill
+from tbot_core.journal.store import Event, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import TICKS_PER_DOLLAR, Account, dollars_of
 from tbot_core.rehearsal.prices import STEP_S
@@ -37,9 +48,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Broker, BrokerEvent, Feed, FeedSession
     from tbot_core.engine.session.session import TradingSession
-    from tbot_core.journal.store import Event
     from tbot_core.model.calendar import Session
 
 SETTINGS = "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"

@@ -14,7 +14,7 @@ import pytest
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.cli.commands.run import exit_code
 from tbot_core.cli.run_options import RunOptions
-from tbot_core.contracts import FeedLabel, FeedRequest, PositionReport, Urgency
+from tbot_core.contracts import AccountSnapshot, Feed, FeedLabel, FeedRequest, FeedSession, PositionReport, Urgency
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
@@ -23,16 +23,16 @@ from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.engine.session.arming import armed_event, live_context, record_terms
 from tbot_core.errors import DataError, SettingsError, Unavailable
-from tbot_core.instance import Instance
+from tbot_core.instance import Instance, Mode
 from tbot_core.instance.journal_head import accept_head, note_head
 from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import ArmingGrant, recall_arming
+from tbot_core.journal.projections.approvals import ArmingGrant, recall_arming
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent, open_journal, read_journal
-from tbot_core.model.types import Leg, SignalId
+from tbot_core.journal.store import Event, NewEvent, open_journal, read_journal
+from tbot_core.model.types import Account, Leg, SignalId
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem
 from tbot_core.testing.trades import order
@@ -43,11 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
-    from tbot_core.contracts import AccountSnapshot, Feed, FeedSession
     from tbot_core.engine.assembly import Assembly
-    from tbot_core.instance import Mode
-    from tbot_core.journal.store import Event
-    from tbot_core.model.types import Account
 
 SETTINGS = "BROKER_NAME=PAPER\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
 

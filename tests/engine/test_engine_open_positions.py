@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from tbot_core.actions.control_requests import kill_sentence, request_result, stop_sentence
-from tbot_core.contracts import AccountSnapshot, BrokerEvent, PositionReport
+from tbot_core.contracts import AccountSnapshot, Broker, BrokerEvent, PositionReport
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.live.run import still_open
@@ -18,8 +18,8 @@ from tbot_core.engine.session.open_positions import OpenPositions, open_at_end
 from tbot_core.errors import Unavailable
 from tbot_core.instance import Instance
 from tbot_core.journal import codec, records
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.accounts import ForeignHolding
-from tbot_core.journal.events.base import fill_facts
 from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projections.book import fold_events
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.contracts import Broker
     from tbot_core.engine.session.session import TradingSession
 
 DAY = dt.timedelta(days=1)

@@ -16,15 +16,14 @@ from tbot_core.contracts import FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.control import ControlVerb
-from tbot_core.engine.disk_guard import DiskGuard
+from tbot_core.engine.disk_guard import DiskGuard, DiskReserve
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import BrokerError, JournalError
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
-from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, DiskReserve
 from tbot_core.journal.projections.book import fold_events
-from tbot_core.journal.store import Event, NewEvent, open_journal, read_journal
+from tbot_core.journal.store import NO_ROOM_BYTES, Event, NewEvent, open_journal, read_journal
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.model.formatting import money_text
 from tbot_core.model.types import Leg

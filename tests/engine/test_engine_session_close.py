@@ -22,11 +22,11 @@ from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal import codec, records
-from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
-from tbot_core.journal.store import Journal, NewEvent, open_journal
+from tbot_core.journal.store import Event, Journal, NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import Fill, Leg, SignalId
 from tbot_core.rehearsal.bot import bot_config
@@ -36,7 +36,6 @@ from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
     from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.journal.store import Event
     from tbot_core.model.calendar import Session
 
 SEED = 5

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import FeedSession, LiveSession, PositionReport
+from tbot_core.contracts import AccountSnapshot, FeedSession, LiveSession, PositionReport
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.errors import DataError, Unavailable
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import ArmingTerms
+from tbot_core.journal.projections.approvals import ArmingTerms
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Leg
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.contracts import AccountSnapshot
     from tbot_core.engine.session.session import TradingSession
 
 

@@ -35,7 +35,7 @@ from tbot_core.engine.session.universe_selection import UniverseSelector, univer
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import Rejected, TbotError, Unavailable
 from tbot_core.journal import codec, records
-from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.marketdata.received_bars import RecordedSession, RecordingHeader, SessionRecorder, read_recording
 from tbot_core.marketdata.store import manifest, reference

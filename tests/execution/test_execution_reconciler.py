@@ -17,6 +17,7 @@ from tbot_core.contracts import (
     BrokerCapabilities,
     BrokerEvent,
     OrderStatusReport,
+    Permit,
     PositionReport,
     RejectionMeaning,
 )
@@ -35,13 +36,24 @@ from tbot_core.execution.reconciler import LEAST_WINDOW_S, Reconciler
 from tbot_core.execution.reconciliation import PositionDifference, ReconciliationStatus, events_from_report
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
-from tbot_core.journal.ledger.booking import ledger_of
+from tbot_core.journal.ledger import ledger_of
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import UNITS_PER_SHARE, Account, ExitReason, Leg, OrderState, RiskState, atoms_of
+from tbot_core.model.types import (
+    UNITS_PER_SHARE,
+    Account,
+    ExitReason,
+    Fill,
+    Leg,
+    Order,
+    OrderState,
+    RiskState,
+    SignalId,
+    atoms_of,
+)
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, resting_ids, rules, session
 from tbot_core.trading.commands import CancelOrder, SubmitOrder
@@ -57,9 +69,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Permit
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.types import Fill, Order, SignalId
 
 ACCOUNT = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(5000))
 QUERIES = BrokerCapabilities(query_by_cid=True)

@@ -18,6 +18,7 @@ from tbot_core.contracts import (
     BrokerCapabilities,
     BrokerEvent,
     OrderStatusReport,
+    Permit,
     PositionReport,
     RejectionMeaning,
 )
@@ -30,12 +31,12 @@ from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
-from tbot_core.journal.ledger.booking import ledger_of
+from tbot_core.journal.ledger import ledger_of
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
-from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Account, Leg, OrderState, RiskState, atoms_of, quantity_of
+from tbot_core.journal.store import Journal, open_journal
+from tbot_core.model.clock import Clock, ManualClock
+from tbot_core.model.types import Account, Leg, Order, OrderState, RiskState, SignalId, atoms_of, quantity_of
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, proposal, resting_ids, rules, session
@@ -49,10 +50,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Permit
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.clock import Clock
-    from tbot_core.model.types import Order, SignalId
 
 ACCOUNT: Final = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(5000))
 UNIQUE: Final = BrokerCapabilities(

@@ -16,8 +16,7 @@ from tbot_core.instance import Instance
 from tbot_core.instance.journal_head import accept_head, note_head, older_journal
 from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
-from tbot_core.journal.chain import START
-from tbot_core.journal.store import NewEvent
+from tbot_core.journal.store import START, NewEvent
 from tbot_core.vault.audit_log import AuditLogEntry, log_entries, log_path
 
 if TYPE_CHECKING:

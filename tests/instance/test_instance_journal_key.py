@@ -18,8 +18,7 @@ from tbot_core.instance import Instance
 from tbot_core.instance.journal_key import accept_journal, chain_key, open_instance_journal
 from tbot_core.instance.journal_key_start import note_switch
 from tbot_core.instance.secrets import forget_passphrases, open_instance_vault
-from tbot_core.journal.chain import is_keyed
-from tbot_core.journal.store import NewEvent, open_journal, read_journal
+from tbot_core.journal.store import NewEvent, is_keyed, open_journal, read_journal
 from tbot_core.system import filesystem
 from tbot_core.vault.audit_log import log_entries, log_path
 

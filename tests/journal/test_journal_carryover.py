@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from tbot_core.journal import codec, records
-from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.store import Event, Journal, NewEvent, open_journal

@@ -11,9 +11,9 @@ import pytest
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.errors import JournalError
 from tbot_core.journal import codec, records
+from tbot_core.journal.codec import EventFacts
 from tbot_core.journal.events import CLASSES, class_of
 from tbot_core.journal.events.accounts import ForeignHolding, InstrumentRulesReported
-from tbot_core.journal.events.base import EventFacts
 from tbot_core.journal.events.orders import OrderReported, SignalDecided
 from tbot_core.journal.events.risk import ArmingKept, Disarmed, StateChanged
 from tbot_core.journal.events.sessions import MinutesMissed, Ready, RunStarted, WindowClosed

@@ -1,4 +1,4 @@
-"""The journal: durable, chained, read while it is written, repeated word by word."""
+"""The journal keeps its events and their chain: what is appended is read again, and what was changed is noticed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbot_core.errors import JournalError
-from tbot_core.journal.chain import GENESIS
-from tbot_core.journal.store import SCHEMA_VERSION, Journal, NewEvent, open_journal, read_journal
+from tbot_core.journal.store import (
+    GENESIS,
+    SCHEMA_VERSION,
+    ChainKey,
+    Journal,
+    NewEvent,
+    is_keyed,
+    open_journal,
+    read_journal,
+    verified_path,
+    verify_all_events,
+    verify_new_events,
+)
 from tbot_core.system.secret import Secret
 from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 TIME = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
@@ -391,6 +402,7 @@ def test_a_journal_that_commits_on_a_kind_holds_all_or_nothing_before_it(journal
 
 
 texts = st.text(max_size=12)
+
 payloads = st.dictionaries(texts, texts | st.integers() | st.none(), max_size=3)
 
 
@@ -405,3 +417,189 @@ def test_any_appends_make_one_whole_chain(tmp_path_factory: pytest.TempPathFacto
             journal.append([NewEvent(kind="said", payload=payload, time=TIME) for payload in batch])
         assert journal.verify() == journal.head
         assert [one.payload for one in journal.events()] == [payload for batch in batches for payload in batch]
+
+
+KEY = ChainKey(secret=b"k" * 32)
+
+OTHER = ChainKey(secret=b"o" * 32)
+
+
+def written(path: Path, *keys: ChainKey | None) -> Path:
+    """A journal to which each key, or none, adds one event in a process of its own."""
+    for key in keys:
+        with closing(open_journal(path, key=key)) as journal:
+            journal.append([NewEvent(kind="risk", payload={"place": journal.head[0]}, time=TIME)])
+    return path
+
+
+def verified(path: Path, key: ChainKey | None) -> int:
+    """The number of events of the journal, read and verified."""
+    with closing(read_journal(path)) as journal:
+        return journal.verify(key)[0]
+
+
+def forge(path: Path, first: int = 1) -> None:
+    """Change an event and write all hashes from it on anew, as anyone can who may write the file."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE events SET payload = '{}' WHERE seq = ?", (first,))
+        rows: Sequence[Sequence[object]] = connection.execute("SELECT * FROM events ORDER BY seq").fetchall()
+        previous = GENESIS if first == 1 else str(rows[first - 2][-1])
+        for row in rows[first - 1 :]:
+            line = json.dumps([*row[:-2], previous], separators=(",", ":"))
+            digest = sha256(line.encode()).hexdigest()
+            connection.execute(
+                "UPDATE events SET previous_hash = ?, hash = ? WHERE seq = ?", (previous, digest, row[0])
+            )
+            previous = digest
+        connection.commit()
+
+
+def test_a_chain_goes_over_to_its_key_and_stays(tmp_path: Path) -> None:
+    """A journal that began without a key still reads, and its next event has a keyed hash."""
+    path = written(tmp_path / "a.sqlite", None, None, KEY, KEY)
+    with closing(read_journal(path)) as journal:
+        assert [is_keyed(one.hash) for one in journal.events()] == [False, False, True, True]
+    assert verified(path, KEY) == 4
+    assert repr(KEY) == "ChainKey(since=None)"
+
+
+def test_a_chain_without_a_key_can_be_forged_and_a_keyed_one_cannot(tmp_path: Path) -> None:
+    """Neither its keyed events nor those before them."""
+    plain = written(tmp_path / "plain.sqlite", None, None)
+    forge(plain)
+    assert verified(plain, None) == 2
+    keyed = written(tmp_path / "keyed.sqlite", None, KEY, KEY)
+    for first in (3, 2, 1):
+        forge(keyed, first)
+        with pytest.raises(JournalError, match="breaks the hash chain"):
+            verified(keyed, demanded_since(2))
+
+
+def demanded_since(seq: int) -> ChainKey:
+    """The key with the event from which on the audit log demands it."""
+    return ChainKey(secret=KEY.secret, since=seq)
+
+
+def test_a_whole_new_chain_without_the_key_is_refused(tmp_path: Path) -> None:
+    """The audit log says from which event on there is a key: such a journal is neither verified nor continued."""
+    path = written(tmp_path / "a.sqlite", None, KEY)
+    forge(path)
+    assert verified(path, None) == 2
+    assert verified(path, demanded_since(3)) == 2
+    with pytest.raises(JournalError, match="event 2 breaks the hash chain after 1"):
+        verified(path, demanded_since(2))
+    with pytest.raises(JournalError, match="its last event has no keyed hash, which events since 2 have"):
+        open_journal(path, key=demanded_since(2))
+
+
+def test_a_keyed_chain_needs_its_key(tmp_path: Path) -> None:
+    """Without it, or with another, the journal is neither verified nor continued; it can be read."""
+    path = written(tmp_path / "a.sqlite", KEY)
+    for deed in (lambda: verified(path, None), lambda: open_journal(path)):
+        with pytest.raises(JournalError, match="needs the key of the audit log, which is missing"):
+            deed()
+    with pytest.raises(JournalError, match="event 1 breaks the hash chain"):
+        verified(path, OTHER)
+    with pytest.raises(JournalError, match="written with another key of the audit log"):
+        open_journal(path, key=OTHER)
+    with closing(read_journal(path)) as journal:
+        assert len(list(journal.events())) == 1
+
+
+def test_an_open_journal_verifies_with_the_key_that_it_writes_with(tmp_path: Path) -> None:
+    """Its owner need not give the key again."""
+    with closing(open_journal(tmp_path / "a.sqlite", key=KEY)) as journal:
+        journal.append([NewEvent(kind="risk", payload={}, time=TIME)])
+        assert journal.verify() == journal.head
+
+
+EVENT = NewEvent(kind="risk", payload={"a": 1}, time=dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC))
+
+
+def written_checkpoint(folder: Path, events: int, key: ChainKey | None = KEY) -> Path:
+    """A journal to which so many events are added."""
+    path = folder / "a.sqlite"
+    with closing(open_journal(path, key=key)) as journal:
+        journal.append([EVENT] * events)
+    return path
+
+
+def changed(path: Path, seq: int) -> None:
+    """Change an event, as a process that may write the file can."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE events SET payload = '{}' WHERE seq = ?", (seq,))
+        connection.commit()
+
+
+def kept(path: Path, key: ChainKey | None = KEY) -> int:
+    """The number of events, as a start verifies them."""
+    with closing(read_journal(path)) as journal:
+        return verify_all_events(journal, key)[0]
+
+
+def verified_by_checkpoint(path: Path, key: ChainKey | None = KEY) -> int:
+    """The number of events, as a reader verifies them."""
+    with closing(read_journal(path)) as journal:
+        return verify_new_events(journal, key)[0]
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+def test_a_reader_verifies_from_the_last_verified_event_on(tmp_path: Path, key: ChainKey | None) -> None:
+    """A change before it is not seen by it; one after it is, and verifying all events finds both."""
+    path = written_checkpoint(tmp_path, 3, key)
+    assert [
+        verified_by_checkpoint(path, key),
+        kept(path, key),
+        verified_by_checkpoint(path, key),
+    ] == [3, 3, 3]
+    changed(path, 2)
+    written_checkpoint(tmp_path, 2, key)
+    assert verified_by_checkpoint(path, key) == 5
+    with pytest.raises(JournalError, match="event 2 breaks"):
+        kept(path, key)
+    written_checkpoint(tmp_path, 2, key)
+    changed(path, 6)
+    with pytest.raises(JournalError, match="breaks the hash chain"):
+        verified_by_checkpoint(path, key)
+
+
+@pytest.mark.parametrize("text", ["2 {hash} " + "0" * 64, "2 {hash}", "x y z", "", "9" * 600])
+def test_a_head_that_was_not_written_with_the_key_does_not_count(tmp_path: Path, text: str) -> None:
+    """All events are verified_by_checkpoint then."""
+    path = written_checkpoint(tmp_path, 3)
+    with closing(read_journal(path)) as journal:
+        digest = list(journal.events())[1].hash
+    changed(path, 2)
+    verified_path(path).write_text(text.format(hash=digest))
+    with pytest.raises(JournalError, match="event 2 breaks"):
+        verified_by_checkpoint(path)
+
+
+def test_a_head_of_another_key_does_not_count(tmp_path: Path) -> None:
+    """Nor one without a key, where the journal has one."""
+    path = written_checkpoint(tmp_path, 3, None)
+    assert kept(path, None) == 3
+    written_checkpoint(tmp_path, 1)
+    changed(path, 2)
+    with pytest.raises(JournalError, match="event 2 breaks"):
+        verified_by_checkpoint(path)
+
+
+def test_an_older_journal_is_verified_as_a_whole(tmp_path: Path) -> None:
+    """As after a restore: the head of the newer one is not in it."""
+    path = written_checkpoint(tmp_path, 2)
+    old = path.read_bytes()
+    written_checkpoint(tmp_path, 2)
+    assert kept(path) == 4
+    for file in tmp_path.glob("a.sqlite*"):
+        if file != verified_path(path):
+            file.unlink()
+    path.write_bytes(old)
+    assert verified_by_checkpoint(path) == 2
+
+
+def test_a_head_that_cannot_be_kept_costs_time_only(tmp_path: Path) -> None:
+    """The start still gets its result, and so does the reader."""
+    path = written_checkpoint(tmp_path, 2)
+    verified_path(path).mkdir()
+    assert [kept(path), verified_by_checkpoint(path)] == [2, 2]

@@ -11,13 +11,12 @@ import pytest
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
-from tbot_core.rehearsal.outages import OutageScenario
+from tbot_core.rehearsal.outages import OutageResult, OutageScenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.rehearsal.outages import OutageResult
     from tbot_core.rehearsal.world import World
 
 TEN_MINUTES = ((0, "F60", 5.0, 15.0),)
@@ -248,7 +247,7 @@ def test_a_bot_without_a_drill_only_reduces(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_both_accounts_are_settled_to_the_cent(ten_minutes: OutageResult) -> None:
     """The ledger has the money of each broker by itself, and tags what another one than the primary did."""
-    from tbot_core.journal.ledger.booking import ledger_of
+    from tbot_core.journal.ledger import ledger_of
     from tbot_core.model.types import dollars_of
 
     ledger = ledger_of(ten_minutes.story.events)

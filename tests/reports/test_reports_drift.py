@@ -10,20 +10,18 @@ import pytest
 
 from tbot_core.contracts import BrokerEvent
 from tbot_core.journal import codec, records
-from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.orders import OrderIntended, OrderReported, SignalDecided
 from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ExitReason, Leg, Side, SignalId
+from tbot_core.model.types import ExitReason, Leg, Order, Side, SignalId
 from tbot_core.reports.drift import ShadowTrades, drift_document, drift_lines, events_of_session
 from tbot_core.testing.trades import fill, identity, journal_event, order, proposal
 from tbot_core.trading.commands import Decision
-from tbot_core.trading.portfolio import Portfolio
+from tbot_core.trading.portfolio import Portfolio, Position
 
 if TYPE_CHECKING:
     from tbot_core.journal.store import Event
-    from tbot_core.model.types import Order
-    from tbot_core.trading.portfolio import Position
 
 DAY = dt.date(2026, 1, 5)
 AT = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.engine.live.failover import FailoverRouter
+from tbot_core.engine.live.failover import BrokerRoute, FailoverRouter
 from tbot_core.engine.session.recovery import SessionRecovery
-from tbot_core.journal.projections.leases import Leases, RouteFailure
+from tbot_core.journal.projections.failover import FailoverBlocker, Leases, RouteFailure
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading import decision_engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.engine.live.failover import BrokerRoute
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.journal.projections.leases import FailoverBlocker
     from tbot_core.journal.store import Event
 
 

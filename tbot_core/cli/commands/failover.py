@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions.control_requests import RequestResult
     from tbot_core.engine.assembly import Assembly
-    from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
+    from tbot_core.journal.projections.failover import DrillStep, FailoverDrill
     from tbot_core.model.clock import Clock
 
 _REFUSED: Final = 5
@@ -127,7 +127,7 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
     from tbot_core.instance import load_settings
     from tbot_core.instance.journal_key import open_instance_journal
     from tbot_core.instance.secrets import account_mode
-    from tbot_core.journal.projections.failover_drills import FailoverDrill
+    from tbot_core.journal.projections.failover import FailoverDrill
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.rehearsal.failover_drill import rehearse_trials
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core.engine.session.requests import amount_of
 from tbot_core.journal import records
-from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.risk import PositionsReleased, PositionStuck
 from tbot_core.journal.events.sessions import SessionClosed
 from tbot_core.journal.projections import carryover

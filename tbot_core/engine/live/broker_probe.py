@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.contracts.abilities import HOURS
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.errors import BrokerError
-from tbot_core.journal.projections.failover_drills import DrillStep
+from tbot_core.journal.projections.failover import DrillStep
 from tbot_core.model.formatting import format_money
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import HaltStatus
+from tbot_core.contracts import HaltStatus, SupportsPrices
 from tbot_core.contracts.abilities import PRICES, SERVER_TIME
 from tbot_core.errors import BrokerError
 from tbot_core.execution.intents import MinuteCommands
@@ -23,10 +23,10 @@ from tbot_core.journal import records
 from tbot_core.journal.events import feeds as events
 from tbot_core.journal.events.feeds import FeedFilled, FeedsApart, HaltReported
 from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.marketdata.bar_aggregator import BarArrival
+from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
 from tbot_core.model.reasons import Reason
 from tbot_core.model.steady_clock import SKEW_S, SteadyClock, median_skew
-from tbot_core.model.types import Leg, Side, ticks_of
+from tbot_core.model.types import Leg, Order, Side, ticks_of
 from tbot_core.system import log
 from tbot_core.trading.commands import CancelOrder
 from tbot_core.trading.risk.states import StateCause
@@ -35,19 +35,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import SupportsPrices
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.execution.trading_state import TradingStateController
-    from tbot_core.journal.events.base import EventFacts
+    from tbot_core.journal.codec import EventFacts
     from tbot_core.journal.store import Event
-    from tbot_core.marketdata.bar_aggregator import BarAmendment
     from tbot_core.marketdata.feed_health import FeedHealth
     from tbot_core.marketdata.live_feed import FeedGap, LiveFeedAggregator
     from tbot_core.model.bars import Quotes
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
-    from tbot_core.model.types import Order
     from tbot_core.model.window import Window
     from tbot_core.trading.proposals import Proposal
     from tbot_core.trading.risk.exposure import RiskChange

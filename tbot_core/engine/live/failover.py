@@ -18,9 +18,9 @@ from tbot_core.engine.session.requests import amount_of
 from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.failover import CircuitChanged, FailoverChanged, FailoverConfirmed
-from tbot_core.journal.projections.leases import FailoverBlocker, Leases, RouteFailure
+from tbot_core.journal.projections.failover import FailoverBlocker, Leases, RouteFailure
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg, RiskState, atoms_of, dollars_of
+from tbot_core.model.types import Leg, Order, RiskState, atoms_of, dollars_of
 from tbot_core.trading.commands import Decision
 from tbot_core.trading.risk.states import FailoverPhase, StateCause
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
-    from tbot_core.model.types import Order
     from tbot_core.trading.proposals import Proposal
     from tbot_core.trading.risk.exposure import ReservedEntry
 

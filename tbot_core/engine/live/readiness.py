@@ -16,8 +16,8 @@ from tbot_core.engine.session.vix import known_vix
 from tbot_core.journal import records
 from tbot_core.journal.events.risk import Armed
 from tbot_core.journal.events.sessions import DeniedShorts, NotReady, Ready, ShortDenials, UniverseCounts, UnknownVix
-from tbot_core.journal.projections.arming import armed_of
-from tbot_core.journal.projections.short_denials import SHORT_TYPES, short_denials
+from tbot_core.journal.projections.approvals import armed_of
+from tbot_core.journal.projections.earlier_sessions import SHORT_TYPES, short_denials
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.model.types import RiskState, dollars_of
 from tbot_core.trading.risk.states import KINDS, StateCause

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts import LiveSession
+from tbot_core.contracts import Broker, FeedSession, LiveSession
 from tbot_core.engine.assembly import DRY_RUN
 from tbot_core.engine.feed_quality import check_feed_fit, request_limit
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.rehearsal_run import rehearsal_setup
-from tbot_core.engine.run_setup import LIVE, RunServices, dry_run_setup, market_setup, run_started
-from tbot_core.engine.session.arming import live_context, record_terms
-from tbot_core.engine.session.broker_login import log_in_within, log_out
+from tbot_core.engine.run_setup import LIVE, RunServices, RunSetup, dry_run_setup, market_setup, run_started
+from tbot_core.engine.session.arming import LiveContext, live_context, record_terms
+from tbot_core.engine.session.broker_login import SupportsClose, log_in_within, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.open_positions import open_at_end
@@ -29,8 +29,8 @@ from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.failover import StandbyAbsent
 from tbot_core.journal.events.sessions import DriftMeasured, RunStopped, SessionClosed
-from tbot_core.journal.projections import carryover, external_holdings, failover_drills
-from tbot_core.journal.projections.live_days import has_traded_live
+from tbot_core.journal.projections import carryover, external_holdings, failover
+from tbot_core.journal.projections.earlier_sessions import has_traded_live
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model.clock import exchange_time
@@ -41,11 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import Broker, FeedSession
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
-    from tbot_core.engine.run_setup import RunSetup
-    from tbot_core.engine.session.arming import LiveContext
-    from tbot_core.engine.session.broker_login import SupportsClose
     from tbot_core.engine.session.broker_session import StandbyBroker
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.journal.store import Event, Journal
@@ -240,7 +236,7 @@ class _Run:
     def _drilled(self, past: Sequence[Event]) -> bool:
         # Whether a recent failover drill of these brokers passed.
         names = (self._setup.name, *self._others)
-        return not failover_drills.drill_objection(failover_drills.latest_drill(past, names), self._plan.wall.now())
+        return not failover.drill_objection(failover.latest_drill(past, names), self._plan.wall.now())
 
     def _live(self, account: Account) -> LiveContext | None:
         # The arming context; paper trading is not armed.

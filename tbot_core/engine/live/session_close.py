@@ -13,7 +13,7 @@ from tbot_core.engine.live.data_guard import FIRST_ORDER_S
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.requests import run_concurrently
 from tbot_core.journal import records
-from tbot_core.journal.events.base import fill_facts
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.risk import ClosingLate, PositionLeft, PositionStuck
 from tbot_core.journal.projections import carryover
 from tbot_core.model.types import Leg, OrderState, RiskState

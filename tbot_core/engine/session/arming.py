@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.errors import DataError
 from tbot_core.execution.reconciliation import ReconciliationStatus
 from tbot_core.journal import records
 from tbot_core.journal.events import risk as events
 from tbot_core.journal.events.risk import Armed, ArmingKept, Disarmed, LiveTerms
 from tbot_core.journal.projection import JournalEvent
-from tbot_core.journal.projections.arming import (
+from tbot_core.journal.projections.approvals import (
     MOST_RESTARTS,
     ArmingGrant,
     ArmingTerms,
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tbot_core.engine.assembly import Assembly
-    from tbot_core.engine.control import ControlRequest
     from tbot_core.engine.session.requests import RequestAction
     from tbot_core.execution.trading_state import TradingStateController
-    from tbot_core.journal.events.base import EventFacts
+    from tbot_core.journal.codec import EventFacts
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.trading.risk.exposure import ExposureBook
 

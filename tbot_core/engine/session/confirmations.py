@@ -13,7 +13,7 @@ from tbot_core.engine.session.recovery import proposal_of
 from tbot_core.engine.session.requests import request_of
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import ConfirmationAsked
-from tbot_core.journal.projections.confirmations import short_id
+from tbot_core.journal.projections.approvals import short_id
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ticks_of, units_of
 from tbot_core.system import log

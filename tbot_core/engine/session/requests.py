@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.execution.trading_state import TradingStateController
-    from tbot_core.journal.events.base import EventFacts
+    from tbot_core.journal.codec import EventFacts
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.clock import Clock

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.accounts import CashShareLeft
-from tbot_core.journal.events.base import fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition, Screened, SessionClosed, SessionOpened, TradedAccount
 from tbot_core.journal.projections import carryover
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.trading.positions import rebalance_rules
-from tbot_core.trading.verdicts import denial_counts
+from tbot_core.trading.verdicts import Verdicts, denial_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.trading.portfolio import Portfolio
     from tbot_core.trading.proposals import ActiveStrategy, TradingRules
-    from tbot_core.trading.verdicts import Verdicts
 
 
 class CashShareNotice:

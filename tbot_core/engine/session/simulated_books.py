@@ -13,7 +13,7 @@ from tbot_core.journal.events.accounts import Adjustment
 from tbot_core.journal.events.sessions import RunStopped, SessionClosed
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import session_book
-from tbot_core.journal.store import NewEvent
+from tbot_core.journal.store import Journal, NewEvent
 from tbot_core.model.types import dollars_of, quantity_of
 from tbot_core.system import filesystem
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import SimulatedVenue
-    from tbot_core.journal.events.base import EventFacts
-    from tbot_core.journal.store import Journal
+    from tbot_core.journal.codec import EventFacts
 
 KEY: Final = "books"
 """The key of the file's name in RUN_STARTED; runs of older versions kept no books."""

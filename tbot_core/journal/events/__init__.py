@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.journal.events.base import EventFacts
+    from tbot_core.journal.codec import EventFacts
 
 CLASSES: Final[Mapping[str, str]] = {
     "run_started": "sessions.RunStarted",

@@ -6,7 +6,7 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Self
 
-from tbot_core.journal.events.base import EventFacts, FillFacts, fact, fill_facts
+from tbot_core.journal.codec import EventFacts, FillFacts, fact, fill_facts
 
 if TYPE_CHECKING:
     from fractions import Fraction

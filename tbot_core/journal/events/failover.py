@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
-from tbot_core.journal.events.base import EventFacts, Facts, fact
+from tbot_core.journal.codec import EventFacts, Facts, fact
 from tbot_core.trading.risk.states import FailoverPhase
 
 

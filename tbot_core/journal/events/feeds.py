@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
-from tbot_core.journal.events.base import EMPTY, EventFacts, fact
+from tbot_core.journal.codec import EMPTY, EventFacts, fact
 
 if TYPE_CHECKING:
     from tbot_core.trading.universe import Universe

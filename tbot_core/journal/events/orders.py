@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from tbot_core.errors import RejectionMeaning
-from tbot_core.journal.events.base import EventFacts, Facts, fact, fill_facts, fill_from
+from tbot_core.journal.codec import EventFacts, Facts, fact, fill_facts, fill_from
 from tbot_core.model.exit_rules import ExitRules
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId

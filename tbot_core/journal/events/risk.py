@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
-from tbot_core.journal.events.base import EMPTY, EventFacts, Facts, FillFacts, fact
+from tbot_core.journal.codec import EMPTY, EventFacts, Facts, FillFacts, fact
 from tbot_core.model.types import SignalId
 from tbot_core.trading.risk.states import StateCause
 

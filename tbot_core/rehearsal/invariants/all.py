@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
-from tbot_core.journal.ledger.booking import ledger_of
+from tbot_core.journal.ledger import ledger_of
 from tbot_core.model.types import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS
 from tbot_core.rehearsal.invariants.deadlines import DEADLINE_INVARIANTS

@@ -11,8 +11,7 @@ import attrs
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
-from tbot_core.journal.ledger.accounts import ADJUSTMENTS
-from tbot_core.journal.ledger.booking import ledger_of
+from tbot_core.journal.ledger import ADJUSTMENTS, ledger_of
 from tbot_core.model.types import ExitReason, Leg, OrderType, atoms_of, dollars_of, ticks_of, units_of
 from tbot_core.rehearsal.venue_facts import fill_effect
 

@@ -28,9 +28,9 @@ from tbot_core import cli
 from tbot_core.engine import plugin_context
 from tbot_core.instance import Instance
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import next_sessions
-from tbot_core.journal.store import read_journal
-from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
+from tbot_core.journal.projections.approvals import next_sessions
+from tbot_core.journal.store import Event, read_journal
+from tbot_core.model.calendar import EarlyClose, ExchangeCalendar, Session
 from tbot_core.model.clock import SystemClock, exchange_time
 from tbot_core.rehearsal.broker_day import BrokerDay, host_addresses, open_day
 from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE, SimulatedMarket
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from tbot_broker_alpaca.venue import AlpacaExchange
 
     from tbot_core.engine.run_plan import RunOutcome
-    from tbot_core.journal.store import Event
-    from tbot_core.model.calendar import Session
     from tbot_core.plugins.loader import LoadedPlugin
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback")]

@@ -47,7 +47,7 @@ from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.secrets import encrypt_category, open_instance_vault
 from tbot_core.instance.sources import is_made
-from tbot_core.journal.projections.failover_drills import DrillStep
+from tbot_core.journal.projections.failover import DrillStep
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.lock import read_lock
 from tbot_core.system import filesystem

@@ -11,7 +11,7 @@ from tbot_extension_web.setup.trials import try_broker, try_channels
 from tbot_extension_web.testing.client import ask
 
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
-from tbot_core.journal.projections.failover_drills import DrillStep
+from tbot_core.journal.projections.failover import DrillStep
 from tbot_core.plugins.discovery import installed_plugins
 from tbot_core.plugins.loader import PluginLoader
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from tbot_core.journal.projections.failover_drills import DrillStep
+from tbot_core.journal.projections.failover import DrillStep
 from tbot_extension_web.setup.fields import FormField
 from tbot_extension_web.setup.state import SetUpState
 

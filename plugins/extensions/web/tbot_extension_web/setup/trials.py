@@ -11,7 +11,7 @@ from tbot_core.actions.trials import try_channel, try_login
 from tbot_core.contracts.permissions import host_setting_name
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import FIELD
-from tbot_core.journal.projections.failover_drills import DrillStep
+from tbot_core.journal.projections.failover import DrillStep
 
 if TYPE_CHECKING:
     from tbot_extension_web.setup.state import SetUpState

@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 
 from tbot_core.contracts import BrokerEvent, ClosedTrade
+from tbot_core.extensions.journal_cursor import ClosedTrades
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.projection import TypedEvent
-from tbot_core.journal.projections.closed_trades import ClosedTrades
 from tbot_core.model.types import ExitReason, Leg
 from tbot_core.testing.trades import fill, order
 

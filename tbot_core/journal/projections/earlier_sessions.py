@@ -1,10 +1,11 @@
-"""How many short signals were denied because their SHORT_TYPE is not available, in the last sessions of a journal."""
+"""What earlier sessions of a journal tell: whether live money was traded, and which short signals SHORT_TYPE denied."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, deque
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -12,12 +13,17 @@ from tbot_core.journal import records
 from tbot_core.journal.events.orders import SignalDecided
 from tbot_core.journal.events.sessions import SessionOpened
 from tbot_core.model.reasons import Reason
+from tbot_core.model.types import BrokerEventKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.store import Journal
 
-SESSIONS: Final = 5
+_LIVE = "live"
+
+DENIAL_SESSIONS: Final = 5
 """How many sessions count."""
 
 SHORT_TYPES: Final = {
@@ -35,7 +41,7 @@ class ShortDenials:
     """
 
     before: date
-    sessions: deque[str] = attrs.field(factory=lambda: deque(maxlen=SESSIONS))
+    sessions: deque[str] = attrs.field(factory=lambda: deque(maxlen=DENIAL_SESSIONS))
     counts: Counter[tuple[str, str, str]] = attrs.field(factory=Counter)
 
     def apply(self, event: JournalEvent) -> None:
@@ -55,6 +61,20 @@ class ShortDenials:
         return sum(self.counts[day, strategy, short_type] for day in self.sessions)
 
 
+def has_traded_live(journal: Journal, account: str, before: date) -> bool:
+    """Whether an order of this account filled with live money in a session before a date."""
+    sessions = _live_sessions(journal)
+    starts = [seq for seq, _ in sessions]
+    for fill in journal.events(kind=BrokerEventKind.FILL):
+        place = bisect_right(starts, fill.seq) - 1
+        opened = sessions[place][1] if place >= 0 else None
+        if opened is None or opened["date"] >= before.isoformat():
+            continue
+        if records.accounts_of(opened).get(fill.payload.get("broker", "")) == account:
+            return True
+    return False
+
+
 def short_denials(journal: Journal, before: date) -> ShortDenials:
     """The projection of a journal, for the session of a day."""
     found = ShortDenials(before=before)
@@ -66,3 +86,14 @@ def short_denials(journal: Journal, before: date) -> ShortDenials:
     for event in () if first is None else journal.events(first, kind=records.DECISION):
         found.apply(event)
     return found
+
+
+def _live_sessions(journal: Journal) -> list[tuple[int, Mapping[str, Any] | None]]:
+    # The openings of all sessions with their numbers in the journal; None for one that was not live.
+    runs = [(event.seq, event.payload["mode"]) for event in journal.events(kind=records.RUN_STARTED)]
+    starts = [seq for seq, _ in runs]
+    return [
+        (event.seq, event.payload if place >= 0 and runs[place][1] == _LIVE else None)
+        for event in journal.events(kind=records.SESSION_OPENED)
+        for place in (bisect_right(starts, event.seq) - 1,)
+    ]

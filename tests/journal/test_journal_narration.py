@@ -1,21 +1,25 @@
-"""The line of an entry and of an exit."""
+"""An event is one sentence or line."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import attrs
 import pytest
 
-from tbot_core.journal import records
-from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.sessions import Ready
+from tbot_core.journal.projections.narration import PlannedStops, entry_text, exit_text, ready_remarks
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade
 from tbot_core.trading.orders import OrderRecord
 
 BELL = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
+
 SIGNAL = SignalId(session=date(2026, 11, 24), strategy="open", symbol="AAPL", minute=5, rule="up")
+
 ENTRY = Order(
     client_order_id="e",
     signal=SIGNAL,
@@ -25,6 +29,7 @@ ENTRY = Order(
     quantity=Decimal(12),
     type=OrderType.MARKET,
 )
+
 STOP = attrs.evolve(
     ENTRY,
     client_order_id="s",
@@ -82,3 +87,42 @@ def test_the_level_of_a_stop_is_that_of_its_order_else_as_planned() -> None:
     assert planned.of(ENTRY, [OrderRecord(order=ENTRY), OrderRecord(order=STOP)]) == Decimal("170.37")
     planned.apply(NewEvent(kind=records.SESSION_OPENED, payload={}, time=BELL))
     assert planned.of(ENTRY, []) is None
+
+
+VIX = {"vix_unknown": {"day": "2026-11-27", "strategies": ["close"]}}
+
+UNKNOWN = (
+    "VIX close of 2026-11-27 unknown: no entries by close. `tbot data download vix` and a new start supply it, or "
+    "DATA_SOURCE with the VIX"
+)
+
+
+def denied(sessions: int, *strategies: tuple[str, str, int]) -> dict[str, Any]:
+    """Denied short signals by strategy and value of SHORT_TYPE."""
+    named = [{"strategy": name, "short_type": word, "denied": count} for name, word, count in strategies]
+    return {"shorts_denied": {"sessions": sessions, "strategies": named}}
+
+
+@pytest.mark.parametrize(
+    ("payload", "remarks"),
+    [
+        ({}, []),
+        (VIX, [f"{UNKNOWN}."]),
+        (VIX | {"mode": "live"}, [f"{UNKNOWN}, or VIX_SOURCE=live."]),
+        (VIX | {"series": ["Series vix: cboe: no answer."]}, [f"{UNKNOWN}.", "Series vix: cboe: no answer."]),
+        (denied(5, ("open", "InverseETF", 4), ("mid", "InverseETF", 7)),
+         [("Short signals denied in the last 5 sessions: open 4, mid 7 (InverseETF is not available); see "
+          "SHORT_TYPE_OPEN, SHORT_TYPE_MID.")]),
+        (denied(1, ("open", "LongPut", 0), ("mid", "InverseETF", 2)),
+         [("Short signals denied in the last 1 session: mid 2 (InverseETF is not available), open 0 (LongPut is not "
+          "available); see SHORT_TYPE_OPEN, SHORT_TYPE_MID.")]),
+        (denied(0, ("open", "InverseETF", 0)),
+         ["Short signals are denied: open (InverseETF is not available); see SHORT_TYPE_OPEN."]),
+        ({"not_shortable": {"NOT_SHORTABLE": ["KO"]}}, ["NOT_SHORTABLE: no short sales of 1 symbol: KO."]),
+        ({"not_shortable": {"SHORTING_NOT_ALLOWED": [f"S{number}" for number in range(10)]}},
+         ["SHORTING_NOT_ALLOWED: no short sales of 10 symbols: S0, S1, S2, S3, S4, S5, S6, S7 and 2 more."]),
+    ],
+)  # fmt: skip
+def test_what_will_not_be_traded_is_said_with_what_changes_it(payload: dict[str, Any], remarks: list[str]) -> None:
+    """An unknown VIX, short types that are not available, and symbols that cannot be sold short."""
+    assert ready_remarks(codec.view(Ready, payload)) == remarks

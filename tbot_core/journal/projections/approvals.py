@@ -1,26 +1,22 @@
-"""Whether live trading is armed: by whom, for which sessions, and under which terms.
-
-Pure: events and dates are passed in. An arming is bound to settings, plugins, mode and account; a change of any of
-them requires a new one.
-"""
+"""What an operator has approved: whether live trading is armed, and the entries that wait for a confirmation."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Final
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.journal import records
 from tbot_core.journal.events.risk import Armed, Disarmed, RiskChanged
-from tbot_core.journal.projection import fold
+from tbot_core.journal.projection import JournalEvent, fold
 from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.calendar import ExchangeCalendar
+    from tbot_core.model.types import SignalId
 
 MOST_SESSIONS: Final = 5
 """Maximum number of sessions of one arming."""
@@ -29,8 +25,18 @@ MOST_RESTARTS: Final = 3
 """Maximum number of restarts in one session."""
 
 NEVER: Final = "it has not been armed"
+
 LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 """The latches that end a session's entries. A window's latch ends only that window."""
+
+_CHANGED: Final = {
+    "mode": "the mode has changed",
+    "account": "the account is a different one",
+    "settings": "the settings have changed",
+    "plugins": "the plugins have changed",
+}
+
+SHORTEST: Final = 4
 
 
 @attrs.frozen(kw_only=True)
@@ -52,14 +58,6 @@ class ArmingTerms:
             if getattr(self, name) != getattr(now, name):
                 return words
         return ""
-
-
-_CHANGED: Final = {
-    "mode": "the mode has changed",
-    "account": "the account is a different one",
-    "settings": "the settings have changed",
-    "plugins": "the plugins have changed",
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -111,6 +109,35 @@ class ArmingState:
         return self.armed.terms.changed(terms)
 
 
+@attrs.define(kw_only=True)
+class PendingConfirmations:
+    """The session's confirmation requests by id: `entries` are all of them, `decided` those with a decision."""
+
+    entries: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    decided: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
+
+    def apply(self, event: JournalEvent) -> None:
+        """Apply the next event."""
+        payload = event.payload
+        match event.kind:
+            case records.CONFIRMATION_ASKED:
+                self.entries[payload["id"]] = payload
+            case records.DECISION:
+                found = (name for name, asked in self.entries.items() if asked["signal"] == payload["signal"])
+                self.decided.update(dict.fromkeys(found, payload))
+            case records.SESSION_OPENED:
+                self.entries.clear()
+                self.decided.clear()
+
+    def open_entries(self, now: datetime) -> list[Mapping[str, Any]]:
+        """The requests that can still be confirmed, oldest first."""
+        return [
+            asked
+            for name, asked in self.entries.items()
+            if name not in self.decided and datetime.fromisoformat(asked["expires"]) > now
+        ]
+
+
 def recall_arming(events: Iterable[JournalEvent]) -> ArmingState:
     """Build the state from a journal's events."""
     return fold(events, ArmingState())
@@ -135,3 +162,14 @@ def next_sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tupl
 def armed_of(armed: Armed) -> ArmingGrant:
     """The grant of an arming."""
     return ArmingGrant(terms=ArmingTerms(**armed.terms.values), sessions=armed.sessions, actor=armed.actor)
+
+
+def short_id(signal: SignalId, used: Container[str]) -> str:
+    """The shortest unused prefix of the signal's hash, for a person to type."""
+    digest = sha256(signal.text.encode()).hexdigest()
+    return next(digest[:size] for size in range(SHORTEST, len(digest)) if digest[:size] not in used)
+
+
+def recall_confirmations(events: Iterable[JournalEvent]) -> PendingConfirmations:
+    """Build the requests from a journal's events."""
+    return fold(events, PendingConfirmations())

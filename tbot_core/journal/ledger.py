@@ -1,12 +1,14 @@
-"""Books the journal's events as transactions: fills, busts and corrections, payments, and external orders.
+"""The ledger: the journal's events as double entry of money and shares, whose postings sum to zero, with tax lots.
 
-A pure fold. A busted or corrected execution is booked as the difference between the symbol's lots with and without it.
+Booked are fills, busts and corrections, payments, and external orders. Arithmetic is exact.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, cast
 
@@ -17,30 +19,19 @@ from tbot_core.journal import records
 from tbot_core.journal.events.accounts import AccountMoved, Adjustment, CashStated, ForeignOrder, SplitBooked
 from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.events.sessions import RunStarted, SessionOpened
-from tbot_core.journal.ledger.accounts import (
-    ADJUSTMENTS,
-    DIVIDENDS,
-    EXTERNAL,
-    FEES,
-    INTEREST,
-    OPENING,
-    REALISED,
-    TRANSFERS,
-    Transaction,
-    balances,
-    cash,
-    securities,
-    transaction,
-)
-from tbot_core.journal.ledger.lots import LotMovement, LotPicker, ShareSplit, SymbolLots, lots_of, oldest_lot
-from tbot_core.journal.projection import fold
+from tbot_core.journal.projection import JournalEvent, fold
 from tbot_core.trading.orders import SUPPOSED_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Fill
+
+TRANSFERS: Final = "transfers"
+
+FEES: Final = "fees"
+
+DIVIDENDS: Final = "dividends"
+
+INTEREST: Final = "interest"
 
 _PAID: Final[Mapping[str, str]] = {
     AccountActivityKind.DIVIDEND: DIVIDENDS,
@@ -48,7 +39,24 @@ _PAID: Final[Mapping[str, str]] = {
     AccountActivityKind.INTEREST: INTEREST,
     AccountActivityKind.TRANSFER: TRANSFERS,
 }
+
 _ZERO: Final = Decimal(0)
+
+CASH: Final = "cash"
+
+REALISED: Final = "realised"
+
+EXTERNAL: Final = "external"
+
+ADJUSTMENTS: Final = "adjustments"
+
+OPENING: Final = "opening"
+
+_SECURITIES: Final = "securities:"
+
+_ATOM: Final = Decimal("1e-10")
+
+_UNIT: Final = Decimal("1e-6")
 
 
 @attrs.define(kw_only=True)
@@ -101,6 +109,11 @@ class _Symbol:
         else:
             self.paid += worth
             self.fees += sign * movement.fees
+
+
+def oldest_lot(_lots: Sequence[Lot]) -> int:
+    """The oldest lot first (FIFO)."""
+    return 0
 
 
 @attrs.define(kw_only=True)
@@ -269,9 +282,153 @@ class Ledger:
             self.transactions.append(transaction(time, what, reference, amounts, self._tag))
 
 
-def _movement(fill: Fill) -> LotMovement:
-    quantity = fill.quantity if fill.buy else -fill.quantity
-    return LotMovement(key=fill.execution_id, time=fill.time, quantity=quantity, price=fill.price, fees=fill.fees)
+@attrs.frozen
+class Posting:
+    """A change of one account in dollars; negative is a credit."""
+
+    account: str
+    amount: Decimal
+
+
+@attrs.frozen(kw_only=True)
+class Transaction:
+    """The postings of one event. `what` is the event's kind, `reference` its id.
+
+    `tag` is the order's tag; FAILOVER_LOG_TAG marks orders sent to a broker other than the primary.
+    """
+
+    time: datetime
+    what: str
+    reference: str
+    postings: tuple[Posting, ...]
+    tag: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError when the postings do not sum to zero."""
+        over = sum((posting.amount for posting in self.postings), Decimal(0))
+        if over:
+            raise ValueError(f"{self.what} {self.reference}: the postings add up to {over}, not to zero")
+
+
+@attrs.frozen(kw_only=True)
+class LotMovement:
+    """A movement of shares at a price; `quantity` is negative for a sale.
+
+    `key` is the execution id, `fees` are paid in cash. A movement `outside` did not change the account's cash.
+    """
+
+    key: str
+    time: datetime
+    quantity: Decimal
+    price: Decimal
+    fees: Decimal = Decimal(0)
+    outside: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ShareSplit:
+    """A split: every share becomes `after` / `before` shares; the total cost stays."""
+
+    key: str
+    before: int
+    after: int
+
+
+@attrs.frozen(kw_only=True)
+class Lot:
+    """The open part of one movement; a short lot has negative quantity and cost."""
+
+    key: str
+    time: datetime
+    quantity: Decimal
+    cost: Decimal
+
+
+@attrs.frozen(kw_only=True)
+class ClosedLot:
+    """A part of a lot that a later movement closed; for a short, cost and proceeds are negative."""
+
+    opened: str
+    closed: str
+    since: datetime
+    until: datetime
+    quantity: Decimal
+    cost: Decimal
+    proceeds: Decimal
+
+    @property
+    def gain(self) -> Decimal:
+        """Profit before fees."""
+        return self.proceeds - self.cost
+
+
+@attrs.define(kw_only=True)
+class SymbolLots:
+    """The lots of one symbol, all of one sign: an opposite movement closes them first.
+
+    `cost` is the cost of the open lots, `gain` the profit of the closed ones, before fees.
+    """
+
+    pick: LotPicker = oldest_lot
+    open: list[Lot] = attrs.field(factory=list)
+    closed: list[ClosedLot] = attrs.field(factory=list)
+    cost: Decimal = Decimal(0)
+    gain: Decimal = Decimal(0)
+
+    @property
+    def quantity(self) -> Decimal:
+        """Shares held, negative when short."""
+        return sum((lot.quantity for lot in self.open), Decimal(0))
+
+    def apply(self, movement: LotMovement) -> None:
+        """Close lots of the opposite sign, and open a lot with the rest."""
+        left = movement.quantity
+        while left and self.open and (self.open[0].quantity < 0) is (left > 0):
+            left += self._close(self.pick(self.open), movement, left)
+        if left:
+            cost = left * movement.price
+            self.cost += cost
+            self.open.append(Lot(key=movement.key, time=movement.time, quantity=left, cost=cost))
+
+    def split(self, split: ShareSplit) -> None:
+        """Multiply the quantities; less than a millionth of a share is dropped.
+
+        The total is rounded, not each lot: three lots of ten shares are ten shares after a one-for-three split.
+        """
+        before = after = Decimal(0)
+        for at, lot in enumerate(self.open):
+            before, held = before + lot.quantity, after
+            after = (before * split.after / split.before).quantize(_UNIT, ROUND_DOWN)
+            self.open[at] = attrs.evolve(lot, quantity=after - held)
+
+    def _close(self, at: int, movement: LotMovement, left: Decimal) -> Decimal:
+        # Close a lot against at most `left` of a movement; returns the part of the lot that was closed.
+        lot = self.open[at]
+        part = lot.quantity if abs(lot.quantity) <= abs(left) else -left
+        whole = part == lot.quantity
+        # Round the closed part's cost down to an atom; the remainder stays with the rest.
+        cost = lot.cost if whole else (lot.cost * part / lot.quantity).quantize(_ATOM, ROUND_DOWN)
+        closed = ClosedLot(
+            opened=lot.key,
+            closed=movement.key,
+            since=lot.time,
+            until=movement.time,
+            quantity=part,
+            cost=cost,
+            proceeds=part * movement.price,
+        )
+        self.closed.append(closed)
+        self.cost -= cost
+        self.gain += closed.gain
+        if whole:
+            del self.open[at]
+        else:
+            self.open[at] = attrs.evolve(lot, quantity=lot.quantity - part, cost=lot.cost - cost)
+        return part
+
+
+LotPicker = Callable[[Sequence[Lot]], int]
+"""Returns the position of the open lot that is closed first."""
 
 
 def ledger_of(events: Iterable[JournalEvent], pick: LotPicker = oldest_lot) -> Ledger:
@@ -279,8 +436,59 @@ def ledger_of(events: Iterable[JournalEvent], pick: LotPicker = oldest_lot) -> L
     return fold(events, Ledger(pick=pick))
 
 
+def securities(symbol: str, broker: str = "") -> str:
+    """The account that holds a symbol's shares at cost; short positions at their proceeds, negative."""
+    return f"{_SECURITIES}{symbol}{_at(broker)}"
+
+
+def cash(broker: str = "") -> str:
+    """The cash account at a broker; "" is the primary."""
+    return f"{CASH}{_at(broker)}"
+
+
+def transaction(
+    time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal], tag: str = ""
+) -> Transaction:
+    """Build a transaction from amounts by account, leaving out zeros."""
+    postings = tuple(Posting(account, amount) for account, amount in amounts.items() if amount)
+    return Transaction(time=time, what=what, reference=reference, postings=postings, tag=tag)
+
+
+def balances(transactions: Iterable[Transaction]) -> dict[str, Decimal]:
+    """Sum the postings by account, sorted by name."""
+    found: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for one in transactions:
+        for posting in one.postings:
+            found[posting.account] += posting.amount
+    return dict(sorted(found.items()))
+
+
+def lots_of(steps: Sequence[LotMovement | ShareSplit], pick: LotPicker = oldest_lot) -> SymbolLots:
+    """The lots that result from these movements and splits."""
+    lots = SymbolLots(pick=pick)
+    for step in steps:
+        if isinstance(step, ShareSplit):
+            lots.split(step)
+        else:
+            lots.apply(step)
+    return lots
+
+
+METHODS: Final[Mapping[str, LotPicker]] = {"fifo": oldest_lot}
+"""The supported methods of LOT_METHOD."""
+
+
+def _movement(fill: Fill) -> LotMovement:
+    quantity = fill.quantity if fill.buy else -fill.quantity
+    return LotMovement(key=fill.execution_id, time=fill.time, quantity=quantity, price=fill.price, fees=fill.fees)
+
+
 def _equity(event: JournalEvent) -> Decimal:
     # The equity with which a run or a session begins.
     if event.kind == records.RUN_STARTED:
         return event.facts(RunStarted).equity
     return event.facts(SessionOpened).equity
+
+
+def _at(broker: str) -> str:
+    return f":{broker}" if broker else ""
