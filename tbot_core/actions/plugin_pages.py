@@ -10,22 +10,20 @@ import attrs
 from tbot_core.contracts import Context
 from tbot_core.contracts.pages import PluginRoute
 from tbot_core.errors import PluginError, TbotError
-from tbot_core.instance import Instance, examine_settings, read_settings_files
+from tbot_core.instance import Instance, Settings, SettingsFiles, examine_settings, read_settings_files
 from tbot_core.instance.enabled_plugins import plugins_enabled
 from tbot_core.plugins import discovery, lock, quarantine
-from tbot_core.plugins.bytecode import read_private_bytecode
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.loader import PluginLoader, expand_extensions, log_failure
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader, expand_extensions, log_failure
+from tbot_core.plugins.lock import read_private_bytecode
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure, own_error
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.instance import Settings, SettingsFiles
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.discovery import PluginListing
-    from tbot_core.plugins.loader import LoadedPlugin
 
 
 @attrs.frozen(kw_only=True)

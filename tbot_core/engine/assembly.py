@@ -44,8 +44,7 @@ from tbot_core.plugins.discovery import PluginListing
 from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
 from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader, build_plugin
-from tbot_core.plugins.network.connector import RequestBudgets
-from tbot_core.plugins.network.plugin_connections import PluginConnections
+from tbot_core.plugins.network.connector import PluginConnections, RequestBudgets
 from tbot_core.plugins.trial_records import record_run
 from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules

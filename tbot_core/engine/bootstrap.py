@@ -11,7 +11,7 @@ from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.assembly import DRY_RUN, SIMULATOR, Assembly, declared_configs, with_filters
 from tbot_core.engine.run_notes import run_notes
 from tbot_core.errors import SettingsError
-from tbot_core.instance import Instance, Settings, SettingsFiles
+from tbot_core.instance import Instance, Mode, Settings, SettingsFiles
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.loading import assert_trial_is_known
@@ -19,15 +19,14 @@ from tbot_core.instance.registry import catalogue as variables
 from tbot_core.plugins import discovery, isolation, lock, quarantine
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
+from tbot_core.plugins.hook_calls import risk_checks
 from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader
-from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.plugins.trial_records import record_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tbot_core.instance import Mode
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.discovery import PluginListing
 

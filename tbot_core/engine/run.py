@@ -21,7 +21,7 @@ from tbot_core.journal.events.sessions import RunFinished
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account, atoms_of, dollars_of
-from tbot_core.plugins.observers import NO_LIMITS
+from tbot_core.plugins.hook_calls import NO_LIMITS
 from tbot_core.reports.timeline import read_timeline
 from tbot_core.system import log
 

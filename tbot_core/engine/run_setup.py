@@ -15,12 +15,12 @@ from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.engine.missing_facts import missing_fact_notes
 from tbot_core.engine.plugin_context import install_id
 from tbot_core.engine.run_notes import shortable_notes, trial_notes
-from tbot_core.engine.run_plan import RunOutcome
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.engine.session import simulated_books
-from tbot_core.engine.session.broker_login import SupportsClose
+from tbot_core.engine.session.broker_login import BrokerLogin, SupportsClose
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
-from tbot_core.engine.session.session import SessionContext
+from tbot_core.engine.session.session import SessionContext, Wait
 from tbot_core.engine.session.universe_selection import watched_request
 from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import SettingsError
@@ -33,12 +33,12 @@ from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.journal import gauges, records
 from tbot_core.journal.events.sessions import RunStarted
 from tbot_core.journal.projections.book import SessionBook, fold_events
-from tbot_core.journal.store import Journal, open_journal
+from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.marketdata import received_files
 from tbot_core.marketdata.store.store import BarStore
-from tbot_core.model.types import atoms_of
+from tbot_core.model.types import Account, atoms_of
+from tbot_core.plugins.hook_calls import LIMITS_S, PluginObservers
 from tbot_core.plugins.network.request_limits import RetryPolicy
-from tbot_core.plugins.observers import LIMITS_S, PluginObservers
 from tbot_core.reports import html
 from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline, with_gaps
@@ -50,12 +50,7 @@ if TYPE_CHECKING:
     from datetime import date
     from decimal import Decimal
 
-    from tbot_core.engine.run_plan import RunPlan, RunWatcher
-    from tbot_core.engine.session.broker_login import BrokerLogin
-    from tbot_core.engine.session.session import Wait
-    from tbot_core.journal.store import NewEvent
     from tbot_core.model.clock import Clock
-    from tbot_core.model.types import Account
 
 PAPER: Final = "paper"
 LIVE: Final = "live"

@@ -126,7 +126,7 @@ def _passphrase() -> Secret:
 
 def _offered(home: Path, *, live: bool) -> KeyProvider | None:
     from tbot_core.model.clock import SystemClock
-    from tbot_core.plugins.key_providers import key_provider
+    from tbot_core.plugins.hook_calls import key_provider
 
     return key_provider(home, SystemClock(), live=live)
 

@@ -28,9 +28,8 @@ from tbot_core.contracts import (
 from tbot_core.contracts.abilities import Ability
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Account
-from tbot_core.plugins.answer_types import AnswerType, many, mapping, numbers, one
 from tbot_core.plugins.network.request_limits import RequestPriority
-from tbot_core.plugins.number_bounds import MONEY, OFFSET, PRICE
+from tbot_core.plugins.number_bounds import MONEY, OFFSET, PRICE, AnswerType, many, mapping, numbers, one
 
 Answer = TypeVar("Answer")
 

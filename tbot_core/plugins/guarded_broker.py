@@ -1,55 +1,102 @@
 """Guards calls into broker and feed plugins: what one raises or wrongly returns becomes a `BrokerError` with its name.
 
-A failure becomes `Unavailable`, after the permit of an order was redeemed `OutcomeUnknown`. `CallGuard` counts it.
+An account that is not that of the run's mode is refused: by what the broker reports, never by a flag alone.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from decimal import localcontext
+from decimal import Decimal, localcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, get_args
 
-from tbot_core.errors import BrokerError, OutcomeUnknown, PluginError, TbotError, Unavailable
+from tbot_core.contracts import (
+    Bar,
+    Broker,
+    BrokerCapabilities,
+    BrokerEvent,
+    DailyBar,
+    Feed,
+    FeedLabel,
+    FeedMessage,
+    FeedQuality,
+    FeedRequest,
+    FeedSession,
+    Gap,
+    LiveSession,
+    Permit,
+    ReportsLeftOut,
+    Split,
+    SupportsSplits,
+)
+from tbot_core.errors import AccountRefused, BrokerError, DataError, OutcomeUnknown, PluginError, TbotError, Unavailable
+from tbot_core.model.calendar import Session
 from tbot_core.model.formatting import one_line
-from tbot_core.plugins.account_mode import account_mode_error
 from tbot_core.plugins.broker_calls import BROKER_CALLS, CAPABILITIES, CLOSE, CONNECT, SUBMIT, Answer, BrokerCall
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.guarded_feed import FEED_ANSWERS, MARKET_DATA, GuardedFeed
 from tbot_core.plugins.network.request_limits import ON_SEND
-from tbot_core.plugins.number_bounds import FigureOutOfBounds
+from tbot_core.plugins.number_bounds import COUNT, AnswerType, FigureOutOfBounds, many, mapping, one
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure, raise_own
 from tbot_core.system.timeouts import steps_within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-    from decimal import Decimal
+    from datetime import date, datetime
     from pathlib import Path
 
-    from tbot_core.contracts import (
-        Broker,
-        BrokerCapabilities,
-        BrokerEvent,
-        Feed,
-        FeedRequest,
-        Gap,
-        Permit,
-    )
-    from tbot_core.model.types import Order
-    from tbot_core.plugins.answer_types import AnswerType
+    from tbot_core.model.types import Account, Order
     from tbot_core.plugins.call_guard import CallGuard
     from tbot_core.plugins.discovery import EntryPointInfo
 
 _REMEDY: Final = "`tbot plugins info` shows its last failure."
+
 _log = log.logger(__name__)
 
+FEED_ANSWERS: Final[Mapping[str, AnswerType]] = {
+    "label": one(FeedLabel),
+    "sessions": one(LiveSession, FeedSession),
+    "session": one(Session),
+    "symbols": many(str, "a tuple of str"),
+    "left_out": mapping(COUNT),
+    "quality": one(FeedQuality),
+    "messages": one(*get_args(FeedMessage), expected="a message of a feed"),
+    "daily": many(DailyBar),
+    "history": many(Bar),
+    "splits": many(Split),
+}
+"""What each call or property of a feed must return."""
 
 ANSWERS: Final[Mapping[str, AnswerType]] = {
     **{call.method: call.answer for call in BROKER_CALLS if call.answer is not None},
     **FEED_ANSWERS,
 }
 """What each call or property of a broker or feed must return; the answers of others are ignored."""
+
+FEED_CALLS: Final = frozenset(
+    {"feed", "sessions", "messages", "daily", "history", "splits", "market_caps", "vix_close", "vix_now"}
+)
+"""The calls that supply data; the others concern the account."""
+
+MARKET_DATA: Final = frozenset({"messages", "daily", "history"})
+"""The calls whose bars and quotes are left out one by one where a figure is out of bounds."""
+
+_STORE = "`tbot secrets set broker` stores other credentials."
+
+
+class GuardedCalls(Protocol):
+    """The calls of one plugin, whose failures are reported and raised as BrokerErrors."""
+
+    def read(self, name: str, function: Callable[[], object], *passing: type[TbotError]) -> Any:
+        """The answer of a call that does not wait."""
+
+    async def answer(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer of a call."""
+
+    def items(
+        self, name: str, source: Callable[[], AsyncIterator[Any]], *passing: type[TbotError]
+    ) -> AsyncIterator[Any]:
+        """The checked items of an asynchronous iterator; errors of `passing` are raised unchanged."""
 
 
 def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> BrokerGuard | None:
@@ -68,6 +115,132 @@ def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bo
     if capabilities.simulated and guard.strict:
         return None
     return BrokerGuard(made, capabilities, _PluginCalls(entry, guard), live=live)
+
+
+class BrokerGuard:
+    """The border of one broker plugin: its failures are BrokerErrors, and its account is of the run's mode."""
+
+    def __init__(
+        self, plugin: Broker, capabilities: BrokerCapabilities, calls: _PluginCalls, *, live: bool | None
+    ) -> None:
+        self._plugin: Any = plugin
+        self._live = live
+        self._connected = False
+        self._capabilities = capabilities
+        self._calls = calls
+
+    @property
+    def capabilities(self) -> BrokerCapabilities:
+        """The capabilities of the broker; the last known ones if the plugin fails."""
+        with suppress(BrokerError):  # which is reported
+            self._capabilities = self._calls.read("capabilities", lambda: self._plugin.capabilities)
+        return self._capabilities
+
+    @property
+    def clock_ahead_s(self) -> Sequence[float]:
+        """How far this machine's clock was ahead; unknown if the plugin fails."""
+        try:
+            offsets: Sequence[float] = self._calls.read("clock_ahead_s", lambda: self._plugin.clock_ahead_s)
+        except BrokerError:  # which is reported
+            return ()
+        return offsets
+
+    async def ask(self, call: BrokerCall[Answer], *arguments: Any) -> Answer:
+        """The answer of a call; raises AccountRefused for an account of another mode."""
+        if call is SUBMIT:
+            await self._submit(*arguments)
+            return cast("Answer", None)
+        if call is CLOSE:
+            self._connected = False
+        answer = await self._calls.answer(call.method, lambda: getattr(self._plugin, call.method)(*arguments))
+        if call is CONNECT:
+            self._connected = True
+        if call.account_of is not None and self._live is not None:
+            fault = account_mode_error(call.account_of(answer), self._calls.name, live=self._live)
+            if fault is not None:
+                raise fault
+        return cast("Answer", answer)
+
+    async def connect_for_data(self) -> None:
+        """Log in for data alone, once: whose account it is does not matter."""
+        if not self._connected:
+            await self._calls.answer("connect", lambda: self._plugin.connect())  # noqa: PLW0108  -- the call may fail too
+            self._connected = True
+
+    def events(self) -> AsyncIterator[BrokerEvent | Gap]:
+        """The broker's order events."""
+        return self._calls.items("events", lambda: self._plugin.events())  # noqa: PLW0108  -- the call may fail too
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """The feed for the request; the plugin's own faults of a request pass: they name what is missing."""
+        feed: Feed = self._calls.read("feed", lambda: self._plugin.feed(request), TbotError)
+        return GuardedFeed(feed, self._calls, self.connect_for_data)
+
+    def keep_books(self, path: Path, cash: Decimal | None) -> None:
+        """Have a venue that fills from bars keep its account in this file."""
+        self._calls.read("keep_books", partial(self._plugin.keep_books, path, cash))
+
+    def show(self, name: str, *arguments: object) -> None:
+        """Call a method of a venue that fills from bars.
+
+        A failure is reported and ends no session: orders and events say the rest.
+        """
+        try:
+            with self._calls.mark(name), localcontext():
+                getattr(self._plugin, name)(*arguments)
+        except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
+            assert_failure(fault)
+            self._calls.failed(name, fault)
+
+    async def _submit(self, order: Order, permit: Permit) -> None:
+        # Once its permit was redeemed, a failure leaves the outcome unknown.
+        observed = _ObservedPermit(permit)
+        before = ON_SEND.set(observed.mark_sent)
+        try:
+            await self._calls.answer("submit", partial(self._plugin.submit, order, observed), observed)
+        finally:
+            ON_SEND.reset(before)
+        if not observed.redeemed:
+            fault = PluginError("it sent an order without redeeming its permit")
+            raise self._calls.failed("submit", fault, sent=True)
+
+
+class GuardedFeed:
+    """A feed plugin whose failures are BrokerErrors; `connect` logs in first, where nothing else has."""
+
+    def __init__(self, inner: Feed, calls: GuardedCalls, connect: Callable[[], Awaitable[None]]) -> None:
+        self._inner = inner
+        self._calls = calls
+        self._connect = connect
+        self.label: FeedLabel = calls.read("label", lambda: inner.label)
+
+    async def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
+        """The requested sessions; a DataError says what is missing."""
+        await self._connect()
+        async for source in self._calls.items("sessions", self._inner.sessions, DataError):
+            yield _GuardedLiveSession(source, self._calls) if isinstance(source, LiveSession) else source
+
+
+def account_mode_error(account: Account, broker: str, *, live: bool) -> AccountRefused | None:
+    """Why a run in live mode, or on paper, may not trade the account; None if it may.
+
+    Live needs an account that is reported as live money, with evidence. Paper refuses one that is.
+    """
+    name = f"the account {account.account_id} at {broker}"
+    if not live:
+        if not account.live:
+            return None
+        words = f"The mode is paper, but {name} holds live money ({account.evidence or 'the broker reports it'})."
+        return AccountRefused(words, f"Set mode=live in the broker's section and arm, or use a paper account: {_STORE}")
+    if account.live is None or not account.evidence.strip():
+        return AccountRefused(
+            f"Live trading is refused: it is not known whether {name} holds live money.",
+            "The plugin must report Account.live and Account.evidence (how it is known, such as the host it reached).",
+        )
+    if account.live:
+        return None
+    words = f"The mode is live, but {name} holds no live money ({account.evidence})."
+    return AccountRefused(words, f"Set mode=paper in the broker's section, or use a live account: {_STORE}")
 
 
 def _checked(name: str, answer: Any) -> Any:
@@ -197,89 +370,31 @@ class _ObservedPermit:
         self.redeemed = True
 
 
-class BrokerGuard:
-    """The border of one broker plugin: its failures are BrokerErrors, and its account is of the run's mode."""
-
-    def __init__(
-        self, plugin: Broker, capabilities: BrokerCapabilities, calls: _PluginCalls, *, live: bool | None
-    ) -> None:
-        self._plugin: Any = plugin
-        self._live = live
-        self._connected = False
-        self._capabilities = capabilities
+class _GuardedLiveSession:
+    # A live session whose description is read and checked once.
+    def __init__(self, inner: Any, calls: GuardedCalls) -> None:
+        self._inner = inner
         self._calls = calls
+        self.session: Session = calls.read("session", lambda: inner.session)
+        self.symbols: tuple[str, ...] = tuple(calls.read("symbols", lambda: inner.symbols))
+        self.quality: FeedQuality = calls.read("quality", lambda: inner.quality)
+        reports = isinstance(inner, ReportsLeftOut)
+        self.left_out: Mapping[str, int] = calls.read("left_out", lambda: inner.left_out) if reports else {}
 
-    @property
-    def capabilities(self) -> BrokerCapabilities:
-        """The capabilities of the broker; the last known ones if the plugin fails."""
-        with suppress(BrokerError):  # which is reported
-            self._capabilities = self._calls.read("capabilities", lambda: self._plugin.capabilities)
-        return self._capabilities
+    def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+        return self._calls.items("messages", lambda: self._inner.messages(symbols))
 
-    @property
-    def clock_ahead_s(self) -> Sequence[float]:
-        """How far this machine's clock was ahead; unknown if the plugin fails."""
-        try:
-            offsets: Sequence[float] = self._calls.read("clock_ahead_s", lambda: self._plugin.clock_ahead_s)
-        except BrokerError:  # which is reported
+    async def daily(self, symbols: Sequence[str], first: date, last: date) -> Sequence[DailyBar]:
+        found: Sequence[DailyBar] = await self._calls.answer("daily", lambda: self._inner.daily(symbols, first, last))
+        return found
+
+    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
+        found: Sequence[Bar] = await self._calls.answer("history", lambda: self._inner.history(symbols, first, last))
+        return found
+
+    async def splits(self, symbols: Sequence[str], first: date, last: date) -> Sequence[Split]:
+        if not isinstance(self._inner, SupportsSplits):
             return ()
-        return offsets
-
-    async def ask(self, call: BrokerCall[Answer], *arguments: Any) -> Answer:
-        """The answer of a call; raises AccountRefused for an account of another mode."""
-        if call is SUBMIT:
-            await self._submit(*arguments)
-            return cast("Answer", None)
-        if call is CLOSE:
-            self._connected = False
-        answer = await self._calls.answer(call.method, lambda: getattr(self._plugin, call.method)(*arguments))
-        if call is CONNECT:
-            self._connected = True
-        if call.account_of is not None and self._live is not None:
-            fault = account_mode_error(call.account_of(answer), self._calls.name, live=self._live)
-            if fault is not None:
-                raise fault
-        return cast("Answer", answer)
-
-    async def connect_for_data(self) -> None:
-        """Log in for data alone, once: whose account it is does not matter."""
-        if not self._connected:
-            await self._calls.answer("connect", lambda: self._plugin.connect())  # noqa: PLW0108  -- the call may fail too
-            self._connected = True
-
-    def events(self) -> AsyncIterator[BrokerEvent | Gap]:
-        """The broker's order events."""
-        return self._calls.items("events", lambda: self._plugin.events())  # noqa: PLW0108  -- the call may fail too
-
-    def feed(self, request: FeedRequest) -> Feed:
-        """The feed for the request; the plugin's own faults of a request pass: they name what is missing."""
-        feed: Feed = self._calls.read("feed", lambda: self._plugin.feed(request), TbotError)
-        return GuardedFeed(feed, self._calls, self.connect_for_data)
-
-    def keep_books(self, path: Path, cash: Decimal | None) -> None:
-        """Have a venue that fills from bars keep its account in this file."""
-        self._calls.read("keep_books", partial(self._plugin.keep_books, path, cash))
-
-    def show(self, name: str, *arguments: object) -> None:
-        """Call a method of a venue that fills from bars.
-
-        A failure is reported and ends no session: orders and events say the rest.
-        """
-        try:
-            with self._calls.mark(name), localcontext():
-                getattr(self._plugin, name)(*arguments)
-        except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
-            assert_failure(fault)
-            self._calls.failed(name, fault)
-
-    async def _submit(self, order: Order, permit: Permit) -> None:
-        # Once its permit was redeemed, a failure leaves the outcome unknown.
-        observed = _ObservedPermit(permit)
-        before = ON_SEND.set(observed.mark_sent)
-        try:
-            await self._calls.answer("submit", partial(self._plugin.submit, order, observed), observed)
-        finally:
-            ON_SEND.reset(before)
-        if not observed.redeemed:
-            fault = PluginError("it sent an order without redeeming its permit")
-            raise self._calls.failed("submit", fault, sent=True)
+        inner: SupportsSplits = self._inner
+        found: Sequence[Split] = await self._calls.answer("splits", lambda: inner.splits(symbols, first, last))
+        return found

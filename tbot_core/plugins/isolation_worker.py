@@ -14,8 +14,8 @@ from tbot_core.contracts.setting import declarations
 from tbot_core.errors import PluginError
 from tbot_core.model.bars import Bars, MinuteSlice, Tape
 from tbot_core.model.clock import SystemClock
-from tbot_core.model.day_facts import MarketView
-from tbot_core.plugins import isolation_protocol
+from tbot_core.model.day_facts import DayFacts, MarketView
+from tbot_core.plugins import isolation
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.plugins.trial import entry_of
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tbot_core.model.day_facts import DayFacts
 
-PARTS: Final = ("open", "high", "low", "close", "volume", "vwap")
 _MOST_MINUTES: Final = 1440
 OpenPipe: TypeAlias = "Callable[[], tuple[Callable[[int], bytes], Callable[[bytes], None]]]"
 
@@ -82,7 +80,9 @@ class HostedPlugin:
         if update["fresh"] or self._tape is None:
             self._tape = Tape(update["symbols"], _MOST_MINUTES)
         for row in range(len(fields["close"])):
-            self._tape.append(MinuteSlice(index=self._tape.closed, **{name: fields[name][row] for name in PARTS}))
+            self._tape.append(
+                MinuteSlice(index=self._tape.closed, **{name: fields[name][row] for name in isolation.PARTS})
+            )
         self._bars = self._tape.bars
 
     def _call(self, request: Mapping[str, Any]) -> Any:
@@ -118,13 +118,13 @@ def build_config(config: type[Any], texts: Mapping[str, str], window: object) ->
 def serve_requests(read: Callable[[int], bytes], write: Callable[[bytes], None], folder: Path) -> None:
     """Respond until the pipe is closed; an error is a response too."""
     host = HostedPlugin(folder)
-    while (request := isolation_protocol.receive_message(read)) is not None:
+    while (request := isolation.receive_message(read)) is not None:
         try:
-            isolation_protocol.send_message(write, {"answer": host.answer(request)})
+            isolation.send_message(write, {"answer": host.answer(request)})
         except BaseException as fault:  # noqa: BLE001  -- the border of the plugin's process
             assert_failure(fault)
             words = fault.message if type(fault) is PluginError else exception_words(fault)
-            isolation_protocol.send_message(write, {"fault": words[:1000]})
+            isolation.send_message(write, {"fault": words[:1000]})
 
 
 def main(

@@ -1,10 +1,14 @@
-"""plugins.lock: the approved state of each enabled plugin, with the hash of every file, and the differences to it."""
+"""plugins.lock: the approved state of each enabled plugin, with the hash of every file, and the differences to it.
+
+Live trading reads compiled modules from a folder of the instance that no other user can write to.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -12,23 +16,26 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import attrs
 
 from tbot_core.contracts.permissions import PluginNeeds
-from tbot_core.errors import PluginError, TbotError
+from tbot_core.errors import AccessError, PluginError, TbotError
 from tbot_core.model import json_document
-from tbot_core.plugins.bytecode import read_private_bytecode
 from tbot_core.plugins.distributions import DistributionOrigin, installed_distribution
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.plugins.discovery import PluginListing
 
 FILE_NAME: Final = "plugins.lock"
+
 _LIMIT_BYTES: Final = 20_000_000
+
 _FORMAT: Final = 1
+
 _LINES: Final = 20
+
 _HASH_SHOWN: Final = 12
+
 _REMEDY: Final = "Restore it from a backup, or approve the plugins again with `tbot plugins lock`."
 
 What = Literal[
@@ -56,6 +63,8 @@ _WORDS: Final[dict[What, str]] = {
     "file_added": "has a new file",
     "file_removed": "lacks a file",
 }
+
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -259,6 +268,29 @@ def unlocked_error(sentences: Sequence[str]) -> PluginError:
     more = [f"and {len(sentences) - _LINES} more differences."] if len(sentences) > _LINES else []
     message = "\n".join(["Live trading imports only approved plugins:", *sentences[:_LINES], *more])
     return PluginError(message, "Review each of them, then approve them with `tbot plugins lock`.")
+
+
+def read_private_bytecode(home: Path, *, user: int | None = None) -> None:
+    """From now on read bytecode from `data/bytecode` only, which is created; from nowhere if that is not private.
+
+    It is private if it, its content and the folders above it in the instance belong to `user` (None: this one) or root,
+    and no other user may write to them. Without it every module is compiled anew at each start.
+    """
+    data = home / "data"
+    folder = data / "bytecode"
+    try:
+        filesystem.make_private_folder(folder, user=user)
+        exposed = [path for path in (home, data) if filesystem.write_exposure(path, user=user)]
+        is_private = not exposed and filesystem.belongs_to(folder, user=user)
+    except AccessError as fault:
+        is_private, reason = False, fault.message
+    else:
+        reason = "another user could have written to it"
+    if is_private:
+        sys.pycache_prefix = str(folder)
+        return
+    _log.warning("bytecode.not_private", folder=str(folder), reason=reason, remedy=f"rm -r {folder}")
+    sys.pycache_prefix, sys.dont_write_bytecode = filesystem.NOWHERE, True
 
 
 def _current(listing: PluginListing, needs: PluginNeeds) -> LockedPlugin:

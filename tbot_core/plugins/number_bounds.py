@@ -1,14 +1,10 @@
-"""The bounds of the numbers that plugins hand to the core, by what each number is.
-
-`assert_figures` checks an object of a contract's class and all that it holds, by the types of the fields. Each class is
-read once. A numeric field without a bound is an error of the core.
-"""
+"""What a call of a plugin may return: its type, and the bounds of its numbers, by what each number is."""
 
 from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from numbers import Integral, Real
@@ -23,9 +19,13 @@ LEAST_EXPONENT: Final = -64
 """The smallest exponent of a Decimal; a quotient of 28 digits has a larger one."""
 
 _LONGEST: Final = 40
+
 _LONGEST_BITS: Final = 128
+
 _OWN: Final = ("tbot_core.contracts.", "tbot_core.model.")
+
 _Check: TypeAlias = Callable[[str, Any], None]
+
 _CHECKERS: Final[dict[type[Any], Callable[[Any], None]]] = {}
 
 
@@ -47,19 +47,54 @@ class Bound:
         return f"{self.what} is at least {_short(self.least)} and below {_short(self.most)}"
 
 
+@attrs.frozen
+class AnswerType:
+    """What a call must return: `fits` tests it, `expected` names it; `bound` is that of numbers without a class."""
+
+    fits: Callable[[object], bool]
+    expected: str
+    bound: Bound | None = None
+
+    def checked(self, name: str, answer: Any) -> Any:
+        """The answer of the call of this name.
+
+        Raises TypeError for another type than the contract's, and FigureOutOfBounds for a number that none can be.
+        """
+        if not self.fits(answer):
+            raise TypeError(f"it returned an object of type {type(answer).__name__} instead of {self.expected}")
+        if self.bound is None:
+            assert_figures(answer)
+        else:
+            _assert_numbers(name, answer, self.bound)
+        return answer
+
+
 QUANTITY: Final = Bound("a quantity", 0, 10**12)
+
 SIGNED_QUANTITY: Final = Bound("a signed quantity", -(10**12), 10**12)
+
 STEP: Final = Bound("a step", Decimal("1E-12"), 10**12)
+
 PRICE: Final = Bound("a price", 0, 10**12)
+
 SIGNED_PRICE: Final = Bound("a price of a holding", -(10**12), 10**12)
+
 MONEY: Final = Bound("an amount of money", -(10**15), 10**15)
+
 RATIO: Final = Bound("a ratio", -(10**12), 10**12)
+
 COUNT: Final = Bound("a count", 0, 2**63)
+
 SECONDS: Final = Bound("a number of seconds", 0, 10**9)
+
 OFFSET: Final = Bound("a time offset in seconds", -(10**10), 10**10)
+
 MINUTES: Final = Bound("a number of minutes", -(10**6), 10**6)
+
 DAILY_BARS: Final = Bound("a number of daily bars", 0, MOST_DAILY_BARS + 1)
+
 SPLIT_SHARES: Final = Bound("a number of shares in a split", 1, MOST_SPLIT_SHARES + 1)
+
 FIGURE: Final = Bound("a figure", -(10**15), 10**15)
 
 _BY_NAME: Final[Mapping[str, Bound]] = (
@@ -76,6 +111,7 @@ _BY_NAME: Final[Mapping[str, Bound]] = (
     | dict.fromkeys(("history_delay_s", "lookup_window_s", "list_lag_s"), SECONDS)
     | dict.fromkeys(("start", "analysis", "breakout", "monitoring", "leave", "hold", "minutes"), MINUTES)
 )
+
 _BY_FIELD: Final[Mapping[tuple[str, str], Bound]] = {
     ("PositionReport", "quantity"): SIGNED_QUANTITY,
     ("PositionReport", "average_price"): SIGNED_PRICE,
@@ -117,6 +153,34 @@ def numeric_fields(kind: type[Any]) -> Mapping[str, Bound]:
     hints = get_type_hints(kind)
     numeric = (one.name for one in attrs.fields(kind) if {Decimal, float, int} & set(_parts(hints[one.name])))
     return {name: _bound(kind, name) for name in numeric}
+
+
+def one(*kinds: type | None, expected: str = "", bound: Bound | None = None) -> AnswerType:
+    """An object of one of these types, or None."""
+    known = tuple(type(None) if kind is None else kind for kind in kinds)
+    named = " or ".join("None" if kind is None else kind.__name__ for kind in kinds)
+    return AnswerType(lambda answer: isinstance(answer, known), expected or named, bound)
+
+
+def many(kind: type, expected: str = "") -> AnswerType:
+    """A list or tuple of objects of this type."""
+
+    def fits(answer: object) -> bool:
+        return isinstance(answer, list | tuple) and all(isinstance(part, kind) for part in answer)
+
+    return AnswerType(fits, expected or f"a list of {kind.__name__}")
+
+
+def mapping(bound: Bound) -> AnswerType:
+    """Numbers by symbol or reason."""
+    return one(Mapping, expected="a mapping of numbers", bound=bound)
+
+
+def numbers(bound: Bound) -> AnswerType:
+    """A list of numbers."""
+    return AnswerType(
+        lambda answer: isinstance(answer, Sequence) and not isinstance(answer, str), "a list of numbers", bound
+    )
 
 
 def _checker(kind: type[Any]) -> Callable[[Any], None]:
@@ -260,3 +324,18 @@ def _short(value: Any) -> str:
         return f"{Decimal(value).normalize()}"
     words = str(value)
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
+
+
+def _assert_numbers(name: str, answer: Any, bound: Bound) -> None:
+    # One number or None, a list of numbers, or numbers by symbol or reason.
+    match answer:
+        case None:
+            return
+        case Mapping():
+            for key, value in answer.items():
+                assert_figure(f"{name} of {key!r:.40}", value, bound)
+        case list() | tuple():
+            for value in answer:
+                assert_figure(name, value, bound)
+        case _:
+            assert_figure(name, answer, bound)

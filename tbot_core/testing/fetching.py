@@ -14,16 +14,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tbot_core.errors import LoginNeeded, Rejected, Unavailable
-from tbot_core.plugins.answer_checks import checked_facts
+from tbot_core.plugins.guarded import checked_facts
 from tbot_core.testing.contract import ContractCase, ContractTests, demand
-from tbot_core.testing.scripted_server import ServerFault
+from tbot_core.testing.scripted_server import ScriptedServer, ServerFault
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
     from datetime import date
 
     from tbot_core.contracts import SupportsRefresh
-    from tbot_core.testing.scripted_server import ScriptedServer
 
 
 class FetchingVenue(Protocol):

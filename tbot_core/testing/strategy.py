@@ -27,7 +27,7 @@ from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.formatting import plural
 from tbot_core.model.signals import first_hits
 from tbot_core.model.window import Window
-from tbot_core.plugins.answer_checks import checked_triggers
+from tbot_core.plugins.guarded import checked_triggers
 from tbot_core.testing import causality, sessions
 from tbot_core.testing.causality import check_causality
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand

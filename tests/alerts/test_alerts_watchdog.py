@@ -276,7 +276,7 @@ OBSERVER = """
     from tbot_core.model.clock import SystemClock
     from tbot_core.plugins.discovery import EntryPointInfo
     from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
-    from tbot_core.plugins.observers import LIMITS_S, PluginObservers
+    from tbot_core.plugins.hook_calls import LIMITS_S, PluginObservers
     class Theirs:
         @hookimpl
         def tbot_event(self, event):

@@ -11,7 +11,7 @@ import pytest
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.model.clock import SystemClock
-from tbot_core.plugins.network import plugin_connections
+from tbot_core.plugins.network import connector
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def test_every_connection_is_closed_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also when the work failed; one that fails or hangs keeps none of the others open."""
-    monkeypatch.setattr(plugin_connections, "CLOSE_S", 0.01)
+    monkeypatch.setattr(connector, "CLOSE_S", 0.01)
     create_demo_instance(tmp_path)
     assembly = assemble(tmp_path, "demo", SystemClock())
     assert asyncio.run(assembly.closing(done())) == "done"
@@ -97,8 +97,8 @@ def test_a_disabled_plugin_is_closed_in_mid_run(tmp_path: Path) -> None:
 
 def test_the_end_waits_for_what_is_being_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replaced object is closed, and forgotten; one that hangs holds the end of the run for no longer than others."""
-    monkeypatch.setattr(plugin_connections, "CLOSE_S", 0.01)
-    connections, gone = plugin_connections.PluginConnections(), Connection("hangs")
+    monkeypatch.setattr(connector, "CLOSE_S", 0.01)
+    connections, gone = connector.PluginConnections(), Connection("hangs")
     connections.add("strategy/close", given(gone))
 
     async def run() -> None:
@@ -113,7 +113,7 @@ def test_the_end_waits_for_what_is_being_closed(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_an_event_loop_nothing_is_open() -> None:
     """What is built and dropped before the run begins is forgotten."""
-    connections, one = plugin_connections.PluginConnections(), Connection()
+    connections, one = connector.PluginConnections(), Connection()
     connections.add("strategy/close", given(one))
     connections.remove("strategy/close", given(one))
     asyncio.run(connections.close())

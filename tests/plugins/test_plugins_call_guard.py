@@ -23,14 +23,14 @@ from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
-from tbot_core.plugins import answer_checks
+from tbot_core.plugins import guarded
 from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, WITHIN, CallGuard, FailedCall, GuardSession
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.plugins.hook_calls import risk_checks
 from tbot_core.plugins.hung_plugins import HungCall
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
-from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.system.signals import interruptible
 from tbot_core.testing import sessions
 
@@ -506,7 +506,7 @@ WRONG_CHECKS = {
     "two values": [compared(value=np.array([1.0, 2.0]))],
     "a bound of text": [compared(low="0")],
     "three bounds": [compared(high=np.zeros(3))],
-    "too many": [compared()] * (answer_checks.MOST_PARTS + 1),
+    "too many": [compared()] * (guarded.MOST_PARTS + 1),
 }
 
 
@@ -544,12 +544,12 @@ def test_f93_triggers_are_judged_too() -> None:
 
 def test_f94_a_flood_of_signals_switches_a_strategy_off_at_once() -> None:
     """More than a thousand signals of one minute are refused whole, and the first time is the last."""
-    count = answer_checks.RUNAWAY + 1
+    count = guarded.RUNAWAY + 1
     fields = {name: np.full((390, count), 10.0) for name in ("open", "high", "low", "close", "volume", "vwap")}
     bars = Bars(fields, tuple(f"S{number}" for number in range(count)))
 
     def flood(rows: int) -> Signals:
-        columns = {name: np.repeat(getattr(found(), name), rows) for name in answer_checks._COLUMNS}
+        columns = {name: np.repeat(getattr(found(), name), rows) for name in guarded._COLUMNS}
         return found(**columns, cells=(np.arange(rows),))
 
     session = Session()

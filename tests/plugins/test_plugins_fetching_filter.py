@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tbot_core.contracts import Plugin, SupportsRefresh
-from tbot_core.plugins.answer_checks import checked_facts
+from tbot_core.plugins.guarded import checked_facts
 from tbot_core.system import processes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "filters.md").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ import pytest
 from tbot_core.contracts import (
     AccountSnapshot,
     Bar,
+    Broker,
     BrokerCapabilities,
     BrokerEvent,
     DailyBar,
@@ -28,17 +29,30 @@ from tbot_core.contracts import (
     Gap,
     HaltStatus,
     Heartbeat,
+    Permit,
     Quote,
     Split,
 )
 from tbot_core.contracts.abilities import ABILITIES
-from tbot_core.errors import BrokerError, DataError, JournalError, OutcomeUnknown, PluginError, Rejected, Unavailable
+from tbot_core.engine.session.broker_login import log_in, log_in_within
+from tbot_core.errors import (
+    AccountRefused,
+    BrokerError,
+    DataError,
+    JournalError,
+    OutcomeUnknown,
+    PluginError,
+    Rejected,
+    SettingsError,
+    Unavailable,
+)
 from tbot_core.execution.broker_port import open_port
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Account
+from tbot_core.model.types import Account, AccountRestriction, Order
 from tbot_core.plugins.call_guard import AGAIN, FAILURES, CallGuard, FailedCall, GuardSession
 from tbot_core.plugins.discovery import EntryPointInfo
+from tbot_core.plugins.guarded_broker import account_mode_error
 from tbot_core.plugins.network.request_limits import ON_SEND
 from tbot_core.system.signals import interruptible
 from tbot_core.testing.trades import order, session
@@ -46,19 +60,24 @@ from tbot_core.testing.trades import order, session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tbot_core.contracts import Permit
-    from tbot_core.model.types import Order
-
 NOW = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
+
 ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", version="1", target="acme")
+
 ACCOUNT = Account(account_id="a1", equity=Decimal(1000), cash=Decimal(1000))
+
 REQUEST = FeedRequest(kind="live")
+
 LABEL = FeedLabel(name="acme", simulated=False, quotes=True)
+
 ASYNCHRONOUS = [
     one.method for one in ABILITIES if one.method not in {"clock_ahead_s", "feed", "events", "poll", "replace"}
 ]
+
 DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES if one.capability not in {"polls", "replaces"}}
+
 EVERYTHING = BrokerCapabilities(replace="same_id", **DECLARED)
+
 WRONG: dict[str, list[object]] = {
     "connect": [None],
     "account": [{"equity": 1}],
@@ -676,3 +695,120 @@ def test_f92_a_watchdog_sees_each_step_of_a_broker_and_its_feed() -> None:
     moment = NOW.isoformat()
     assert marked[0] == f"broker/acme prices 0 {moment}"
     assert [one.split(" ")[1] for one in dict.fromkeys(marked)] == ["prices", "events", "capabilities"]
+
+
+SILENT = Account(account_id="A-1", equity=Decimal(1000), cash=Decimal(1000))
+
+LIVE = attrs.evolve(SILENT, live=True, evidence="host api.acme.example serves live accounts only")
+
+PAPER = attrs.evolve(SILENT, live=False, evidence="host paper.acme.example serves paper only")
+
+
+class Reporting:
+    """A broker whose account a test sets."""
+
+    capabilities = BrokerCapabilities()
+
+    def __init__(self, account: Account) -> None:
+        self.reported = account
+
+    async def connect(self) -> Account:
+        """Log in."""
+        return self.reported
+
+    async def account(self) -> Account:
+        """The account."""
+        return self.reported
+
+    async def snapshot(self, _since: object) -> AccountSnapshot:
+        """The account alone."""
+        return AccountSnapshot(account=self.reported)
+
+
+def guarded_account(account: Account, *, live: bool | None) -> tuple[Reporting, Any]:
+    """A broker, and what the core gets of it in a mode."""
+    broker = Reporting(account)
+    return broker, open_port(ENTRY, broker, CallGuard(strict=False), live=live)
+
+
+@pytest.mark.parametrize(
+    ("account", "live", "words"),
+    [
+        (LIVE, True, ""),
+        (PAPER, True, "holds no live money (host paper.acme.example serves paper only)"),
+        (SILENT, True, "it is not known whether the account A-1 at acme holds live money"),
+        (attrs.evolve(LIVE, evidence=" "), True, "it is not known whether"),
+        (attrs.evolve(SILENT, evidence="a guess"), True, "it is not known whether"),
+        (LIVE, False, "holds live money (host api.acme.example serves live accounts only)"),
+        (attrs.evolve(LIVE, evidence=""), False, "holds live money (the broker reports it)"),
+        (PAPER, False, ""),
+        (SILENT, False, ""),
+    ],
+)
+def test_the_mode_is_checked_against_the_evidence(account: Account, live: bool, words: str) -> None:
+    """Live needs live money with evidence, paper refuses it; every refusal has a remedy and exit code 3."""
+    fault = account_mode_error(account, "acme", live=live)
+    if not words:
+        assert fault is None
+        return
+    assert fault is not None
+    assert words in fault.message
+    assert fault.remedy
+    assert fault.exit_code == 3
+
+
+def test_what_the_plugin_must_report_is_named() -> None:
+    """An author who lets live trading be refused is told which fields are missing."""
+    fault = account_mode_error(SILENT, "acme", live=True)
+    assert fault is not None
+    assert "The plugin must report Account.live and Account.evidence" in fault.remedy
+
+
+@pytest.mark.parametrize("opened", [None, {"accounts": {"acme": {"account": "A-1", "equity": "500"}}}])
+def test_a_login_to_an_account_of_another_mode_ends_the_start(opened: dict[str, Any] | None) -> None:
+    """Also after a restart, and at a standby: it is no silence that is waited for."""
+    event: Any = None if opened is None else type("Opened", (), {"payload": opened})
+    _, broker = guarded_account(LIVE, live=False)
+    with pytest.raises(SettingsError, match="The mode is paper"):
+        asyncio.run(log_in(cast("Broker", broker), "acme", event))
+    with pytest.raises(SettingsError, match="The mode is paper"):
+        asyncio.run(log_in_within(1.0, cast("Broker", broker), "acme", event))
+
+
+def test_an_account_that_becomes_another_one_is_not_read() -> None:
+    """In a session the refusal is a BrokerError, which blocks entries and ends no run."""
+    broker, core = guarded_account(PAPER, live=False)
+    assert asyncio.run(core.account()) is PAPER
+    broker.reported = LIVE
+    for call in (core.account, core.connect, lambda: core.snapshot(session().open)):
+        with pytest.raises(AccountRefused):
+            asyncio.run(call())
+    assert issubclass(AccountRefused, BrokerError)
+
+
+def test_without_a_mode_no_account_is_judged() -> None:
+    """A dry run or a simulation trades no account."""
+    _, core = guarded_account(LIVE, live=None)
+    assert asyncio.run(core.connect()) is LIVE
+
+
+@pytest.mark.parametrize(
+    ("restricted", "flags", "words"),
+    [
+        ("", [], ""),
+        ("margin call of 100 USD", ["trading blocked"], "margin call of 100 USD"),
+        ("", ["trading blocked", "account blocked"], "account blocked, trading blocked"),
+        ("", ["transfers blocked"], ""),
+    ],
+)
+def test_a_restriction_blocks_with_the_brokers_word(restricted: str, flags: list[str], words: str) -> None:
+    """Its own words come first; blocked transfers concern no order."""
+    account = attrs.evolve(SILENT, restricted=restricted, restrictions=cast("Any", flags))
+    assert account.blocking_words == words
+    assert account.restrictions == {AccountRestriction(flag) for flag in flags}
+
+
+def test_an_unknown_restriction_is_no_flag() -> None:
+    """A text that the core does not know is refused, since it may mean anything."""
+    with pytest.raises(ValueError, match="asleep"):
+        attrs.evolve(SILENT, restrictions=cast("Any", ["asleep"]))

@@ -26,12 +26,12 @@ from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Trigger
 from tbot_core.model.window import Window
-from tbot_core.plugins import discovery, isolation, isolation_protocol, probe, trial_records
+from tbot_core.plugins import discovery, isolation, probe, trial_records
 from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, CallGuard, FailedCall, GuardSession
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.isolation import IsolatedFilter, IsolatedStrategy
-from tbot_core.plugins.loader import PluginLoader, build_plugin
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader, build_plugin
 from tbot_core.system import log
 from tbot_core.testing import sessions
 from tbot_core.testing.filter import pick
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tbot_core.plugins.discovery import EntryPointInfo
-    from tbot_core.plugins.loader import LoadedPlugin
 
 NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 WINDOW = Window(start=0, analysis=15, breakout=60, monitoring=60)
@@ -302,7 +301,7 @@ def test_a_plugin_of_which_nothing_is_known_is_not_isolated(tmp_path: Path) -> N
 def passed(message: Any) -> Any:
     """A message after its way over the boundary."""
     said: list[bytes] = []
-    isolation_protocol.send_message(said.append, message)
+    isolation.send_message(said.append, message)
     data = b"".join(said)
 
     def hear(size: int) -> bytes:
@@ -310,7 +309,7 @@ def passed(message: Any) -> Any:
         part, data = data[:size], data[size:]
         return part
 
-    return isolation_protocol.receive_message(hear)
+    return isolation.receive_message(hear)
 
 
 def test_values_of_the_contract_pass_the_boundary_unchanged() -> None:
@@ -350,7 +349,7 @@ def test_f93_anything_else_does_not_pass(value: object) -> None:
 )  # fmt: skip
 def test_f93_a_forged_message_is_refused(head: bytes) -> None:
     """Whatever stands in it, the outcome is a sentence."""
-    data = isolation_protocol._SIZES.pack(len(head), 0) + head
+    data = isolation._SIZES.pack(len(head), 0) + head
 
     def hear(size: int) -> bytes:
         nonlocal data
@@ -358,25 +357,25 @@ def test_f93_a_forged_message_is_refused(head: bytes) -> None:
         return part
 
     with pytest.raises(PluginError, match="cannot be read"):
-        isolation_protocol.receive_message(hear)
+        isolation.receive_message(hear)
 
 
 @pytest.mark.parametrize("start", [0, 4])
 def test_f94_no_array_of_a_message_is_read_twice(start: int) -> None:
     """A short text that names one array again and again would fill the memory of the bot."""
     head = json.dumps({"list": [{"array": ["<f8", [1], 0]}, {"array": ["<f8", [1], start]}]}).encode()
-    data = isolation_protocol._SIZES.pack(len(head), 16) + head + bytes(16)
+    data = isolation._SIZES.pack(len(head), 16) + head + bytes(16)
     pipe = io.BytesIO(data)
     with pytest.raises(PluginError, match=f"cannot be read: ValueError: an array at byte {start} instead of 8"):
-        isolation_protocol.receive_message(pipe.read)
+        isolation.receive_message(pipe.read)
 
 
 def test_f94_a_message_without_measure_is_refused_before_it_is_read() -> None:
     """Sizes are judged first, and silence is an end."""
-    huge = isolation_protocol._SIZES.pack(10, 2**40)
+    huge = isolation._SIZES.pack(10, 2**40)
     with pytest.raises(PluginError, match="is too large"):
-        isolation_protocol.receive_message(lambda size: huge[:size])
-    assert isolation_protocol.receive_message(lambda _size: b"") is None
+        isolation.receive_message(lambda size: huge[:size])
+    assert isolation.receive_message(lambda _size: b"") is None
 
 
 def test_cp29_what_a_worker_must_answer_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
 from tbot_core.model.window import Window
-from tbot_core.plugins import discovery, isolation_protocol, isolation_worker
+from tbot_core.plugins import discovery, isolation, isolation_worker
 from tbot_core.testing import sessions
 from tbot_core.testing.filter import pick
 
@@ -56,7 +56,7 @@ def load(entry: EntryPointInfo, **texts: str) -> dict[str, Any]:
 
 def bars(start: int, stop: int, *, fresh: bool) -> dict[str, Any]:
     """So many minutes of a session."""
-    fields = {name: BARS.field(name)[start:stop] for name in isolation_worker.PARTS}
+    fields = {name: BARS.field(name)[start:stop] for name in isolation.PARTS}
     return {"fresh": fresh, "symbols": BARS.symbols, "fields": fields}
 
 
@@ -64,7 +64,7 @@ def answers(folder: Path, *asked: dict[str, Any]) -> list[dict[str, Any]]:
     """What a worker says to these requests, one after the other."""
     said, heard = bytearray(), bytearray()
     for one in asked:
-        isolation_protocol.send_message(said.extend, one)
+        isolation.send_message(said.extend, one)
 
     def hear(size: int) -> bytes:
         part = bytes(said[:size])
@@ -78,7 +78,7 @@ def answers(folder: Path, *asked: dict[str, Any]) -> list[dict[str, Any]]:
         del heard[:size]
         return part
 
-    return [isolation_protocol.receive_message(again) for _ in asked]
+    return [isolation.receive_message(again) for _ in asked]
 
 
 def test_a_strategy_is_asked_on_bars_that_grow(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_strategy_is_asked_on_bars_that_grow(tmp_path: Path) -> None:
     block = {
         "fresh": True,
         "symbols": BLOCK.symbols,
-        "fields": {name: BLOCK.field(name) for name in isolation_worker.PARTS},
+        "fields": {name: BLOCK.field(name) for name in isolation.PARTS},
     }
     facts, *found = answers(
         tmp_path,

@@ -48,10 +48,9 @@ from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Account, Fill
 from tbot_core.model.window import Window
 from tbot_core.plugins import number_bounds
-from tbot_core.plugins.answer_checks import checked_valuation
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
-from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.plugins.guarded import checked_valuation, guard_plugin
 from tbot_core.plugins.number_bounds import FigureOutOfBounds, assert_figures, numeric_fields
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.journal.events.sessions import PluginFailed
-from tbot_core.plugins.call_guard import GuardSession
-from tbot_core.plugins.guarded_feed import FEED_CALLS
+from tbot_core.plugins.call_guard import FailedCall, GuardSession
+from tbot_core.plugins.guarded_broker import FEED_CALLS
 from tbot_core.trading.risk.exposure import block_entries, lose_plugin
 from tbot_core.trading.risk.states import StateCause
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.journal.store import NewEvent
-    from tbot_core.plugins.call_guard import FailedCall
 
 
 class PluginFailures:

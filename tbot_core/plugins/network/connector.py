@@ -1,74 +1,42 @@
-"""What `Context.connect` is: the declared hosts of one plugin, and the clients to them."""
+"""What `Context.connect` is: the declared hosts of one plugin, and the clients to them.
+
+The connections of a run's plugins are closed when a plugin is no longer used, and at the run's end.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import attrs
 
-from tbot_core.contracts.network import Gap, Headers, HttpResponse, OutgoingRequest, WebSocket
+from tbot_core.contracts.network import Connect, Gap, Headers, HttpResponse, Mail, OutgoingRequest, WebSocket
 from tbot_core.contracts.permissions import Host
 from tbot_core.errors import BrokerError, PluginError, Unavailable
 from tbot_core.model.clock import Clock
 from tbot_core.plugins.network.request_limits import RequestBudget, RetryPolicy
+from tbot_core.system import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractAsyncContextManager
+    import asyncio
 
     from tbot_core.contracts.credentials import SecretValue
-    from tbot_core.contracts.network import Mail
     from tbot_core.plugins.network.http_client import PacedHttpClient
     from tbot_core.system.smtp import MailServer
     from tbot_core.system.websocket import OpenWebSocket
 
 _LONGEST_PAUSE_S: Final = 30.0
+
 _FIRST_PAUSE_S: Final = 0.5
 
+CLOSE_S: Final = 10.0
+"""Seconds within which a connection closes, however a server behaves."""
 
-class RequestBudgets:
-    """The request budgets of a run: one for each host and credential, shared by the plugins that use both."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._budgets: dict[tuple[str, str], RequestBudget] = {}
-        self._limits: dict[str, int] = {}
-        self._shown: dict[str, str] = {}
-
-    def of(self, host: Host, headers: Headers, url: str = "") -> RequestBudget:
-        """The budget of this host, or of its `budget`, for the credential: the secret ones among the headers.
-
-        `url` is the address in use where it is not the declared one; only `left` shows it.
-
-        Headers that are made for each request count as one credential.
-        """
-        given = {} if callable(headers) else headers
-        secret = sorted(text.reveal() for text in given.values() if not isinstance(text, str))
-        credential = hashlib.sha256(repr(secret).encode()).hexdigest()
-        where = host.budget or urlsplit(host.url).netloc
-        if url and url != host.url:
-            self._shown[where] = f"{urlsplit(url).netloc} instead of {where}"
-        self._limits[where] = host.requests_per_minute
-        return self._budgets.setdefault((where, credential), RequestBudget(self._clock.monotonic()))
-
-    def left(self) -> tuple[tuple[str, int | None, int, float], ...]:
-        """For each host, or `budget`, with a limit: the requests left as the vendor says, and the limit per minute.
-
-        None: the vendor's answers of the last minute do not say it. The last number is the seconds of a pause that the
-        vendor asked for. The least of its credentials counts. Where another address is in use, the name says so.
-        """
-        now = self._clock.monotonic()
-        found = []
-        for where, limit in sorted(self._limits.items()):
-            budgets = [it for (place, _), it in self._budgets.items() if place == where]
-            left = min((said for it in budgets if (said := it.reported(now)) is not None), default=None)
-            paused = max(it.paused_s(now) for it in budgets)
-            found += [(self._shown.get(where, where), left, limit, round(paused, 1))] if limit else []
-        return tuple(found)
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -269,6 +237,106 @@ class Connector:
         return declared, f"{loopback_scheme}://{there.netloc}{there.path}"
 
 
+class RequestBudgets:
+    """The request budgets of a run: one for each host and credential, shared by the plugins that use both."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._budgets: dict[tuple[str, str], RequestBudget] = {}
+        self._limits: dict[str, int] = {}
+        self._shown: dict[str, str] = {}
+
+    def of(self, host: Host, headers: Headers, url: str = "") -> RequestBudget:
+        """The budget of this host, or of its `budget`, for the credential: the secret ones among the headers.
+
+        `url` is the address in use where it is not the declared one; only `left` shows it.
+
+        Headers that are made for each request count as one credential.
+        """
+        given = {} if callable(headers) else headers
+        secret = sorted(text.reveal() for text in given.values() if not isinstance(text, str))
+        credential = hashlib.sha256(repr(secret).encode()).hexdigest()
+        where = host.budget or urlsplit(host.url).netloc
+        if url and url != host.url:
+            self._shown[where] = f"{urlsplit(url).netloc} instead of {where}"
+        self._limits[where] = host.requests_per_minute
+        return self._budgets.setdefault((where, credential), RequestBudget(self._clock.monotonic()))
+
+    def left(self) -> tuple[tuple[str, int | None, int, float], ...]:
+        """For each host, or `budget`, with a limit: the requests left as the vendor says, and the limit per minute.
+
+        None: the vendor's answers of the last minute do not say it. The last number is the seconds of a pause that the
+        vendor asked for. The least of its credentials counts. Where another address is in use, the name says so.
+        """
+        now = self._clock.monotonic()
+        found = []
+        for where, limit in sorted(self._limits.items()):
+            budgets = [it for (place, _), it in self._budgets.items() if place == where]
+            left = min((said for it in budgets if (said := it.reported(now)) is not None), default=None)
+            paused = max(it.paused_s(now) for it in budgets)
+            found += [(self._shown.get(where, where), left, limit, round(paused, 1))] if limit else []
+        return tuple(found)
+
+
+class PluginConnections:
+    """What each plugin of a run was given to connect with, by `kind/name`."""
+
+    def __init__(self) -> None:
+        self._given: defaultdict[str, list[Connect]] = defaultdict(list)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """How many objects of plugins were given one."""
+        return sum(map(len, self._given.values()))
+
+    def add(self, plugin: str, connect: Connect) -> None:
+        """Note what a plugin is created with."""
+        self._given[plugin].append(connect)
+
+    def remove(self, plugin: str, connect: Connect) -> None:
+        """Forget what an object was created with that is no longer used, and close it."""
+        self._given[plugin].remove(connect)
+        self._close_soon([connect])
+
+    def close_plugin(self, plugin: str) -> None:
+        """Begin to close the connections of a plugin that is switched off; it may open others when it is used again."""
+        self._close_soon(self._given.get(plugin, []))
+
+    async def close(self) -> None:
+        """Close the connections of all plugins, within `CLOSE_S` seconds."""
+        await _close([one for given in self._given.values() for one in given])
+        if self._closing:
+            import asyncio
+
+            await asyncio.wait(self._closing)
+
+    def _close_soon(self, connects: Iterable[Connect]) -> None:
+        # In the event loop that opened them; without one nothing is open.
+        import asyncio
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        task = loop.create_task(_close(list(connects)))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
 def _security(host: str, *, plain: bool) -> str:
     # How a mail server is reached: as the declared host of that name, or without TLS in its place.
     return "without TLS" if plain else host
+
+
+async def _close(connects: list[Connect]) -> None:
+    if not connects:
+        return
+    import asyncio
+
+    done, left = await asyncio.wait([asyncio.ensure_future(one.close()) for one in connects], timeout=CLOSE_S)
+    for task in left:
+        task.cancel()
+        _log.warning("connections.not_closed", reason=f"no answer within {CLOSE_S:g} s")
+    for task in done:
+        if fault := task.exception():
+            _log.warning("connections.not_closed", reason=str(fault))

@@ -12,7 +12,7 @@ from tbot_core.errors import PluginError
 from tbot_core.model.bars import Bars
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
-from tbot_core.plugins.answer_checks import checked_signals
+from tbot_core.plugins.guarded import checked_signals
 from tbot_core.testing.sessions import SessionDraft, day
 from tbot_core.testing.trades import NONE
 
