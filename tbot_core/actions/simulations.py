@@ -27,8 +27,7 @@ from tbot_core.instance.sources import find_instance
 from tbot_core.journal import records
 from tbot_core.journal.store import NO_ROOM_BYTES
 from tbot_core.marketdata.store.manifest import ADJUSTMENTS, VOLUMES
-from tbot_core.marketdata.store.source_formats import zone_fault
-from tbot_core.marketdata.store.source_readers import SUFFIXES, stem_of, suffix_of
+from tbot_core.marketdata.store.source_readers import SUFFIXES, stem_of, suffix_of, zone_fault
 from tbot_core.model import json_document
 from tbot_core.model.dates import day_range, parse_date, parse_symbols
 from tbot_core.model.types import is_symbol

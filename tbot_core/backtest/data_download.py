@@ -15,10 +15,17 @@ from tbot_core.engine.assembly import Assembly, feed_source
 from tbot_core.engine.screening import screened_session
 from tbot_core.engine.session.broker_login import SupportsClose, log_out
 from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError
-from tbot_core.marketdata.history import Downloader, DownloadProgress, reported_splits, volume_kind
+from tbot_core.marketdata.history import (
+    Downloader,
+    DownloadProgress,
+    DownloadSource,
+    DownloadStore,
+    add_reference_facts,
+    reported_splits,
+    volume_kind,
+)
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
-from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import is_symbol
 from tbot_core.system import log

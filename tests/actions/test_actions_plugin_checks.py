@@ -14,8 +14,8 @@ from tbot_core.actions.plugin_checks import fact_findings, market_cap_findings, 
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
+from tbot_core.marketdata.history import add_reference_facts
 from tbot_core.marketdata.store import manifest, reference
-from tbot_core.marketdata.store.downloads import add_reference_facts
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.system import environ, processes

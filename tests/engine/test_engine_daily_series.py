@@ -14,9 +14,9 @@ from tbot_core.contracts.series import RATES, VIX, DailyValue
 from tbot_core.contracts.setting import NoSettings
 from tbot_core.engine.daily_series import SeriesRefresher, download_series, rate_table, series_sources
 from tbot_core.errors import DataError, PluginError, Rejected, Unavailable
+from tbot_core.marketdata.history import add_reference_facts
 from tbot_core.marketdata.store import manifest, reference
-from tbot_core.marketdata.store.downloads import add_reference_facts
-from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import ManualClock
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.model.calendar import Session
 
 CALENDAR = ExchangeCalendar()
 TODAY = CALENDAR.next(dt.date(2026, 12, 1))

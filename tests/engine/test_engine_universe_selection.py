@@ -37,9 +37,9 @@ from tbot_core.errors import Rejected, TbotError, Unavailable
 from tbot_core.journal import codec, records
 from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition
+from tbot_core.marketdata.history import add_reference_facts
 from tbot_core.marketdata.received_bars import RecordedSession, RecordingHeader, SessionRecorder, read_recording
 from tbot_core.marketdata.store import manifest, reference
-from tbot_core.marketdata.store.downloads import add_reference_facts
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Fill, SignalId

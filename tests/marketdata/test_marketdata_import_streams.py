@@ -14,8 +14,15 @@ import polars as pl
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.marketdata.store import import_log, import_rows, manifest, source_readers
-from tbot_core.marketdata.store.importer import ImportCommitted, ImportedFile, ImportProgress, RefusedFile, import_files
+from tbot_core.marketdata.store import importer, manifest, source_readers
+from tbot_core.marketdata.store.importer import (
+    ImportCommitted,
+    ImportedFile,
+    ImportEvent,
+    ImportProgress,
+    RefusedFile,
+    import_files,
+)
 from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.system import filesystem
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
@@ -24,9 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.marketdata.store.importer import ImportEvent
-    from tbot_core.marketdata.store.source_formats import SourceFormat
-    from tbot_core.marketdata.store.source_readers import RawTable
+    from tbot_core.marketdata.store.source_readers import RawTable, SourceFormat
 
 DAYS = exchange_sessions("2019-11-27", "2019-12-03")
 FIRST, LAST = DAYS[0].date, DAYS[-1].date
@@ -44,7 +49,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of some hundred rows are large."""
     monkeypatch.setattr(source_readers, "BATCH_ROWS", 700)
     monkeypatch.setattr(source_readers, "BLOCK_BYTES", 4000)
-    monkeypatch.setattr(import_rows, "ROWS_IN_MEMORY", 1000)
+    monkeypatch.setattr(importer, "ROWS_IN_MEMORY", 1000)
 
 
 def rows() -> pl.DataFrame:
@@ -89,13 +94,13 @@ def test_a_large_file_is_imported_in_parts(bench: StoreFixture, order: str) -> N
         frame = frame[np.random.default_rng(1).permutation(len(frame))]
     outcome = taken(bench.put(frame)[0])
     assert (outcome.symbols, outcome.first, outcome.last, outcome.added) == (NAMES, FIRST, LAST, len(frame))
-    assert not (bench.bars / import_rows.FOLDER).exists()
+    assert not (bench.bars / importer.FOLDER).exists()
     assert content(bench) == expected(bench)
 
 
 def test_parts_of_an_import_that_was_killed_are_removed(bench: StoreFixture) -> None:
     """The next import begins without them."""
-    folder = bench.bars / import_rows.FOLDER
+    folder = bench.bars / importer.FOLDER
     folder.mkdir(parents=True)
     (folder / "1-0.arrow").write_bytes(b"rubbish")
     taken(bench.put(rising_bars("AAA", DAYS))[0])
@@ -255,7 +260,7 @@ def test_a_damaged_log_knows_nothing(bench: StoreFixture, text: str) -> None:
     """It costs time only."""
     frame = rising_bars("AAA", DAYS)
     bench.put(frame)
-    (bench.bars / import_log.FILE).write_text(text)
+    (bench.bars / importer.FILE).write_text(text)
     assert taken(bench.put(frame)[0]).unchanged == len(frame)
 
 
@@ -358,7 +363,7 @@ def test_a_full_disk_ends_an_import_with_nothing_by_half(
     monkeypatch.setattr(filesystem, "write_atomic", full)
     if where == "parts":
         monkeypatch.setattr(filesystem, "overwrite", full_parts)
-        monkeypatch.setattr(import_rows, "ROWS_IN_MEMORY", 1000)
+        monkeypatch.setattr(importer, "ROWS_IN_MEMORY", 1000)
     files = [rising_bars("BBB", DAYS), pl.concat([rising_bars("CCC", DAYS), rising_bars("DDD", DAYS)])]
     with pytest.raises(AccessError, match="No space left on device") as caught:
         bench.put(*files)

@@ -12,8 +12,7 @@ import pytest
 from tbot_core.errors import AccessError, DataError, UsageError
 from tbot_core.marketdata.store import importer, manifest, parquet, reference
 from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile, source_files
-from tbot_core.marketdata.store.source_files import ImportOptions
-from tbot_core.marketdata.store.source_table import SourceKind
+from tbot_core.marketdata.store.source_files import ImportOptions, SourceKind
 from tbot_core.model.types import is_symbol
 from tbot_core.system import filesystem
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars

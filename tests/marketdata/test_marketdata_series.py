@@ -9,9 +9,16 @@ import pytest
 
 from tbot_core.contracts.series import RATES, VIX, DailyValue
 from tbot_core.errors import DataError
+from tbot_core.marketdata.history import add_reference_facts
 from tbot_core.marketdata.store import reference
-from tbot_core.marketdata.store.downloads import add_reference_facts
-from tbot_core.marketdata.store.series import ChangedValue, PublishedSeries, merge_series, source_of, stored_series
+from tbot_core.marketdata.store.series import (
+    ChangedValue,
+    PublishedSeries,
+    SeriesMerge,
+    merge_series,
+    source_of,
+    stored_series,
+)
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.system import filesystem
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
@@ -20,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.marketdata.store.series import SeriesMerge
 
 TODAY = dt.date(2026, 12, 2)
 DAYS = [TODAY - dt.timedelta(days=back) for back in range(60, 0, -1)]

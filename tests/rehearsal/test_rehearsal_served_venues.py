@@ -24,7 +24,7 @@ from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsal_t
 from tbot_core.errors import SettingsError, Unavailable, UsageError
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
-from tbot_core.marketdata.store.downloads import add_reference_facts
+from tbot_core.marketdata.history import add_reference_facts
 from tbot_core.marketdata.store.reference import reference_facts
 from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure

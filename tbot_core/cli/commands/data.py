@@ -426,7 +426,7 @@ def _file_progress(label: str, length: int | None, file: Path | None = None) -> 
 def _import_options(given: _Given) -> ImportOptions:
     from tbot_core.actions.assembly import action_clock
     from tbot_core.marketdata.store.source_files import ImportOptions
-    from tbot_core.marketdata.store.source_formats import read_mapping
+    from tbot_core.marketdata.store.source_readers import read_mapping
     from tbot_core.model.clock import exchange_time
 
     as_of, mapping, symbol = given["as_of"], given["mapping"], given["symbol"]

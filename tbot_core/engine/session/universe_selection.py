@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedCoverage, LiveSession, ReportsLeftOut, SupportsDailyVix
+from tbot_core.contracts import (
+    BrokerCapabilities,
+    FeedCoverage,
+    FeedQuality,
+    FeedRequest,
+    FeedSession,
+    LiveSession,
+    ReportsLeftOut,
+    SupportsDailyVix,
+)
 from tbot_core.contracts.abilities import MARKET_CAPS
 from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
 from tbot_core.engine.daily_series import SeriesRefresher
@@ -27,7 +36,15 @@ from tbot_core.errors import AccessError, BrokerError, DataError, Unavailable
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.marketdata.feed_health import LEADERS
-from tbot_core.marketdata.history import Downloader, DownloadProgress, reported_splits, volume_kind
+from tbot_core.marketdata.history import (
+    Downloader,
+    DownloadProgress,
+    DownloadSource,
+    DownloadStore,
+    add_reference_facts,
+    reported_splits,
+    volume_kind,
+)
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import (
     LOOK_BACK,
@@ -36,7 +53,6 @@ from tbot_core.marketdata.store.daily_facts import (
     last_daily_bars,
     look_back_sessions,
 )
-from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
 from tbot_core.marketdata.store.recorded_facts import RecordedFacts, with_recorded
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar, Session
@@ -58,7 +74,6 @@ from tbot_core.trading.universe import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
     from tbot_core.engine.assembly import Assembly
     from tbot_core.journal.events.feeds import FactsFetched
     from tbot_core.journal.store import Event, Journal

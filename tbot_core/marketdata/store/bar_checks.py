@@ -10,7 +10,7 @@ import polars as pl
 
 from tbot_core.marketdata.store import manifest
 from tbot_core.marketdata.store.session_grid import MINUTE_US
-from tbot_core.marketdata.store.source_table import RowFault
+from tbot_core.marketdata.store.source_files import RowFault
 from tbot_core.model.bars import VWAP_BEYOND
 from tbot_core.model.types import MOST_SPLIT_SHARES, TICKS_PER_DOLLAR
 

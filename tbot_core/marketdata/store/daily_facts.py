@@ -17,11 +17,10 @@ import numpy as np
 from tbot_core.contracts.feed import Split
 from tbot_core.marketdata.store.manifest import FIRST_ADJUSTED
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP, RecordedFacts
-from tbot_core.marketdata.store.splits import share_counts
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import FIELDS, Array, Flags, Index
 from tbot_core.model.daily_bars import DailyBars
-from tbot_core.model.day_facts import DayFacts
+from tbot_core.model.day_facts import Dates, DayFacts
 from tbot_core.model.types import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:
@@ -29,9 +28,13 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import ExchangeCalendar, Session
 
 VOLUME_SESSIONS: Final = 20
+
 LEAST_VOLUME_SESSIONS: Final = 5
+
 ATR_SESSIONS: Final = 14
+
 LOOK_BACK: Final = VOLUME_SESSIONS + 1
+
 _HOLIDAYS: Final = 14  # with half a day more for each session, as many calendar days as any sessions take
 
 
@@ -128,29 +131,6 @@ def last_daily_bars(
     return daily_bars(daily, [last], last).each(lambda values: values[0])
 
 
-def _raw_aggregates(
-    bars: Iterable[DailyBar], sessions: Sequence[Session], symbols: tuple[str, ...], sources: ReferenceFacts
-) -> DailyAggregates:
-    rows = {session.date: row for row, session in enumerate(sessions[:-1])}
-    columns = {symbol: column for column, symbol in enumerate(symbols)}
-    values = {name: np.full((len(sessions), len(symbols)), np.nan) for name in FIELDS}
-    for bar in bars:
-        row, column = rows.get(bar.date), columns.get(bar.symbol)
-        is_valid = 0 < bar.low <= min(bar.open, bar.close) and max(bar.open, bar.close) <= bar.high < math.inf
-        if row is not None and column is not None and is_valid and 0 <= bar.volume < math.inf:
-            for name, field in values.items():
-                field[row, column] = getattr(bar, name)
-    minutes = np.array([session.minutes for session in sessions], dtype=np.intp)
-    known = ~np.isnan(values["close"])
-    return DailyAggregates(
-        minutes=minutes,
-        kind=np.zeros(known.shape, dtype=np.intp),
-        bars=known * minutes[:, None],
-        shares=share_counts(sources.splits, np.array([one.date for one in sessions], dtype="datetime64[D]"), symbols),
-        **values,
-    )
-
-
 def daily_bars(daily: DailyAggregates, rows: Sequence[int], days: int) -> DailyBars:
     """The bars of the `days` sessions before each of these rows; leading axes (rows, symbols)."""
     kind, wanted = _carried(daily.kind), np.array(rows, dtype=np.intp)
@@ -178,6 +158,44 @@ def volume_session_flags(daily: DailyAggregates) -> list[Flags]:
     return flags
 
 
+def mean_or_unknown(total: Array, count: Array) -> Array:
+    """The mean where at least 5 sessions count, else NaN."""
+    mean: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count >= LEAST_VOLUME_SESSIONS)
+    return mean
+
+
+def share_counts(splits: Iterable[Split], days: Dates, symbols: Sequence[str]) -> Array:
+    """How many shares one share from before all splits is on each day, shape (days, symbols)."""
+    counts, columns = np.ones((len(days), len(symbols))), {symbol: column for column, symbol in enumerate(symbols)}
+    for one in splits:
+        if one.symbol in columns:
+            counts[days >= np.datetime64(one.date, "D"), columns[one.symbol]] *= one.after / one.before
+    return counts
+
+
+def _raw_aggregates(
+    bars: Iterable[DailyBar], sessions: Sequence[Session], symbols: tuple[str, ...], sources: ReferenceFacts
+) -> DailyAggregates:
+    rows = {session.date: row for row, session in enumerate(sessions[:-1])}
+    columns = {symbol: column for column, symbol in enumerate(symbols)}
+    values = {name: np.full((len(sessions), len(symbols)), np.nan) for name in FIELDS}
+    for bar in bars:
+        row, column = rows.get(bar.date), columns.get(bar.symbol)
+        is_valid = 0 < bar.low <= min(bar.open, bar.close) and max(bar.open, bar.close) <= bar.high < math.inf
+        if row is not None and column is not None and is_valid and 0 <= bar.volume < math.inf:
+            for name, field in values.items():
+                field[row, column] = getattr(bar, name)
+    minutes = np.array([session.minutes for session in sessions], dtype=np.intp)
+    known = ~np.isnan(values["close"])
+    return DailyAggregates(
+        minutes=minutes,
+        kind=np.zeros(known.shape, dtype=np.intp),
+        bars=known * minutes[:, None],
+        shares=share_counts(sources.splits, np.array([one.date for one in sessions], dtype="datetime64[D]"), symbols),
+        **values,
+    )
+
+
 def _average_volume(daily: DailyAggregates) -> Array:
     enough = full_enough(daily.bars, daily.minutes[:, None])
     total = np.zeros(daily.volume.shape)
@@ -188,12 +206,6 @@ def _average_volume(daily: DailyAggregates) -> Array:
         total += np.where(known, volume, 0.0)
         count += known
     return mean_or_unknown(total, count)
-
-
-def mean_or_unknown(total: Array, count: Array) -> Array:
-    """The mean where at least 5 sessions count, else NaN."""
-    mean: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count >= LEAST_VOLUME_SESSIONS)
-    return mean
 
 
 def _atr(daily: DailyAggregates, closes: Array) -> Array:

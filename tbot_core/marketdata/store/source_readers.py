@@ -1,47 +1,78 @@
-"""Reads source files as tables of a bounded number of rows: Parquet, CSV and JSON, also compressed by gzip."""
+"""Reads source files as tables of a bounded number of rows: Parquet, CSV and JSON, also compressed by gzip.
+
+A format says how a vendor writes bars: which of its columns are ours, and how its times are meant. A file whose columns
+have our names needs none. Others are recognised (`formats.toml`), or described by a mapping file.
+"""
 
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import hashlib
 import io
+import re
+import tomllib
 import zlib
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from pathlib import Path
+from typing import IO, Any, Final, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
 import polars as pl
 
-from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import source_formats
-from tbot_core.marketdata.store.source_formats import SourceFormat
+from tbot_core.errors import AccessError, DataError, UsageError
 from tbot_core.model import json_document
 from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 from tbot_core.system.file_streams import open_stream
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 SUFFIXES: Final = (".parquet", ".csv", ".txt", ".json", ".csv.gz", ".txt.gz", ".json.gz")
+
 BATCH_ROWS: Final = 500_000
+
 BLOCK_BYTES: Final = 32 << 20
+
 LONGEST_JSON: Final = 64 << 20
+
 _ALWAYS_READ: Final = 1_000_000
+
 _ROWS_A_BYTE: Final = 2  # rows of bars take several bytes each, however they are packed
+
 READER_FAULTS: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What the reader of tables raises for a damaged file; a panic is no Exception."""
 
 # A table of tickers side by side begins with the lines Price, Ticker and Datetime.
 _TICKER_LINES: Final = 3
+
 _LONGEST_ROW: Final = 1000
+
 _LONGEST_HEAD: Final = 64 << 10
+
 _SHOWN: Final = 80
+
 _HASHED_BYTES: Final = 1 << 20
+
 _ERRORS: Final = ("message", "error")
+
 _REPLIED: Final = {"t": "ts", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap"}
+
+UNITS: Final = ("s", "ms", "us", "ns")
+"""The units of times that are numbers: since 1970 UTC."""
+
+_KNOWN: Final = "formats.toml"
+
+_KEYS: Final = ("zone", "format", "separator", "header", "columns")
+
+_OURS: Final = ("symbol", "ts", "date", "time", "open", "high", "low", "close", "volume", "vwap")
+
+_NEEDED: Final = ("open", "high", "low", "close", "volume")
+
+_DATED: Final = re.compile(rb'"?\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4}"?,')
+
+_LARGEST: Final = 100_000
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -56,6 +87,42 @@ class RawTable:
     given: tuple[str, ...]
     format: SourceFormat
     done: float
+
+
+@attrs.frozen(kw_only=True)
+class _Head:
+    # The line that names a file's columns, as the CSV reader gets it before each block, and the line of the first row.
+    line: bytes
+    first_row: int
+    format: SourceFormat
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names as written: the CSV reader renames a duplicate one."""
+        text = self.line.decode("utf-8-sig", errors="replace").splitlines()[:1]
+        return tuple(next(csv.reader(text, delimiter=self.format.separator), []))
+
+
+@attrs.frozen(kw_only=True)
+class SourceFormat:
+    """The way in which a file is written.
+
+    `columns` maps its columns, in lower case, to ours; `names` are all of them for a file without a header. `needed`:
+    those that a mapping file names, by ours and as written there; a file must have each. `time`: the form of its times
+    as in `strptime`, or a unit of UNITS; "" for any usual one. `zone`: of times without an offset.
+    `symbol`: of all its rows, "" for one that the rows or the file's name give.
+    """
+
+    columns: Mapping[str, str] = attrs.field(factory=dict)
+    names: tuple[str, ...] = ()
+    needed: Mapping[str, str] = attrs.field(factory=dict)
+    time: str = ""
+    zone: str | None = None
+    separator: str = ","
+    symbol: str = ""
+
+
+PLAIN: Final = SourceFormat()
 
 
 def suffix_of(path: Path) -> str:
@@ -78,7 +145,7 @@ def is_source(path: Path) -> bool:
         return bool(suffix)
     try:
         with open_stream(path) as file, _unpacked(path, file) as stream:
-            return bool(source_formats.format_of(stream.read(_LONGEST_ROW)).names)
+            return bool(_format_of(stream.read(_LONGEST_ROW)).names)
     except (AccessError, DataError):
         return False
 
@@ -105,7 +172,52 @@ def read_tables(path: Path, mapping: SourceFormat | None = None) -> Iterator[Raw
         case ".json":
             return _json_tables(path)
         case _:
-            return _parquet_tables(path, mapping or source_formats.PLAIN)
+            return _parquet_tables(path, mapping or PLAIN)
+
+
+@functools.cache
+def known_formats() -> tuple[SourceFormat, ...]:
+    """The formats that are recognised."""
+    path = Path(__file__).with_name(_KNOWN)
+    return tuple(_format(given) for given in tomllib.loads(filesystem.read_text(path)).values())
+
+
+def _format_of(start: bytes) -> SourceFormat:
+    # The format of a CSV file by its first bytes; PLAIN for one that is not recognised.
+    line = start.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].strip().lower()
+    held = [part.strip(b'"').decode(errors="replace") for part in line.split(b",")]
+    for form in known_formats():
+        times = {theirs for theirs, ours in form.columns.items() if ours == "ts"}
+        if times & {*held} or (form.names and len(form.names) == len(held) and _DATED.match(line)):
+            return form
+    return PLAIN
+
+
+def column_key(name: str) -> str:
+    """A column's name for comparisons: capitals, blanks around it and a blank for an underscore make no difference."""
+    return name.strip().lower().replace(" ", "_")
+
+
+def zone_fault(zone: str) -> str:
+    """Why a name is no time zone; "" if it is one."""
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder of zones, as America
+        return f"{zone!r} is not a time zone"
+    return ""
+
+
+def read_mapping(path: Path) -> SourceFormat:
+    """Read a mapping file; raises UsageError that names every fault of it, AccessError for an unreadable one."""
+    text = filesystem.read_bytes(path, limit=_LARGEST)
+    try:
+        given = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise UsageError(f"{path.name}: not a TOML file: {fault}.", "See docs/data-formats.md.") from fault
+    faults = list(_faults(given))
+    if faults:
+        raise UsageError(f"{path.name}: {'; '.join(faults)}.", "See docs/data-formats.md.")
+    return attrs.evolve(_format(given), needed=given["columns"] if given.get("header", True) else {})
 
 
 def _parquet_tables(path: Path, form: SourceFormat) -> Iterator[RawTable]:
@@ -143,23 +255,9 @@ def _csv_tables(path: Path, mapping: SourceFormat | None) -> Iterator[RawTable]:
             row += len(frame)
 
 
-@attrs.frozen(kw_only=True)
-class _Head:
-    # The line that names a file's columns, as the CSV reader gets it before each block, and the line of the first row.
-    line: bytes
-    first_row: int
-    format: SourceFormat
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """The names as written: the CSV reader renames a duplicate one."""
-        text = self.line.decode("utf-8-sig", errors="replace").splitlines()[:1]
-        return tuple(next(csv.reader(text, delimiter=self.format.separator), []))
-
-
 def _head(path: Path, block: bytes, mapping: SourceFormat | None) -> tuple[_Head, bytes]:
     # The head of a file, and the rest of its first block.
-    form = mapping or source_formats.format_of(block)
+    form = mapping or _format_of(block)
     if form.names:
         return _Head(line=f"{form.separator.join(form.names)}\n".encode(), first_row=1, format=form), block
     lines = block.split(b"\n", 3)
@@ -223,7 +321,7 @@ def _json_tables(path: Path) -> Iterator[RawTable]:
             f"{path.name}: no bars can be read from it ({reason}).",
             "A JSON file is the reply of a data service: bars by symbol, or a list of bars with their symbol.",
         ) from fault
-    yield RawTable(frame=frame, first_row=1, given=tuple(frame.columns), format=source_formats.PLAIN, done=1.0)
+    yield RawTable(frame=frame, first_row=1, given=tuple(frame.columns), format=PLAIN, done=1.0)
 
 
 def _pages(text: bytes) -> list[Any]:
@@ -264,3 +362,44 @@ def _unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 def _sentence(fault: Exception) -> str:
     return str(fault).strip().splitlines()[0].rstrip(".") if str(fault).strip() else type(fault).__name__
+
+
+def _format(given: Mapping[str, Any]) -> SourceFormat:
+    columns: Mapping[str, Any] = given["columns"]
+    form = SourceFormat(time=given.get("format", ""), zone=given.get("zone"), separator=given.get("separator", ","))
+    if given.get("header", True):
+        named = {column_key(theirs): ours for ours, theirs in columns.items()}
+        return attrs.evolve(form, columns=named)
+    places = {place: ours for ours, place in columns.items()}
+    return attrs.evolve(form, names=tuple(places.get(at, f"column_{at}") for at in range(1, max(places) + 1)))
+
+
+def _faults(given: Mapping[str, Any]) -> list[str]:
+    # What is wrong with a mapping file.
+    found = [f"unknown key {name}" for name in given if name not in _KEYS]
+    found += [f"{name} must be text" for name in ("zone", "format", "separator") if not _is_text(given, name)]
+    if isinstance(zone := given.get("zone"), str) and (fault := zone_fault(zone)):
+        found.append(f"zone {fault}")
+    if len(str(given.get("separator", ",")).encode()) != 1:
+        found.append("separator must be one character")
+    columns, header = given.get("columns"), given.get("header", True)
+    if not isinstance(columns, dict):
+        return [*found, "the table [columns] is missing"]
+    found += [f"unknown column {name}, known are {', '.join(_OURS)}" for name in columns if name not in _OURS]
+    found += [f"column {name} is missing" for name in _NEEDED if name not in columns]
+    if not {"ts", "date", "time"} & columns.keys():
+        found.append("column ts is missing, or date and time")
+    return [*found, *_wrong_values(columns, header)]
+
+
+def _is_text(given: Mapping[str, Any], name: str) -> bool:
+    return isinstance(given.get(name, ""), str)
+
+
+def _wrong_values(columns: Mapping[str, Any], header: object) -> Collection[str]:
+    kind, words = (str, "the name of a column") if header else (int, "the number of a column, from 1")
+    return [
+        f"column {ours} must be {words}"
+        for ours, theirs in columns.items()
+        if not isinstance(theirs, kind) or (isinstance(theirs, int) and not 1 <= theirs <= len(_OURS) * len(_OURS))
+    ]

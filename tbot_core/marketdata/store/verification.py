@@ -12,9 +12,8 @@ import numpy as np
 import polars as pl
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import bar_checks, block_collector, manifest, parquet, reference
-from tbot_core.marketdata.store.block_collector import MonthFiles
-from tbot_core.marketdata.store.block_files import BlockLayout
+from tbot_core.marketdata.store import bar_checks, blocks, manifest, parquet, reference
+from tbot_core.marketdata.store.blocks import BlockLayout, MonthFiles
 from tbot_core.marketdata.store.daily_facts import full_enough
 from tbot_core.marketdata.store.daily_rows import DailyRows
 from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
@@ -180,7 +179,7 @@ class _Check:
     def _check_block(self, layout: BlockLayout, month: manifest.MonthManifest, daily: DailyRows) -> None:
         # A block is made of the month's files; faults of these are reported already.
         with suppress(DataError, AccessError):
-            if block_collector.differs(layout, MonthFiles(folder=self.folder, month=month, daily=daily)):
+            if blocks.differs(layout, MonthFiles(folder=self.folder, month=month, daily=daily)):
                 self._find(
                     FindingLevel.FAULT,
                     str(layout.path),

@@ -13,7 +13,7 @@ import pytest
 from tbot_core.errors import AccessError, UsageError
 from tbot_core.marketdata.store import source_readers
 from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile, source_files
-from tbot_core.marketdata.store.source_formats import SourceFormat, read_mapping
+from tbot_core.marketdata.store.source_readers import SourceFormat, read_mapping
 from tbot_core.testing.store import StoreFixture
 
 if TYPE_CHECKING:

@@ -14,10 +14,16 @@ import pytest
 from tbot_core.contracts import Bar, DailyBar, FeedCoverage, FeedQuality
 from tbot_core.errors import AccessError, DataError, Unavailable
 from tbot_core.marketdata import history
-from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
+from tbot_core.marketdata.history import (
+    Downloader,
+    DownloadProgress,
+    DownloadSource,
+    DownloadStore,
+    add_reference_facts,
+    volume_kind,
+)
 from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
-from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
 from tbot_core.marketdata.store.manifest import LOCK
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.marketdata.store.selection import select_symbols
