@@ -22,18 +22,17 @@ import attrs
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projections.carryover import events_for_session
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.rehearsal.bot import BotProcess
 from tbot_core.rehearsal.burst import BurstScenario, LocalConnections, RemoteConnections, WorldClock
-from tbot_core.rehearsal.venue_orders import HELD, OPEN
-from tbot_core.rehearsal.venue_server import VenueServer
+from tbot_core.rehearsal.remote_broker import VenueServer
+from tbot_core.rehearsal.venue_matching import HELD, OPEN
 from tbot_core.system import local_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tbot_core.journal.records import Payload
-    from tbot_core.journal.store import Journal
 
 ENTRIES: Final = 500
 ORDERS: Final = 2 * ENTRIES

@@ -27,11 +27,10 @@ from tbot_core.errors import Withdrawn
 from tbot_core.execution.send_permit import SendPermit
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
-from tbot_core.model.types import Leg
+from tbot_core.model.types import Leg, Order
 from tbot_core.rehearsal.bot import BotProcess
 from tbot_core.rehearsal.burst import CALLED_AT, BurstScenario, RemoteConnections, WorldClock
-from tbot_core.rehearsal.serialization import load_line
-from tbot_core.rehearsal.venue_server import VenueServer
+from tbot_core.rehearsal.remote_broker import VenueServer, load_line
 from tbot_core.system import local_socket
 from tbot_core.testing.trades import order
 from tbot_core.trading.risk.states import StateCause
@@ -39,7 +38,6 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.model.types import Order
 
 ORDERS: Final = 100
 LATENCY_S: Final = 0.05

@@ -37,7 +37,7 @@ from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Leg
 from tbot_core.model.window import Window
 from tbot_core.rehearsal.bot import ScriptedStrategy
-from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
+from tbot_core.rehearsal.broker_rehearsal import BrokerDay, addresses, open_day
 from tbot_core.rehearsal.prices import CENT, SimulatedMarket
 from tbot_core.rehearsal.world import DAY, short_day
 from tbot_core.trading.proposals import ActiveStrategy

@@ -16,8 +16,7 @@ from tbot_core.contracts.settings import StrategySettings
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
 from tbot_core.rehearsal.bot import ScriptedStrategy
-from tbot_core.rehearsal.broker_day import addresses, open_day, venue_summary
-from tbot_core.rehearsal.broker_rehearsal import broker_plugin
+from tbot_core.rehearsal.broker_rehearsal import BrokerDay, addresses, broker_plugin, open_day, venue_summary
 from tbot_core.rehearsal.prices import CENT, SimulatedMarket
 from tbot_core.rehearsal.world import DAY, short_day
 from tbot_core.trading.proposals import ActiveStrategy
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tbot_core.engine.run_plan import RunOutcome
-    from tbot_core.rehearsal.broker_day import BrokerDay
     from tbot_core.testing.venue import TradingVenue
 
 SYMBOLS = tuple(f"Q{letter}{other}" for letter in "ABC" for other in "ABCDEFGHIJ")

@@ -39,10 +39,9 @@ from rehearsal_mutants.caught import CAUGHT
 
 from tbot_core import cli
 from tbot_core.journal import records
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.store import Event, read_journal
 from tbot_core.model.clock import SystemClock
-from tbot_core.rehearsal.broker_day import write_instance
-from tbot_core.rehearsal.broker_rehearsal import broker_plugin, rehearse_broker
+from tbot_core.rehearsal.broker_rehearsal import broker_plugin, rehearse_broker, write_instance
 from tbot_core.rehearsal.patching import patched
 from tbot_core.rehearsal.rehearsal import rehearse_world
 from tbot_core.rehearsal.scenario_days import run_scenario, venue_scenarios
@@ -52,7 +51,6 @@ from tbot_core.rehearsal.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from tbot_core.journal.store import Event
 
 ROOT: Final = Path(__file__).parents[1]
 RECORDED: Final = ROOT / "tools" / "golden.tsv"

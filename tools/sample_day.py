@@ -46,8 +46,7 @@ from tbot_core.extensions.service import with_extensions
 from tbot_core.journal.store import Event, read_journal
 from tbot_core.model.clock import Clock, exchange_time
 from tbot_core.model.types import TICKS_PER_DOLLAR
-from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
-from tbot_core.rehearsal.broker_rehearsal import broker_plugin
+from tbot_core.rehearsal.broker_rehearsal import BrokerDay, addresses, broker_plugin, open_day
 from tbot_core.rehearsal.demo_market import demo_market
 from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, SimulatedMarket, bars_of
 from tbot_core.rehearsal.world import DAY, short_day

@@ -36,21 +36,17 @@ from tbot_core.contracts.permissions import host_setting_name
 from tbot_core.contracts.series import RATES, VIX
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.model.calendar import EXCHANGE_WEEKDAYS, ExchangeCalendar, Session
-from tbot_core.model.clock import SystemClock, exchange_time
+from tbot_core.model.clock import Clock, SystemClock, exchange_time
 from tbot_core.model.formatting import plural, round_to_cents
-from tbot_core.rehearsal.broker_day import addresses, trading_venue
-from tbot_core.rehearsal.broker_rehearsal import broker_plugin
+from tbot_core.rehearsal.broker_rehearsal import addresses, broker_plugin, trading_venue
 from tbot_core.rehearsal.demo_market import demo_bars
 from tbot_core.rehearsal.prices import CASH
-from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
-from tbot_core.testing.venue import RecordedVenue
+from tbot_core.testing.scripted_server import ScriptedServer, ServerReply, ServerRequest
+from tbot_core.testing.venue import RecordedVenue, TradingVenue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.model.clock import Clock
-    from tbot_core.testing.scripted_server import ServerRequest
-    from tbot_core.testing.venue import TradingVenue
 
 SEED: Final = 1
 FIRST: Final = dt.date(2026, 1, 5)

@@ -11,8 +11,7 @@ from sample_files import store_credentials
 from setting_runs import Figures, done
 
 from tbot_core.journal import records
-from tbot_core.rehearsal.broker_day import open_day
-from tbot_core.rehearsal.broker_rehearsal import broker_plugin
+from tbot_core.rehearsal.broker_rehearsal import BrokerDay, broker_plugin, open_day
 from tbot_core.rehearsal.world import DAY, short_day
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from setting_runs import Bench
 
-    from tbot_core.rehearsal.broker_day import BrokerDay
 
 _SEED: Final = 1
 _LEVELS: Final = ("debug", "info", "warning", "error")

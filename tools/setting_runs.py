@@ -34,16 +34,14 @@ from tbot_core.model import json_document
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import SystemClock, exchange_time
 from tbot_core.model.formatting import round_to_cents
-from tbot_core.rehearsal.broker_day import open_day
-from tbot_core.rehearsal.broker_rehearsal import broker_plugin
+from tbot_core.rehearsal.broker_rehearsal import broker_plugin, open_day
 from tbot_core.rehearsal.world import DAY
-from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
+from tbot_core.testing.scripted_server import ScriptedServer, ServerReply, ServerRequest
 from tbot_core.testing.series import drawn_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from tbot_core.testing.scripted_server import ServerRequest
 
 Figures = dict[str, str]
 """What a run shows, by name; the most telling figures come first."""

@@ -8,28 +8,41 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind, Gap, Instrument, MaintenanceWindow, RejectionMeaning
+from tbot_core.contracts import (
+    AccountSnapshot,
+    BrokerCapabilities,
+    BrokerEvent,
+    BrokerEventKind,
+    Gap,
+    Instrument,
+    MaintenanceWindow,
+    OrderStatusReport,
+    Permit,
+    RejectionMeaning,
+)
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
-from tbot_core.model.types import price_of
+from tbot_core.model.types import Account, Leg, Order, price_of
 from tbot_core.rehearsal.exchange import VenueResponse
 from tbot_core.rehearsal.network import (
+    COUNTED_WHEN_SHOWN,
+    LISTS,
     TIMEOUT_S,
     DeliveredReading,
     EventDeliveries,
     NetworkPath,
     NetworkRequest,
     RequestTransit,
+    differing_rows,
+    spoil_account,
+    spoil_snapshot,
 )
-from tbot_core.rehearsal.reading_faults import COUNTED_WHEN_SHOWN, LISTS, differing_rows, spoil_account, spoil_snapshot
 from tbot_core.rehearsal.venue_profiles import ReadingLags
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, Permit
     from tbot_core.model.clock import Clock
-    from tbot_core.model.types import Account, Leg, Order
 
     Value = TypeVar("Value")
 

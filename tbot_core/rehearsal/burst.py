@@ -9,13 +9,13 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts import Broker, BrokerCapabilities
 from tbot_core.contracts.settings import StrategySettings
-from tbot_core.journal.store import open_journal
-from tbot_core.model.clock import SystemClock
+from tbot_core.journal.store import Journal, open_journal
+from tbot_core.model.clock import Clock, SystemClock
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import BotConfig, ScriptedStrategy
+from tbot_core.rehearsal.bot import AcknowledgedJournal, BotConfig, BotEnvironment, ScriptedStrategy
 from tbot_core.rehearsal.broker_client import SimulatedBroker
 from tbot_core.rehearsal.feed import DeliverySchedule, SimulatedFeed, facts_of_the_day
 from tbot_core.rehearsal.random_streams import RandomStreams
@@ -30,10 +30,6 @@ from tbot_core.trading.universe import Universe
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.contracts import Broker
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.clock import Clock
-    from tbot_core.rehearsal.crashes import AcknowledgedJournal, BotEnvironment
 
 _RULES: Final = BrokerCapabilities(
     query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, replace="same_id", shortable=True

@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import AccountSnapshot, BrokerEventKind, ReplaceMode
-from tbot_core.model.types import Account, Leg, dollars_of, units_of
-from tbot_core.rehearsal.venue_matching import ALIVE, VenueMatchingEngine
-from tbot_core.rehearsal.venue_orders import OPEN, order_level, order_objection, worst_cost
+from tbot_core.contracts import AccountSnapshot, BrokerEventKind, OrderStatusReport, ReplaceMode
+from tbot_core.model.types import Account, Leg, Order, dollars_of, units_of
+from tbot_core.rehearsal.venue_matching import (
+    ALIVE,
+    OPEN,
+    SimulatedVenueOrder,
+    VenueMatchingEngine,
+    order_level,
+    order_objection,
+    worst_cost,
+)
 from tbot_core.rehearsal.venue_profiles import ReadingLags
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
-    from tbot_core.contracts import OrderStatusReport
-    from tbot_core.model.types import Order
-    from tbot_core.rehearsal.venue_orders import SimulatedVenueOrder
 
 _LEVERAGE: Final = 2
 _CURRENT: Final = ReadingLags()

@@ -11,7 +11,7 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import broker_events
-from tbot_core.journal.store import Event, NewEvent
+from tbot_core.journal.store import Event, Journal, NewEvent
 from tbot_core.model.types import Leg, SignalId, units_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.bot import BotProcess, BotProcessResult
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
-    from tbot_core.journal.store import Journal
     from tbot_core.rehearsal.network import NetworkPath
-    from tbot_core.rehearsal.venue_facts import VenueFact
+    from tbot_core.rehearsal.venue_matching import VenueFact
     from tbot_core.rehearsal.virtual_loop import VirtualLoop
 
 

@@ -1,46 +1,121 @@
 """The network path between a bot and a venue: transports requests and events, with faults.
 
 It belongs to the world, not to the bot: a sent request arrives even if the bot crashes, and outages outlast a restart.
+A reading may show what is not so, as a client that notices nothing would report it.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypedDict
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind
+from tbot_core.contracts import AccountSnapshot, BrokerEvent, BrokerEventKind
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, RejectionMeaning, Unavailable
-from tbot_core.model.types import Leg
-from tbot_core.rehearsal.reading_faults import COUNTED_WHEN_SHOWN
+from tbot_core.model.types import Account, Leg
 from tbot_core.rehearsal.venue_profiles import ReadingLags
 from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tbot_core.contracts import BrokerEvent
     from tbot_core.rehearsal.exchange import SimulatedExchange
     from tbot_core.rehearsal.faults import SeedFaults
     from tbot_core.rehearsal.random_streams import RandomStream
 
 TIMEOUT_S: Final = 10.0
+
 KEY: Final = canary("venue")
 """The bot's key at every venue; a venue quotes it in an error message."""
+
 _LATENCY_S: Final = (0.01, 0.08)
+
 _NOTICED_S: Final = 20.0
+
 _SLOW_S: Final = 5.0
+
 _STORM_S: Final = 15.0
+
 _MINUTE_S: Final = 60.0
+
 _REPLAYED: Final = 5
+
 _DELAYED_S: Final = 300.0
+
 _AMBUSH_S: Final = 120.0
+
 _EPISODES: Final = ("F6", "F7", "F8", "F12", "F13", "F58", "F59", "F60", "F61", "F62", "F63")
+
 _PASSABLE: Final = frozenset({"F58", "F62"})
+
 _UNREACHED: Final = {"F6": "TLS handshake failed", "F7": "its certificate is not valid", "F8": "no such host"}
+
 _TRADING: Final = frozenset({"submit", "cancel", "replace"})
+
+_EFFECTS: Final[Mapping[str, FaultEffect]] = {
+    "F1": {"arrives": False, "silent": True},
+    "F2": {"silent": True},
+    "F3": {"silent": True},
+    "F4": {"silent": True},
+    "F5": {"garbled": "connection reset by peer"},
+    "F9": {"garbled": "500 internal server error"},
+    "F10": {"garbled": "504 gateway time-out"},
+    "F11": {"garbled": "429 too many requests"},
+    "F15": {"garbled": "200 with a page of HTML"},
+    "F16": {"garbled": "200 with half an answer"},
+    "F17": {"garbled": "200 with a quantity of NaN"},
+    "F19": {},
+    "F31": {"arrives": False},
+    "F32": {},
+    "F33": {},
+    "F34": {},
+}
+
+COUNTED_WHEN_SHOWN: Final = frozenset({"F49", "F113", "F114"})
+"""The faults that count as injected only where they change what is shown."""
+
+_COUNTED_WHEN_DONE: Final = frozenset({"F19", "F32", "F33", *COUNTED_WHEN_SHOWN})
+
+_EITHER_WAY: Final = frozenset({"F5", "F9", "F10", "F11"})
+
+_BY_KIND: Final = {
+    "submit": ("F1", "F2", "F3", "F4", "F5", "F9", "F10", "F11", "F15", "F16", "F17", "F19"),
+    "cancel": ("F31", "F32", "F35"),
+    "replace": ("F33", "F34"),
+    "snapshot": ("F48", "F49", "F50", "F51", "F113", "F114", "F115", "F116"),
+    "account": ("F48", "F51", "F115", "F116"),
+    "find": ("F48", "F115"),
+}
+
+_UNREADABLE: Final = {
+    "F48": "500 the positions cannot be read",
+    "F50": "Page 2 of 3 of the orders is missing.",
+    "F115": "A row lacks its quantity, or has a status that is not known.",
+}
+
+_ANSWERED: Final = {"entry": "F117", "stop": "F118", "exit": "F119", "replace": "F120", "cancel": "F121"}
+"""The fault that answers each kind of order request with a status."""
+
+_ANSWERS: Final = (1, 1, 2, 4)
+
+_LEGS: Final[Mapping[Leg | None, str]] = {
+    Leg.ENTRY: "entry",
+    Leg.STOP: "stop",
+    Leg.TARGET: "exit",
+    Leg.EXIT: "exit",
+}
+
+LISTS: Final = ("positions_s", "orders_s", "account_s", "activities_s")
+"""The parts of a snapshot, each of which may be behind, by the names of `ReadingLags`."""
+
+_EUROS: Final = Decimal("0.9")
+
+_ABSURD: Final = (100, 10_000)
+
+_PAGES: Final = 2
 
 
 @attrs.define
@@ -109,48 +184,22 @@ class FaultEffect(TypedDict, total=False):
     meaning: RejectionMeaning | None
 
 
-_EFFECTS: Final[Mapping[str, FaultEffect]] = {
-    "F1": {"arrives": False, "silent": True},
-    "F2": {"silent": True},
-    "F3": {"silent": True},
-    "F4": {"silent": True},
-    "F5": {"garbled": "connection reset by peer"},
-    "F9": {"garbled": "500 internal server error"},
-    "F10": {"garbled": "504 gateway time-out"},
-    "F11": {"garbled": "429 too many requests"},
-    "F15": {"garbled": "200 with a page of HTML"},
-    "F16": {"garbled": "200 with half an answer"},
-    "F17": {"garbled": "200 with a quantity of NaN"},
-    "F19": {},
-    "F31": {"arrives": False},
-    "F32": {},
-    "F33": {},
-    "F34": {},
-}
-_COUNTED_WHEN_DONE: Final = frozenset({"F19", "F32", "F33", *COUNTED_WHEN_SHOWN})
-_EITHER_WAY: Final = frozenset({"F5", "F9", "F10", "F11"})
-_BY_KIND: Final = {
-    "submit": ("F1", "F2", "F3", "F4", "F5", "F9", "F10", "F11", "F15", "F16", "F17", "F19"),
-    "cancel": ("F31", "F32", "F35"),
-    "replace": ("F33", "F34"),
-    "snapshot": ("F48", "F49", "F50", "F51", "F113", "F114", "F115", "F116"),
-    "account": ("F48", "F51", "F115", "F116"),
-    "find": ("F48", "F115"),
-}
-_UNREADABLE: Final = {
-    "F48": "500 the positions cannot be read",
-    "F50": "Page 2 of 3 of the orders is missing.",
-    "F115": "A row lacks its quantity, or has a status that is not known.",
-}
-_ANSWERED: Final = {"entry": "F117", "stop": "F118", "exit": "F119", "replace": "F120", "cancel": "F121"}
-"""The fault that answers each kind of order request with a status."""
+@attrs.frozen
+class _Episode:
+    begins: float
+    ends: float
+    fault: str
+    name: str
+
 
 _DUPLICATE: Final = FaultEffect(
     garbled="422 client_order_id must be unique", refused=True, meaning=RejectionMeaning.DUPLICATE_ID
 )
+
 _INSUFFICIENT: Final = FaultEffect(
     garbled="403 insufficient qty available for order", refused=True, meaning=RejectionMeaning.INSUFFICIENT_QUANTITY
 )
+
 _UNCLEAR: Final = tuple(
     FaultEffect(garbled=words)
     for words in (
@@ -162,7 +211,9 @@ _UNCLEAR: Final = tuple(
         "504 gateway time-out",
     )
 )
+
 _REFUSED: Final = FaultEffect(garbled="422 the request was refused", refused=True, arrives=False)
+
 _STATUSES: Final = {
     "entry": (*_UNCLEAR, _REFUSED, _DUPLICATE),
     "stop": (*_UNCLEAR, _REFUSED, _DUPLICATE, _INSUFFICIENT),
@@ -171,44 +222,6 @@ _STATUSES: Final = {
     "cancel": (*_UNCLEAR, _REFUSED),
 }
 """The answers with a status; each may come before or after booking, but for a plain refusal, which is right."""
-
-_ANSWERS: Final = (1, 1, 2, 4)
-_LEGS: Final[Mapping[Leg | None, str]] = {
-    Leg.ENTRY: "entry",
-    Leg.STOP: "stop",
-    Leg.TARGET: "exit",
-    Leg.EXIT: "exit",
-}
-
-
-@attrs.frozen
-class _Episode:
-    begins: float
-    ends: float
-    fault: str
-    name: str
-
-
-class _AnswerBurst:
-    # Some requests of one kind in a row, from a second on, are answered with one status.
-    def __init__(self, fault: str, kind: str, begins: float, stream: RandomStream) -> None:
-        self.fault = fault
-        self._kind = kind
-        self._begins = begins
-        self._stream = stream
-        self._left = stream.one(_ANSWERS)
-        self._status = stream.one(_STATUSES[kind])
-
-    def strikes(self, kind: str, now: float) -> bool:
-        """Whether it answers a request of that kind at second `now`."""
-        if kind != self._kind or now < self._begins or not self._left:
-            return False
-        self._left -= 1
-        return True
-
-    def effect(self) -> FaultEffect:
-        """Its status, before or after the request is booked."""
-        return FaultEffect(arrives=self._stream.happens(0.5)) | self._status
 
 
 class NetworkPath:
@@ -457,3 +470,90 @@ class EventDeliveries:
     def _put(self, due: float, event: BrokerEvent) -> None:
         self._count += 1
         heapq.heappush(self._inbox, (due, self._count, event))
+
+
+def spoil_account(account: Account, fault: str, stream: RandomStream) -> Account:
+    """The account as a fault shows it: in another currency, or with absurd amounts, which are others each time."""
+    match fault:
+        case "F51":
+            return _multiplied(attrs.evolve(account, currency="EUR"), _EUROS)
+        case "F116":
+            return _multiplied(account, Decimal(stream.whole(*_ABSURD)))
+        case _:
+            return account
+
+
+def spoil_snapshot(right: AccountSnapshot, fault: str, stream: RandomStream) -> AccountSnapshot:
+    """A snapshot as a fault shows it; `stream` draws which of its parts is wrong."""
+    match fault:
+        case "F113":
+            return _with_rows(right, stream, 0)
+        case "F114":
+            return _with_rows(right, stream, 1)
+        case "F116" if right.holdings and stream.happens(0.5):
+            at = stream.whole(0, len(right.holdings) - 1)
+            rows = list(right.holdings)
+            rows[at] = attrs.evolve(rows[at], quantity=rows[at].quantity * stream.whole(*_ABSURD))
+            return attrs.evolve(right, holdings=tuple(rows))
+        case _:
+            return attrs.evolve(right, account=spoil_account(right.account, fault, stream))
+
+
+def differing_rows(right: AccountSnapshot, shown: AccountSnapshot) -> frozenset[tuple[str, str]]:
+    """The list, `positions` or `orders`, and the symbol of each row in which two snapshots differ."""
+    rows, wrong = (
+        {("positions", one.symbol, one.quantity) for one in it.holdings}
+        | {("orders", one.symbol, one.broker_order_id, one.time) for one in it.orders}
+        for it in (right, shown)
+    )
+    return frozenset((subject, symbol) for subject, symbol, *_ in sorted(rows ^ wrong))
+
+
+class _AnswerBurst:
+    # Some requests of one kind in a row, from a second on, are answered with one status.
+    def __init__(self, fault: str, kind: str, begins: float, stream: RandomStream) -> None:
+        self.fault = fault
+        self._kind = kind
+        self._begins = begins
+        self._stream = stream
+        self._left = stream.one(_ANSWERS)
+        self._status = stream.one(_STATUSES[kind])
+
+    def strikes(self, kind: str, now: float) -> bool:
+        """Whether it answers a request of that kind at second `now`."""
+        if kind != self._kind or now < self._begins or not self._left:
+            return False
+        self._left -= 1
+        return True
+
+    def effect(self) -> FaultEffect:
+        """Its status, before or after the request is booked."""
+        return FaultEffect(arrives=self._stream.happens(0.5)) | self._status
+
+
+def _with_rows(right: AccountSnapshot, stream: RandomStream, pages: int) -> AccountSnapshot:
+    # One of its lists, of which so many of two pages arrived.
+    def arrived(count: int) -> int:
+        return count * pages // _PAGES
+
+    match stream.one(("holdings", "orders", "activities")):
+        case "holdings":
+            return attrs.evolve(right, holdings=right.holdings[: arrived(len(right.holdings))])
+        case "orders":
+            return attrs.evolve(right, orders=right.orders[: arrived(len(right.orders))])
+        case _:
+            return attrs.evolve(
+                right,
+                activities=right.activities[: arrived(len(right.activities))],
+                fills=right.fills[: arrived(len(right.fills))],
+            )
+
+
+def _multiplied(account: Account, factor: Decimal) -> Account:
+    power = account.buying_power
+    return attrs.evolve(
+        account,
+        equity=account.equity * factor,
+        cash=account.cash * factor,
+        buying_power=None if power is None else power * factor,
+    )

@@ -12,8 +12,7 @@ import attrs
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.errors import JournalError
 from tbot_core.journal.store import Event, open_journal
-from tbot_core.rehearsal.bot import BotProcess, bot_config
-from tbot_core.rehearsal.crashes import PlannedCrash, SimulatedCrash
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, SimulatedCrash, bot_config
 from tbot_core.rehearsal.exposure_monitor import ExposureMonitor
 from tbot_core.rehearsal.history import RehearsalHistory, record_waits
 from tbot_core.rehearsal.invariants.all import violations

@@ -1,23 +1,101 @@
-"""A broker client of a venue in another process (`VenueServer`), in virtual or real time."""
+"""A simulated venue in another process, and the broker client of it, in virtual or real time.
+
+The venue outlives its clients. Its time is the world's seconds; each message of a client advances it. A message is one
+line of JSON: the values of the broker contract that are listed here, in both directions.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import datetime as dt
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
-from tbot_core.errors import BrokerError, Unavailable
-from tbot_core.rehearsal.serialization import dump_line, load_line
+from tbot_core.contracts import (
+    AccountActivity,
+    AccountSnapshot,
+    BrokerCapabilities,
+    BrokerEvent,
+    OrderStatusReport,
+    Permit,
+    PositionReport,
+    ReplaceMode,
+)
+from tbot_core.errors import (
+    BrokerError,
+    LoginNeeded,
+    OutcomeUnknown,
+    Rejected,
+    RejectionMeaning,
+    Unavailable,
+    Withdrawn,
+)
+from tbot_core.execution.send_permit import SendPermit, never_refuse
+from tbot_core.model import json_document
+from tbot_core.model.types import (
+    Account,
+    AccountRestriction,
+    ExitReason,
+    Fill,
+    Leg,
+    Order,
+    OrderState,
+    OrderType,
+    SignalId,
+)
+from tbot_core.rehearsal.broker_client import SimulatedBroker
+from tbot_core.rehearsal.venue_profiles import VenueProfile
+from tbot_core.trading.orders import OrderRecord
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, Permit
     from tbot_core.model.clock import Clock
-    from tbot_core.model.types import Account, Order
-    from tbot_core.rehearsal.venue_server import Connection
+    from tbot_core.rehearsal.network import NetworkPath
+    from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
+
+_ROUNDS: Final = 6
+
+_ASKED: Final = frozenset({"connect", "account", "submit", "cancel", "replace", "poll", "snapshot", "find", "close"})
+
+_VALUES: Final[Mapping[str, type[attrs.AttrsInstance]]] = {
+    one.__name__: one
+    for one in (
+        *(Account, AccountActivity, BrokerEvent, VenueProfile, Fill, PositionReport),
+        *(Order, OrderRecord, OrderStatusReport, SignalId, AccountSnapshot, BrokerCapabilities),
+    )
+}
+
+_ERRORS: Final = {
+    one.__name__: one for one in (BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn)
+}
+
+_TEXTS: Final[Mapping[str, tuple[Callable[[Any], str], Callable[[str], Any]]]] = {
+    "Decimal": (str, Decimal),
+    "datetime": (dt.datetime.isoformat, dt.datetime.fromisoformat),
+    "date": (dt.date.isoformat, dt.date.fromisoformat),
+    **{
+        one.__name__: (str, one)
+        for one in (AccountRestriction, ExitReason, Leg, OrderState, OrderType, RejectionMeaning, ReplaceMode)
+    },
+}
+
+_KIND: Final = "is"
+
+_OF: Final = "of"
+
+
+class Connection(Protocol):
+    """A connection for messages and answers."""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+
+    def receive(self) -> bytes | None:
+        """The next message; None when the other end has closed."""
 
 
 class RemoteBroker:
@@ -120,3 +198,117 @@ class RemoteBroker:
         if line is None:
             raise Unavailable("The venue has hung up.", "Start it again.")
         return load_line(line)
+
+
+class VenueServer:
+    """Serves one client of a venue; a restarted bot is another client.
+
+    A message has the client's current second of the world, and may have a request with a number. The answer has the
+    results of all requests finished by then, and the second at which more may finish.
+    """
+
+    def __init__(self, way: NetworkPath, loop: VirtualLoop, clock: LoopClock) -> None:
+        self._loop = loop
+        self._broker = SimulatedBroker(way, clock)
+        self._start = way.exchange.matching.start
+        self._tasks: dict[int, asyncio.Task[Any]] = {}
+
+    def serve(self, connection: Connection) -> None:
+        """Answer messages until the client closes the connection."""
+        while (message := connection.receive()) is not None:
+            connection.send(self.answer(message))
+
+    def answer(self, message: bytes) -> bytes:
+        """The answer to a message."""
+        at, number, what, parts = load_line(message)
+        if what == "hello":
+            return dump_line((self._broker.capabilities, self._start))
+        self._loop.run_until_complete(self._pass(at, number, what, parts))
+        done = [number for number, task in self._tasks.items() if task.done()]
+        answers = [(number, self._tasks.pop(number).result()) for number in done]
+        return dump_line((answers, self._loop.next_at if self._tasks else None))
+
+    async def _ask(self, what: str, parts: tuple[Any, ...]) -> object:
+        if what not in _ASKED:
+            raise ValueError(f"A broker is not asked for {what}.")
+        if what == "submit":  # the client redeemed the real permit
+            parts = (*parts, SendPermit(parts[0], never_refuse))
+        ask: Callable[..., Any] = getattr(self._broker, what)
+        try:
+            return await ask(*parts)
+        except BrokerError as fault:
+            return fault
+
+    async def _pass(self, at: float, number: int, what: str, parts: tuple[Any, ...]) -> None:
+        # Advance to that second, and start the request.
+        if at > self._loop.time():
+            await asyncio.sleep(at - self._loop.time())
+        if what:
+            self._tasks[number] = self._loop.create_task(self._ask(what, parts))
+        for _ in range(_ROUNDS):  # run the tasks that wake at that very second
+            await asyncio.sleep(0)
+
+
+def dump_line(value: object) -> bytes:
+    """Serialize a value as a line with its line feed; raises TypeError for an unsupported type."""
+    return json.dumps(_plain(value), separators=(",", ":")).encode() + b"\n"
+
+
+def load_line(line: bytes) -> Any:
+    """Parse a line; lists become tuples. Raises KeyError or ValueError for an invalid line."""
+    return _value(json_document.parse_json(line))
+
+
+def _plain(value: object) -> object:
+    # The value in JSON types, marked with its type.
+    kind = type(value).__name__
+    if kind in _TEXTS:
+        return {_KIND: kind, _OF: _TEXTS[kind][0](value)}
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case tuple() | list():
+            return [_plain(one) for one in value]
+        case BrokerError():
+            meaning = value.meaning if type(value) is Rejected else None
+            return {_KIND: kind, _OF: [value.message, value.remedy, value.retry_after_s, meaning]}
+    return {_KIND: kind, _OF: _content(value)}
+
+
+def _content(value: object) -> object:
+    # The content of a set, a dict or a value of the contract.
+    match value:
+        case frozenset():
+            return [_plain(one) for one in sorted(value)]
+        case dict():
+            return [[_plain(key), _plain(one)] for key, one in value.items()]
+        case _ if type(value).__name__ in _VALUES:
+            names = [field.name for field in attrs.fields(_VALUES[type(value).__name__])]
+            return {name: _plain(getattr(value, name)) for name in names}
+    raise TypeError(f"{type(value).__name__} cannot be serialized.")
+
+
+def _value(plain: Any) -> Any:
+    # The inverse of `_plain`.
+    match plain:
+        case list():
+            return tuple(_value(one) for one in plain)
+        case {"is": "frozenset", "of": of}:
+            return frozenset(_value(one) for one in of)
+        case {"is": "dict", "of": of}:
+            return {_value(key): _value(one) for key, one in of}
+        case {"is": kind, "of": of}:
+            return _construct(kind, of)
+    return plain
+
+
+def _construct(kind: str, of: Any) -> Any:
+    if kind in _TEXTS:
+        return _TEXTS[kind][1](of)
+    if kind in _ERRORS:
+        message, remedy, retry_after_s, meaning = of
+        made = _ERRORS[kind](message, remedy, retry_after_s=retry_after_s)
+        if type(made) is Rejected:
+            made.meaning = None if meaning is None else RejectionMeaning(meaning)
+        return made
+    return _VALUES[kind](**{name: _value(one) for name, one in of.items()})

@@ -19,10 +19,10 @@ import attrs
 import click
 
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.contracts import Urgency
+from tbot_core.contracts import Plugin, Urgency
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError, UsageError
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.store import Event, read_journal
 from tbot_core.model import json_document
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.signals import ExitRules
@@ -30,25 +30,27 @@ from tbot_core.model.types import Side
 from tbot_core.model.window import Window
 from tbot_core.plugins import discovery
 from tbot_core.rehearsal.bot import ScriptedStrategy
-from tbot_core.rehearsal.broker_day import addresses, open_day, write_instance
-from tbot_core.rehearsal.broker_rehearsal import alert_settings, broker_plugin
+from tbot_core.rehearsal.broker_rehearsal import (
+    BrokerDay,
+    addresses,
+    alert_settings,
+    broker_plugin,
+    open_day,
+    write_instance,
+)
 from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.protection import claims
 from tbot_core.rehearsal.scenario_judge import ObservedDay, ScenarioReport, judge
 from tbot_core.rehearsal.world import DAY, short_day
 from tbot_core.system import environ, filesystem, processes
-from tbot_core.testing.venue_scenarios import ScenarioVenue
+from tbot_core.testing.venue_scenarios import ScenarioVenue, VenueScenario
 from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import Plugin
     from tbot_core.engine.run_plan import RunOutcome
-    from tbot_core.journal.store import Event
-    from tbot_core.rehearsal.broker_day import BrokerDay
-    from tbot_core.testing.venue_scenarios import VenueScenario
 
 _SYMBOL: Final = "AAPL"
 _PRICE: Final = 20 * 100 * CENT

@@ -1,32 +1,45 @@
-"""The venues of plugins at the real pace, for commands in another process."""
+"""The venues of plugins at the real pace, for commands in another process.
+
+Beside the venue of a broker are served those of installed alert channels, filters and extensions.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import attrs
 
 from tbot_core.engine.rehearsal_run import rehearsal_clock
 from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsed_session
-from tbot_core.rehearsal.broker_day import trading_venue, venue_summary
+from tbot_core.plugins import discovery
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
+from tbot_core.rehearsal.broker_rehearsal import trading_venue, venue_summary
 from tbot_core.rehearsal.demo_market import demo_market
-from tbot_core.rehearsal.served_venues import Arrivals, installed_offers, served_venues
+from tbot_core.system.foreign_exceptions import assert_failure
+from tbot_core.testing.venue import LoopbackServer, ReceivingVenue, ServedVenue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+
+    from tbot_core.contracts import Host, Plugin
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.clock import Clock
+    from tbot_core.testing.scripted_server import ScriptedServer
 
 AFTER_CLOSE_S: float = 600.0
 """How long the venue is served after the close of its session, so that a run can end its day."""
 
 _POLL_S: Final = 1.0
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
-
-    from tbot_core.contracts import Plugin
-    from tbot_core.model.calendar import Session
-    from tbot_core.model.clock import Clock
-    from tbot_core.testing.scripted_server import ScriptedServer
+KINDS: Final = frozenset({"alert", "extension", "filter"})
+"""The kinds whose venues are served beside that of a broker."""
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +52,14 @@ class ServedDay:
     opens: datetime
     seed: int = 0
     outage: range = range(0)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class OpenVenue:
+    """A venue that is served, and its ports as a target has them."""
+
+    venue: ServedVenue
+    ports: tuple[int, int]
 
 
 def serve_venue(
@@ -77,6 +98,80 @@ def serve_venue(
             tell((*arrivals.poll(), *venue_summary(venue)))
 
 
+async def lose_streams(server: ScriptedServer, session: Session, clock: Clock, outage: range) -> None:
+    """Close the WebSockets of a server, and refuse new ones, in these minutes of a session."""
+    if not outage:
+        return
+    await clock.sleep_until(session.moment(outage.start))
+    server.refuse_sockets = HTTPStatus.SERVICE_UNAVAILABLE
+    await server.drop_sockets()
+    await clock.sleep_until(session.moment(outage.stop))
+    server.refuse_sockets = 0
+
+
+def installed_offers() -> Iterator[LoadedPlugin | PluginFailure]:
+    """The installed plugins of these kinds, imported, or why they cannot be."""
+    loader = PluginLoader()
+    for entry in sorted(one.entry for one in discovery.installed_plugins() if one.entry.kind in KINDS):
+        yield loader.load(entry)
+
+
+@contextmanager
+def served_venues(
+    offers: Iterable[LoadedPlugin | PluginFailure],
+    runner: asyncio.Runner,
+    clock: Clock,
+    report: Callable[[str], None],
+) -> Iterator[Mapping[str, OpenVenue]]:
+    """Open the venues in the loop of this runner; yields them by KIND.NAME.
+
+    A plugin without a venue that takes a runner and a clock has none. `report` is called with a sentence for each
+    plugin that cannot be imported, or whose venue cannot be opened.
+    """
+    found: dict[str, OpenVenue] = {}
+    with ExitStack() as stack:
+        for loaded in offers:
+            if isinstance(loaded, PluginFailure):
+                report(f"Not served: {loaded.sentence}")
+                continue
+            entry, opened = loaded.entry, loaded.plugin.venue
+            if opened is None or not inspect.signature(opened).parameters:
+                continue
+            try:
+                venue = stack.enter_context(opened(runner, clock))
+            except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
+                assert_failure(fault)
+                report(f"Not served: the venue of the {entry.kind} {entry.name} ({type(fault).__name__}: {fault})")
+                continue
+            if isinstance(venue, ServedVenue):
+                ports = _ports(loaded.plugin.needs.hosts.values(), venue.server)
+                found[f"{entry.kind}.{entry.name}"] = OpenVenue(venue=venue, ports=ports)
+        yield found
+
+
+class Arrivals:
+    """What has newly arrived at venues."""
+
+    def __init__(self, venues: Mapping[str, OpenVenue]) -> None:
+        self._venues = {name: one.venue for name, one in venues.items() if isinstance(one.venue, ReceivingVenue)}
+        self._shown = dict.fromkeys(self._venues, 0)
+
+    def poll(self) -> list[str]:
+        """A line for each message since the last call, with the name of its venue; a venue that fails is left out."""
+        found = []
+        for name, venue in tuple(self._venues.items()):
+            try:
+                lines = list(venue.received())
+            except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
+                assert_failure(fault)
+                found.append(f"{name}: no longer shown ({type(fault).__name__}: {fault})")
+                del self._venues[name]
+                continue
+            found += [f"{name}: {line}" for line in lines[self._shown[name] :]]
+            self._shown[name] = len(lines)
+        return found
+
+
 async def _with_tasks(work: Coroutine[Any, Any, None], beside: Iterable[Coroutine[Any, Any, None]]) -> None:
     # Await the work, with tasks beside it that end with it.
     tasks = [asyncio.ensure_future(one) for one in beside]
@@ -96,12 +191,7 @@ async def _show(arrivals: Arrivals, tell: Callable[[tuple[str, ...]], None]) -> 
         await asyncio.sleep(_POLL_S)
 
 
-async def lose_streams(server: ScriptedServer, session: Session, clock: Clock, outage: range) -> None:
-    """Close the WebSockets of a server, and refuse new ones, in these minutes of a session."""
-    if not outage:
-        return
-    await clock.sleep_until(session.moment(outage.start))
-    server.refuse_sockets = HTTPStatus.SERVICE_UNAVAILABLE
-    await server.drop_sockets()
-    await clock.sleep_until(session.moment(outage.stop))
-    server.refuse_sockets = 0
+def _ports(hosts: Iterable[Host], server: LoopbackServer) -> tuple[int, int]:
+    # For HTTP or mail, and for WebSockets: the same one for a plugin that has none.
+    sockets = server.socket_url if any(one.url.startswith("wss") for one in hosts) else server.url
+    return urlsplit(server.url).port or 0, urlsplit(sockets).port or 0

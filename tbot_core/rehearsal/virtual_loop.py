@@ -3,7 +3,8 @@
 Timers set the time, tasks run in the order in which they were woken, and sets of tasks iterate in the order of
 creation: without connections it is deterministic. Connections on this machine whose two ends are both in the loop are
 real ones. Time does not pass while a task is ready or a byte is on its way, and also while one end ends and the other
-has not read that. There are no threads and no executors.
+has not read that. A kernel delivers what was sent over loopback at once, or a moment later; bytes are counted at both
+ends. There are no threads and no executors.
 """
 
 from __future__ import annotations
@@ -12,27 +13,33 @@ import asyncio
 import datetime as dt
 import heapq
 import selectors
+import socket  # seam: counts what a rehearsal's own connections carry
 from asyncio.selector_events import BaseSelectorEventLoop
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, TypeVarTuple, cast
 
 from tbot_core.model.clock import require_aware
-from tbot_core.rehearsal.loopback import LoopbackTraffic
 
 if TYPE_CHECKING:
     import contextvars
-    import socket
     from collections import deque
 
 Value = TypeVar("Value")
+
 Parts = TypeVarTuple("Parts")
+
 _Awaited: TypeAlias = Generator[Any, None, Value] | Coroutine[Any, Any, Value]
 
 _MANY: Final = 100
+
 _HALF: Final = 0.5
+
 _ARRIVES_S: Final = 10.0
 """Seconds of the machine's time within which sent bytes arrive, however busy it is."""
+
+_Address: TypeAlias = tuple[Any, ...]
 
 
 class LoopDeadlock(RuntimeError):
@@ -310,6 +317,130 @@ def run_virtual(main: Callable[[], Coroutine[Any, Any, Value]], loop: VirtualLoo
         return virtual.run_until_complete(main())
     finally:
         virtual.finish()
+
+
+class LoopbackTraffic:
+    """The connections of one loop; `reads` tells whether a file descriptor is waited on for reading."""
+
+    def __init__(self, reads: Callable[[int], bool]) -> None:
+        self._reads = reads
+        self._connecting = 0
+        self._listening: set[_Address] = set()
+        self._ends: dict[tuple[_Address, _Address], CountedSocket] = {}
+
+    @property
+    def in_transit(self) -> list[str]:
+        """The connections on which something is still to arrive, as text; those without a reader are left out."""
+        found = ["a connection that is being made"] * self._connecting
+        for (here, there), end in self._ends.items():
+            if end.is_open and self._is_awaited(end, there, self._ends.get((there, here))):
+                found.append(f"{there} to {here}")
+        return found
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """A connection is being made."""
+        self._connecting += 1
+        try:
+            yield
+        finally:
+            self._connecting -= 1
+
+    def listen(self, listener: socket.socket) -> None:
+        """A socket accepts connections."""
+        self._listening.add(listener.getsockname())
+
+    def stop_listening(self, listener: socket.socket) -> None:
+        """It accepts no more."""
+        self._listening.discard(listener.getsockname())
+
+    def counted(self, plain: socket.socket) -> CountedSocket:
+        """A connected socket as one that counts."""
+        here, there = plain.getsockname(), plain.getpeername()
+        end = CountedSocket(plain, lambda: self._forget(here, there))
+        self._ends[here, there] = end
+        return end
+
+    def _is_awaited(self, end: CountedSocket, there: _Address, other: CountedSocket | None) -> bool:
+        # Whether something is still to arrive at this end, or the other end is still to be accepted.
+        if other is None:
+            return there in self._listening
+        if end.has_ended or not self._reads(end.fileno()):
+            return False
+        return other.sent > end.received or other.sends_no_more
+
+    def _forget(self, here: _Address, there: _Address) -> None:
+        # The end that closes first is kept for what the other one has still to read.
+        other = self._ends.get((there, here))
+        if other is not None and not other.is_open:
+            del self._ends[there, here], self._ends[here, there]
+
+
+class CountedSocket:
+    """One end of a connection: the bytes `sent` and `received`; `has_ended`: it has read the end of the other's bytes.
+
+    `sends_no_more`: it was closed, also in one direction only.
+    """
+
+    def __init__(self, plain: socket.socket, on_close: Callable[[], None]) -> None:
+        self._plain = plain
+        self._on_close = on_close
+        self.sent = self.received = 0
+        self.is_open = True
+        self.has_ended = self.sends_no_more = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def send(self, data: Any) -> int:
+        """Send and count."""
+        count = self._plain.send(data)
+        self.sent += count
+        return count
+
+    def sendmsg(self, buffers: Any) -> int:
+        """Send and count."""
+        count = self._plain.sendmsg(buffers)
+        self.sent += count
+        return count
+
+    def recv(self, size: int) -> bytes:
+        """Receive and count."""
+        data = self._read(self._plain.recv, size)
+        self._count(len(data))
+        return data
+
+    def recv_into(self, buffer: Any) -> int:
+        """Receive and count."""
+        count = self._read(self._plain.recv_into, buffer)
+        self._count(count)
+        return count
+
+    def shutdown(self, how: int) -> None:
+        """End one direction or both."""
+        self.sends_no_more = self.sends_no_more or how != socket.SHUT_RD
+        self._plain.shutdown(how)
+
+    def close(self) -> None:
+        """Close this end."""
+        if self.is_open:
+            self.is_open, self.sends_no_more = False, True
+            self._plain.close()
+            self._on_close()
+
+    def _count(self, size: int) -> None:
+        self.received += size
+        self.has_ended = self.has_ended or not size
+
+    def _read(self, call: Callable[[Any], Value], argument: object) -> Value:
+        # After a reset nothing more arrives.
+        try:
+            return call(argument)
+        except BlockingIOError:
+            raise
+        except OSError:
+            self.has_ended = True
+            raise
 
 
 class _Call:

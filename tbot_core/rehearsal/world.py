@@ -10,19 +10,26 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
+from tbot_core.model.calendar import EarlyClose, ExchangeCalendar, Session
 from tbot_core.model.clock import exchange_time
 from tbot_core.rehearsal.broker_client import MaintenanceBroker, SimulatedBroker
 from tbot_core.rehearsal.exchange import SimulatedExchange
 from tbot_core.rehearsal.faults import SeedFaults
-from tbot_core.rehearsal.feed import DeliverySchedule, SimulatedFeed, facts_of_the_day
-from tbot_core.rehearsal.live_feed import LiveFeedScenario, Script, SimulatedLiveFeed, script_of
+from tbot_core.rehearsal.feed import (
+    DeliverySchedule,
+    LiveFeedScenario,
+    Script,
+    SimulatedFeed,
+    SimulatedLiveFeed,
+    facts_of_the_day,
+    script_of,
+)
 from tbot_core.rehearsal.network import KEY, NetworkPath
 from tbot_core.rehearsal.prices import STEPS_A_MINUTE, SimulatedMarket
-from tbot_core.rehearsal.random_streams import RandomStreams
+from tbot_core.rehearsal.random_streams import RandomStream, RandomStreams
 from tbot_core.rehearsal.third_parties import ThirdParties, plan_symbol_events
 from tbot_core.rehearsal.venue_matching import VenueMatchingEngine
-from tbot_core.rehearsal.venue_profiles import random_profile, with_lags
+from tbot_core.rehearsal.venue_profiles import VenueProfile, random_profile, with_lags
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.system.secret import Secret
 from tbot_core.trading.universe import Universe
@@ -30,10 +37,7 @@ from tbot_core.trading.universe import Universe
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from tbot_core.model.calendar import Session
     from tbot_core.model.day_facts import DayFacts
-    from tbot_core.rehearsal.random_streams import RandomStream
-    from tbot_core.rehearsal.venue_profiles import VenueProfile
 
 Value = TypeVar("Value")
 

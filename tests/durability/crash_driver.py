@@ -17,21 +17,18 @@ import apsw
 
 from tbot_core.engine import control
 from tbot_core.journal import records
-from tbot_core.journal.store import Event, NewEvent, open_journal
+from tbot_core.journal.store import Connect, Event, NewEvent, open_journal
 from tbot_core.model.types import ExitReason, Leg
-from tbot_core.rehearsal.bot import BotProcess
-from tbot_core.rehearsal.outages import OutageScenario
-from tbot_core.rehearsal.remote_broker import RemoteBroker
+from tbot_core.rehearsal.bot import BotEnvironment, BotProcess
+from tbot_core.rehearsal.failover_drill import OutageScenario
+from tbot_core.rehearsal.remote_broker import RemoteBroker, dump_line, load_line
 from tbot_core.rehearsal.scenarios import Scenario
-from tbot_core.rehearsal.serialization import dump_line, load_line
 from tbot_core.system import local_socket
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tbot_core.contracts import Broker
-    from tbot_core.journal.store import Connect
-    from tbot_core.rehearsal.crashes import BotEnvironment
 
 PATIENCE_S: Final = 60.0
 PAGES: Final = 12

@@ -24,12 +24,11 @@ from tbot_core.journal import records
 from tbot_core.journal.store import APPLICATION_ID, SCHEMA_VERSION, open_journal
 from tbot_core.model.types import Leg
 from tbot_core.rehearsal.bot import BotProcessResult
+from tbot_core.rehearsal.failover_drill import OutageScenario
 from tbot_core.rehearsal.history import FinalVenueState, RehearsalHistory
 from tbot_core.rehearsal.invariants.all import violations
-from tbot_core.rehearsal.outages import OutageScenario
+from tbot_core.rehearsal.remote_broker import VenueServer, dump_line, load_line
 from tbot_core.rehearsal.scenarios import Scenario
-from tbot_core.rehearsal.serialization import dump_line, load_line
-from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.rehearsal.world import LEAD_S
 from tbot_core.system import local_socket
 from tbot_core.trading.risk.states import StateCause

@@ -12,18 +12,17 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Check, Quote
+from tbot_core.contracts import Check, FeedMessage, Quote
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine import control
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.journal import records
 from tbot_core.journal.gauges import read_gauges
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Event, NewEvent, open_journal
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import ExitRules
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import BotConfig, BotProcess, ScriptedStrategy
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
 from tbot_core.rehearsal.prices import STEPS_A_MINUTE
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import LEAD_S, World
@@ -34,10 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import FeedMessage
-    from tbot_core.journal.store import Event, NewEvent
     from tbot_core.model.day_facts import DayFacts, MarketView
-    from tbot_core.model.signals import Signals
 
 PRICE = 1_000_000
 SEED = 4

@@ -20,9 +20,8 @@ from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Account
-from tbot_core.rehearsal.bot import BotProcess, bot_config
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.model.types import Account, RiskState
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
 from tbot_core.system import log
 from tbot_core.testing.trades import session
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from tbot_core.model.types import RiskState
 
 ACCOUNT = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1))
 

@@ -17,8 +17,7 @@ from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import BotConfig, BotProcess, ScriptedStrategy
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.journal.store import open_journal
-from tbot_core.rehearsal.bot import BotProcess, bot_config
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.journal.store import Event, open_journal
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal.store import Event
 
 SEEDS = (3, 5, 7)
 

@@ -14,16 +14,14 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.session.config import ProcessSignals
 from tbot_core.journal import records
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Event, open_journal
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import BotConfig, BotProcess, ScriptedStrategy
-from tbot_core.rehearsal.crashes import PlannedCrash
-from tbot_core.rehearsal.rebalancing import TOPPING_UP
+from tbot_core.rehearsal.bot import TOPPING_UP, BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import ActiveStrategy
+from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
@@ -32,10 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import Bar, Broker, DailyBar, FeedLabel, FeedMessage, FeedQuality
-    from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
-    from tbot_core.rehearsal.live_feed import SimulatedLiveFeed
-    from tbot_core.trading.proposals import TradingRules
+    from tbot_core.rehearsal.feed import SimulatedLiveFeed
 
 
 class Fewer:

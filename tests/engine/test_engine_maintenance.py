@@ -17,11 +17,10 @@ from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Event, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import RiskState
-from tbot_core.rehearsal.bot import BotProcess, bot_config
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import session
 from tbot_core.trading.risk.states import StateCause, TradingState
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.journal.store import Event
 
 OPEN = session().open
 HALF_HOUR = MaintenanceWindow(

@@ -11,16 +11,14 @@ from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.contracts import Urgency
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Event, open_journal
 from tbot_core.model.types import OrderState
-from tbot_core.rehearsal.bot import BotProcess, bot_config
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal.store import Event
 
 SEEDS = (6, 46)
 _UNSEEN = frozenset({"UNREACHABLE", "UNKNOWN"})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core.contracts import Heartbeat, Instrument, LiveSession
+from tbot_core.contracts import FeedMessage, Heartbeat, Instrument, LiveSession
 from tbot_core.engine import control
 from tbot_core.engine.live.feed_connection import OPEN_TIMEOUT_S, FeedConnection
 from tbot_core.engine.live.readiness import AGAIN, LASTS
@@ -17,8 +17,8 @@ from tbot_core.errors import Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
 from tbot_core.rehearsal.broker_client import SimulatedBroker
+from tbot_core.rehearsal.feed import SimulatedLiveFeed
 from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
-from tbot_core.rehearsal.live_feed import SimulatedLiveFeed
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import FeedMessage
     from tbot_core.trading.universe import Universe
 
 

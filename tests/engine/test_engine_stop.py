@@ -20,8 +20,7 @@ from tbot_core.journal.store import Event, open_journal
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import BotConfig, BotProcess, ScriptedStrategy
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules

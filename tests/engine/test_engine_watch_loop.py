@@ -17,8 +17,7 @@ from tbot_core.journal import records
 from tbot_core.journal.store import Event, open_journal, read_journal
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import BotConfig, BotProcess, ScriptedStrategy
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.rehearsal.bot import BotConfig, BotEnvironment, BotProcess, PlannedCrash, ScriptedStrategy
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import Broker
-    from tbot_core.rehearsal.crashes import BotEnvironment
 
 ASKED: Final = 3.1
 """A minute in which two entries wait, at the broker or for a person."""

@@ -18,12 +18,11 @@ from tbot_core.engine.session.vix import live_vix_brokers
 from tbot_core.errors import SettingsError, Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.projections.vix import recorded_vix, recorded_vix_in, with_recorded_vix
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Event, open_journal
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import ExitRules
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import BotConfig, BotProcess, ScriptedStrategy
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
@@ -34,10 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.instance import Settings
-    from tbot_core.journal.store import Event
     from tbot_core.model.bars import Bars
     from tbot_core.model.day_facts import DayFacts
-    from tbot_core.model.signals import Signals
 
 SEED: Final = 4
 ENTRY: Final = 6

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from tbot_core.alerts import broker_and_feed_rules
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, RejectionMeaning
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, Permit, RejectionMeaning
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import Unavailable
 from tbot_core.execution import instrument_rules
@@ -23,11 +23,10 @@ from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.store import Event, Journal, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Leg, OrderType, Side, atoms_of, ticks_of
-from tbot_core.rehearsal.bot import BotProcess, bot_config
-from tbot_core.rehearsal.crashes import PlannedCrash
+from tbot_core.model.types import Leg, Order, OrderType, Side, SignalId, atoms_of, ticks_of
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
 from tbot_core.status.event_lines import EventNarrator
 from tbot_core.testing.sessions import SessionDraft
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import Permit
-    from tbot_core.journal.store import Event, Journal
-    from tbot_core.model.types import Order, SignalId
 
 SEEDS = (0, 1, 8, 12, 29)
 OFF = "42210004 price is not on the tick grid"

@@ -23,12 +23,12 @@ from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import DataError, SettingsError
 from tbot_core.journal import records
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Event, open_journal
 from tbot_core.marketdata import received_bars, received_files
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import exchange_time
-from tbot_core.rehearsal.crashes import SimulatedCrash
+from tbot_core.rehearsal.bot import SimulatedCrash
 from tbot_core.rehearsal.world import World
 from tbot_core.system import filesystem
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tbot_core.instance import Mode
-    from tbot_core.journal.store import Event
     from tbot_core.plugins.discovery import EntryPointInfo
 
 ACME = '''

@@ -16,7 +16,7 @@ from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.errors import PluginError
 from tbot_core.journal import records
 from tbot_core.journal.store import Event, read_journal
-from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
+from tbot_core.rehearsal.broker_rehearsal import BrokerDay, addresses, open_day
 from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.world import DAY, short_day
 from tbot_core.testing.scripted_server import ServerFault, SocketFault

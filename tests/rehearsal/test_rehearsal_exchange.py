@@ -12,19 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.errors import Rejected
 from tbot_core.model.types import UNITS_PER_SHARE, Leg, Order, OrderType, SignalId, atoms_of, units_of
 from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.small_world import LEAD_S, SmallWorld
 from tbot_core.rehearsal.third_parties import SymbolEvent
-from tbot_core.rehearsal.venue_facts import fill_effect
+from tbot_core.rehearsal.venue_matching import fill_effect
 from tbot_core.rehearsal.venue_profiles import ReadingLags, VenueProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from tbot_core.contracts import BrokerEvent
 
     Make = Callable[..., SmallWorld]
 

@@ -11,7 +11,7 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.rehearsal.exposure_monitor import ExposureMonitor
 from tbot_core.rehearsal.network import NetworkRequest
-from tbot_core.rehearsal.venue_facts import VenueFact
+from tbot_core.rehearsal.venue_matching import VenueFact, VenueMatchingEngine
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import fill, order
 from tbot_core.trading.orders import OrderRecord
@@ -19,7 +19,6 @@ from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from tbot_core.rehearsal.bot import BotProcess
-    from tbot_core.rehearsal.venue_matching import VenueMatchingEngine
 
 SHARE = 1_000_000
 SYMBOL = "AAPL"

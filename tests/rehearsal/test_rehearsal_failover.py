@@ -11,7 +11,7 @@ import pytest
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
-from tbot_core.rehearsal.outages import OutageResult, OutageScenario
+from tbot_core.rehearsal.failover_drill import OutageResult, OutageScenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable

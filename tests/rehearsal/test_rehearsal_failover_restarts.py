@@ -10,9 +10,8 @@ import pytest
 from rehearsal_mutants.catalogue import MUTANTS
 
 from tbot_core.journal import records
-from tbot_core.rehearsal.bot import BotProcess
-from tbot_core.rehearsal.crashes import PlannedCrash, SimulatedCrash
-from tbot_core.rehearsal.outages import MINUTES, OutageResult, OutageScenario
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, SimulatedCrash
+from tbot_core.rehearsal.failover_drill import MINUTES, OutageResult, OutageScenario
 from tbot_core.rehearsal.patching import patched
 
 if TYPE_CHECKING:

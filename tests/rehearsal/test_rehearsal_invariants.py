@@ -18,15 +18,14 @@ from tbot_core.model.types import ExitReason, Leg, Order, units_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.history import RehearsalHistory, RequestWait
 from tbot_core.rehearsal.invariants.all import violations
-from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS
+from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS, STOP_INVARIANTS
 from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS
-from tbot_core.rehearsal.invariants.fairness import i18_starved
+from tbot_core.rehearsal.invariants.limits import i18_starved
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
-from tbot_core.rehearsal.invariants.stops import STOP_INVARIANTS
 from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.operator import OperatorActions, OperatorAnswer, OperatorMode, SimulatedOperator
 from tbot_core.rehearsal.random_streams import RandomStreams
-from tbot_core.rehearsal.venue_facts import VenueFact
+from tbot_core.rehearsal.venue_matching import VenueFact
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.testing.trades import fill, journal_event, order, rules
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.journal.store import Event
 
 OPEN = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
 ENTRY = codec.write(OrderIntended.of(order()))

@@ -21,7 +21,7 @@ from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARI
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
 from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.operator import OperatorActions, OperatorMode
-from tbot_core.rehearsal.venue_facts import VenueFact
+from tbot_core.rehearsal.venue_matching import VenueFact
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.testing.trades import fill, identity, order, rules
 

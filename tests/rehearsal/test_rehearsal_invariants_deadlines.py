@@ -17,7 +17,7 @@ from tbot_core.rehearsal.bot import TTL_S
 from tbot_core.rehearsal.history import RehearsalHistory
 from tbot_core.rehearsal.invariants.deadlines import CANCEL_S, DEADLINE_INVARIANTS
 from tbot_core.rehearsal.network import NetworkRequest
-from tbot_core.rehearsal.venue_facts import VenueFact
+from tbot_core.rehearsal.venue_matching import VenueFact
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import fill, identity, journal_event, order, rules
 

@@ -14,11 +14,9 @@ from tbot_core.journal.events.accounts import Adjustment
 from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.model.types import ExitReason, Leg, Order, RiskState
 from tbot_core.rehearsal.history import RehearsalHistory
-from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS
-from tbot_core.rehearsal.invariants.risk_states import RiskStates
-from tbot_core.rehearsal.invariants.top_ups import i3_top_ups, i8_top_ups
+from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS, RiskStates, i3_top_ups, i8_top_ups
 from tbot_core.rehearsal.network import NetworkRequest
-from tbot_core.rehearsal.venue_facts import VenueFact, fill_effect
+from tbot_core.rehearsal.venue_matching import VenueFact, fill_effect
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import fill, journal_event, order, rules
 

@@ -20,7 +20,7 @@ from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARI
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
 from tbot_core.rehearsal.invariants.protection import PROTECTION_INVARIANTS, protection_of
 from tbot_core.rehearsal.network import DeliveredReading, NetworkRequest
-from tbot_core.rehearsal.venue_facts import fill_effect
+from tbot_core.rehearsal.venue_matching import fill_effect
 from tbot_core.rehearsal.venue_profiles import ReadingLags, VenueProfile
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.testing.trades import journal_event, order, rules

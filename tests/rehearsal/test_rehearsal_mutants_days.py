@@ -20,7 +20,7 @@ from tbot_core.rehearsal.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tbot_core.rehearsal.venue_orders import SimulatedVenueOrder
+    from tbot_core.rehearsal.venue_matching import SimulatedVenueOrder
 
 LATE_S = 150.0
 NEVER_S = 1e6

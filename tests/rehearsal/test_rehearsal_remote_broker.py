@@ -20,10 +20,8 @@ from tbot_core.contracts import BrokerEvent, SupportsOrderLookup
 from tbot_core.errors import Rejected, Unavailable, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
-from tbot_core.rehearsal.remote_broker import RemoteBroker
-from tbot_core.rehearsal.serialization import dump_line, load_line
+from tbot_core.rehearsal.remote_broker import RemoteBroker, VenueServer, dump_line, load_line
 from tbot_core.rehearsal.small_world import SmallWorld
-from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
 from tbot_core.system import local_socket
 from tbot_core.trading.orders import OrderRecord

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.journal.store import open_journal
-from tbot_core.rehearsal.bot import BotProcess, bot_config
-from tbot_core.rehearsal.crashes import CrashingJournal, PlannedCrash, SimulatedCrash
+from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.rehearsal.bot import (
+    AcknowledgedJournal,
+    BotProcess,
+    CrashingJournal,
+    PlannedCrash,
+    SimulatedCrash,
+    bot_config,
+)
 from tbot_core.rehearsal.rehearsal import rehearse, shrink_faults
 from tbot_core.rehearsal.world import World
 
@@ -18,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.journal.store import NewEvent
-    from tbot_core.rehearsal.crashes import AcknowledgedJournal
 
 SEEDS = range(4)
 

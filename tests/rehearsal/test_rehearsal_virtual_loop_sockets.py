@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.contracts import Host
+from tbot_core.contracts import Context, Host
 from tbot_core.errors import OutcomeUnknown, Unavailable
 from tbot_core.rehearsal import virtual_loop
-from tbot_core.rehearsal.loopback import LoopbackTraffic
-from tbot_core.rehearsal.virtual_loop import LoopClock, LoopDeadlock, VirtualLoop, run_virtual
+from tbot_core.rehearsal.virtual_loop import LoopbackTraffic, LoopClock, LoopDeadlock, VirtualLoop, run_virtual
 from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, ServerReply, context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tbot_core.contracts import Context
 
 START = dt.datetime(2026, 3, 3, 14, 25, tzinfo=dt.UTC)
 HOSTS = {"api": Host("https://api.example.com"), "stream": Host("wss://stream.example.com")}

@@ -7,9 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from tbot_core.contracts import BrokerCapabilities
+from tbot_core.rehearsal.remote_broker import VenueServer
 from tbot_core.rehearsal.small_world import SmallWorld
 from tbot_core.rehearsal.venue_profiles import VenueProfile
-from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.system import local_socket
 
 RULES = BrokerCapabilities(lists_closed=True, query_by_cid=True, exec_ids_unique=True, replace="same_id")

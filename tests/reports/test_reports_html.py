@@ -17,7 +17,7 @@ from tbot_core import cli
 from tbot_core.journal import codec
 from tbot_core.journal.events.risk import PositionStuck, RiskChanged
 from tbot_core.journal.projections.book import SessionBook, fold_events
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.store import Event, read_journal
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.formatting import (
     MINUS,
@@ -29,7 +29,7 @@ from tbot_core.model.formatting import (
     plural,
 )
 from tbot_core.model.json_document import parse_json
-from tbot_core.rehearsal.outages import OutageScenario
+from tbot_core.rehearsal.failover_drill import OutageScenario
 from tbot_core.reports import html
 from tbot_core.reports.html import charts
 from tbot_core.reports.html.facts import HEAD_BYTES, read_facts
@@ -41,7 +41,6 @@ from tbot_core.reports.trade_levels import key_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal.store import Event
 
 OPEN = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
 CALENDAR = ExchangeCalendar()

@@ -15,18 +15,21 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.ledger import ledger_of
 from tbot_core.model.types import Leg, OrderState, RiskState, quantity_of, units_of
-from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS
+from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS, STOP_INVARIANTS
 from tbot_core.rehearsal.invariants.deadlines import DEADLINE_INVARIANTS
 from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS, EXTERNAL_EVENT_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.failover import i13
-from tbot_core.rehearsal.invariants.fairness import i18_starved
-from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS, LIMIT_INVARIANTS_OF_ALL
+from tbot_core.rehearsal.invariants.limits import (
+    LIMIT_INVARIANTS,
+    LIMIT_INVARIANTS_OF_ALL,
+    RiskStates,
+    i3_top_ups,
+    i8_top_ups,
+    i18_starved,
+)
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
 from tbot_core.rehearsal.invariants.protection import PROTECTION_INVARIANTS
 from tbot_core.rehearsal.invariants.restarts import RESTART_INVARIANTS, RESTART_INVARIANTS_OF_ALL
-from tbot_core.rehearsal.invariants.risk_states import RiskStates
-from tbot_core.rehearsal.invariants.stops import STOP_INVARIANTS
-from tbot_core.rehearsal.invariants.top_ups import i3_top_ups, i8_top_ups
 from tbot_core.testing.canaries import shows
 
 if TYPE_CHECKING:

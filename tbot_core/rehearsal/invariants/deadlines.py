@@ -20,7 +20,7 @@ from tbot_core.journal import records
 from tbot_core.model.types import ExitReason, Leg, atoms_of, dollars_of, ticks_of, units_of
 from tbot_core.rehearsal.bot import TTL_S
 from tbot_core.rehearsal.prices import STEP_S
-from tbot_core.rehearsal.venue_orders import OPEN
+from tbot_core.rehearsal.venue_matching import OPEN
 from tbot_core.rehearsal.world import LEAD_S
 
 if TYPE_CHECKING:

@@ -1,34 +1,86 @@
-"""Invariants of limits, money and requests, recomputed from the journal's events without the bot's own code."""
+"""Invariants of limits, money and requests, recomputed from the journal's events without the bot's own code.
+
+Top-ups are bound by the same limits, and by the risk states that follow from their causes. Protective requests wait
+only for each other.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.ledger import ADJUSTMENTS, ledger_of
-from tbot_core.model.types import ExitReason, Leg, OrderType, atoms_of, dollars_of, ticks_of, units_of
-from tbot_core.rehearsal.venue_facts import fill_effect
+from tbot_core.journal.store import Event
+from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of, ticks_of, units_of
+from tbot_core.plugins.network.request_limits import RequestPriority
+from tbot_core.rehearsal.venue_matching import fill_effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
-    from typing import Any
 
     from tbot_core.contracts.settings import RiskSettings
-    from tbot_core.journal.store import Event
     from tbot_core.rehearsal.history import RehearsalHistory
 
 _ENDED: Final = frozenset(
     {records.DROPPED, BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED}
 )
+
 _EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
+
 _OVERFILLS: Final = frozenset({"F28", "F38"})
+
 _DAILY: Final = "daily loss latch"
+
+_SHARE: Final = 0.7
+
+_TOLERANCE_S: Final = 0.1
+
+# The states and their causes, and what ends them: the contract, section 8, "States".
+_HALTS: Final = frozenset({"KILL_FILE", "KILL_COMMAND", "KILL_SIGNAL"})
+
+_DEFENDS: Final = frozenset(
+    {"PRIMARY_DOWN", "UNIVERSE_STALE", "HALF_LOSS", "DEVIATIONS", "DEFENSE_COMMAND", "DEFENSE_SETTING"}
+)
+
+_ENDS_AT_ONCE: Final = _HALTS | {
+    "STOP_FILE",
+    "STOP_COMMAND",
+    "STOP_SIGNAL",
+    "DEFENSE_COMMAND",
+    "DEFENSE_SETTING",
+    "CONTROL_LOST",
+    "LEFT_BEHIND",
+    "NOT_ARMED",
+    "UNRECONCILED",
+}
+"""The causes that end when they are withdrawn; all others last until the journal reports them as over."""
+
+_OF_ONE_ACCOUNT: Final = frozenset(
+    {
+        "BROKER_PLUGIN",
+        "EVENTS_MISSED",
+        "LOGIN",
+        "MAINTENANCE",
+        "MISMATCH",
+        "REJECTS",
+        "RESTRICTED",
+        "SURPLUS",
+        "UNKNOWN",
+        "UNREACHABLE",
+        "UNRECONCILED",
+    }
+)
+"""The causes of the primary that do not concern entries elsewhere while these go to another broker."""
+
+_OVER: Final = "over"
+
+_ENTRIES_ELSEWHERE: Final = "entries go on"
 
 
 @attrs.define(kw_only=True)
@@ -200,6 +252,98 @@ class ExposureReckoner:
             entry.sold += units_of(Decimal(payload["quantity"]))
 
 
+def symbol_limit(risk: RiskSettings) -> Decimal:
+    """The smaller limit of what one symbol may hold: MAX_RISK_PER_TRADE also limits the trade itself."""
+    given = risk.max_symbol_exposure
+    return risk.max_risk_per_trade if given is None else min(given, risk.max_risk_per_trade)
+
+
+def i3_top_ups(history: RehearsalHistory) -> Iterator[str]:
+    """No top-up raises a position above the cost of its entry, or adds to a losing one."""
+    ledger, decisions = ExposureReckoner(history.rules.risk.price_band_pct), dict[str, Event]()
+    for event in history.events:
+        if event.kind == records.TOP_UP and event.cid is not None:
+            decisions[event.cid] = event
+        entry = ledger.apply(event)
+        if entry is None or event.cid not in decisions:
+            continue
+        decided = decisions[event.cid].payload
+        price, side = ticks_of(decided["price"]), Side[decided["side"].upper()]
+        units, part = entry.bought - entry.sold, entry.parts[-1]
+        worth = units * price + part.units * max(part.worst if side is Side.LONG else price, price)
+        if worth > entry.target:
+            yield f"{event.cid} takes {entry.symbol} to {worth} atoms, {entry.target} were entered"
+        if side * (price * entry.bought - entry.paid) < 0:
+            yield f"{event.cid} adds to {entry.symbol} at {price}, which cost {entry.paid} for {entry.bought}"
+
+
+def i8_top_ups(history: RehearsalHistory) -> Iterator[str]:
+    """No top-up is sent in defense, or while an exit of the position is working."""
+    closing: dict[str, set[str]] = defaultdict(set)
+    signals: dict[str, str] = {}
+    adds, left, states = set[str](), dict[str, int](), RiskStates()
+    for event in history.events:
+        cid = event.cid or ""
+        states.apply(event)
+        state = states.state(event.payload.get("broker", ""))
+        if event.kind == records.INTENDED:
+            signals[cid] = records.signal_of(event.payload["signal"]).text
+            left[cid] = units_of(Decimal(event.payload["quantity"]))
+            trims = event.payload["reason"] == ExitReason.REBALANCE.value
+            if event.payload["leg"] == Leg.EXIT.value and not trims:
+                closing[signals[cid]].add(cid)
+            elif event.payload["leg"] == Leg.ENTRY.value and trims:
+                adds.add(cid)
+        elif event.kind == records.SENDING and cid in adds:
+            if state >= RiskState.DEFENSE:
+                yield f"{cid} adds to a position while {state.word}"
+            yield from (f"{cid} was sent while {one} closes its position" for one in sorted(closing[signals[cid]]))
+        elif cid in signals:
+            left[cid] -= units_of(Decimal(event.payload["quantity"])) if event.kind == BrokerEventKind.FILL else 0
+            if event.kind in _ENDED or left[cid] <= 0:
+                closing[signals[cid]].discard(cid)
+
+
+def i18_starved(history: RehearsalHistory) -> Iterator[str]:
+    """No cancel, exit or stop waits longer than those before it need at the venue's rate."""
+    urgent = [turn for turn in history.turns if turn.urgency is RequestPriority.PROTECTION]
+    for turn in urgent:
+        ahead = sum(other.paced is turn.paced and turn.began < other.ended <= turn.ended for other in urgent) or 1
+        most = ahead * 60 / (turn.per_minute * _SHARE) if turn.per_minute else 0.0
+        if turn.ended - turn.began > most + _TOLERANCE_S:
+            waited = turn.ended - turn.began
+            yield f"a cancel or an exit waited {waited:.1f} s from {turn.began:.0f} s on, at most it is {most:.1f} s"
+
+
+class RiskStates:
+    """The risk state at each broker after the events that were applied; "" is the primary."""
+
+    def __init__(self) -> None:
+        self._causes: defaultdict[str, set[str]] = defaultdict(set)
+        self._elsewhere = False
+
+    def apply(self, event: Event) -> None:
+        """Apply the next event."""
+        payload = event.payload
+        if event.kind == records.STATE:
+            cause, active = payload["cause"], self._causes[payload.get("broker", "")]
+            if payload["there"]:
+                active.add(cause)
+            elif cause in _ENDS_AT_ONCE or payload["words"] == _OVER:
+                active.discard(cause)
+        elif event.kind == records.FAILOVER:
+            self._elsewhere = payload["phase"] == _ENTRIES_ELSEWHERE
+        elif event.kind == records.SESSION_CLOSED:
+            self._elsewhere = False
+
+    def state(self, broker: str) -> RiskState:
+        """The most severe state of the causes that concern an entry there."""
+        shared = self._causes[""]
+        if broker and self._elsewhere:
+            shared = shared - _OF_ONE_ACCOUNT
+        return max(map(_state_of, shared | self._causes[broker]), default=RiskState.NORMAL)
+
+
 def _i3(history: RehearsalHistory) -> Iterator[str]:
     # At each entry intent the worst-case exposure is within the limits.
     risk, ledger, equity = history.rules.risk, ExposureReckoner(history.rules.risk.price_band_pct), 0
@@ -221,12 +365,6 @@ def _i3(history: RehearsalHistory) -> Iterator[str]:
             (f"entries of {entry.strategy}", sent, risk.max_trades),
         )
         yield from (f"{event.cid}: {what} {much}, {most} allowed" for what, much, most in figures if much > most)
-
-
-def symbol_limit(risk: RiskSettings) -> Decimal:
-    """The smaller limit of what one symbol may hold: MAX_RISK_PER_TRADE also limits the trade itself."""
-    given = risk.max_symbol_exposure
-    return risk.max_risk_per_trade if given is None else min(given, risk.max_risk_per_trade)
 
 
 def _index_figures(
@@ -377,8 +515,15 @@ def _cash(history: RehearsalHistory) -> Iterator[str]:
         yield f"entries cost {dollars_of(spent)}, settled were {dollars_of(settled)}"
 
 
+def _state_of(cause: str) -> RiskState:
+    if cause in _HALTS:
+        return RiskState.HALTED
+    return RiskState.DEFENSE if cause in _DEFENDS else RiskState.EXIT_ONLY
+
+
 LIMIT_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
     _i3, _i5, _i12_capped, _i12_trimmed, _statement, _statement_made, _i18, _latch, _cash,
 )  # fmt: skip
+
 LIMIT_INVARIANTS_OF_ALL: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i3, _latch)
 """Those that are checked on all venues together."""

@@ -14,13 +14,20 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from tbot_core.contracts import AccountActivityKind, BrokerEventKind
+from tbot_core.contracts import AccountActivityKind, BrokerEventKind, OrderStatusReport
 from tbot_core.journal import records
 from tbot_core.model.types import ExitReason, Fill, Leg, OrderType, SignalId, quantity_of, units_of
-from tbot_core.rehearsal.network import TIMEOUT_S
+from tbot_core.rehearsal.network import TIMEOUT_S, NetworkRequest
 from tbot_core.rehearsal.prices import STEP_S
-from tbot_core.rehearsal.protection import FALSE_CLAIM_S, LONGEST_BARE_S, RETRY_S, UNANSWERED_S, measure_protection
-from tbot_core.rehearsal.venue_orders import OPEN
+from tbot_core.rehearsal.protection import (
+    FALSE_CLAIM_S,
+    LONGEST_BARE_S,
+    RETRY_S,
+    UNANSWERED_S,
+    PositionProtection,
+    measure_protection,
+)
+from tbot_core.rehearsal.venue_matching import OPEN, SimulatedVenueOrder, VenueFact
 from tbot_core.testing.protection_facts import (
     Claim,
     Cover,
@@ -29,6 +36,7 @@ from tbot_core.testing.protection_facts import (
     Held,
     OrderRequest,
     Process,
+    ProtectionFact,
     Quoted,
     Reading,
     ShownCover,
@@ -39,13 +47,7 @@ from tbot_core.testing.protection_facts import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tbot_core.contracts import OrderStatusReport
     from tbot_core.rehearsal.history import RehearsalHistory
-    from tbot_core.rehearsal.network import NetworkRequest
-    from tbot_core.rehearsal.protection import PositionProtection
-    from tbot_core.rehearsal.venue_facts import VenueFact
-    from tbot_core.rehearsal.venue_orders import SimulatedVenueOrder
-    from tbot_core.testing.protection_facts import ProtectionFact
 
 _GUARDS: Final = frozenset({Leg.STOP, Leg.EXIT})
 _REQUESTS: Final = frozenset({"submit", "cancel", "replace"})

@@ -21,7 +21,7 @@ from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Side
 from tbot_core.model.window import Window
 from tbot_core.rehearsal.bot import ScriptedStrategy
-from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
+from tbot_core.rehearsal.broker_rehearsal import BrokerDay, addresses, open_day
 from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.world import DAY, short_day
 from tbot_core.system import filesystem

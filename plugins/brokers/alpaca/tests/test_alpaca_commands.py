@@ -23,7 +23,7 @@ from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import discovery
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
-from tbot_core.rehearsal.broker_day import trading_venue
+from tbot_core.rehearsal.broker_rehearsal import trading_venue
 from tbot_core.rehearsal.demo_market import demo_market
 from tbot_core.testing.canaries import canary
 from tbot_core.testing.scripted_server import ScriptedServer, ServerReply

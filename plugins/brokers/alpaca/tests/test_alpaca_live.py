@@ -32,7 +32,7 @@ from tbot_core.journal.projections.approvals import next_sessions
 from tbot_core.journal.store import Event, read_journal
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar, Session
 from tbot_core.model.clock import SystemClock, exchange_time
-from tbot_core.rehearsal.broker_day import BrokerDay, host_addresses, open_day
+from tbot_core.rehearsal.broker_rehearsal import BrokerDay, host_addresses, open_day
 from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.system import filesystem
 

@@ -11,7 +11,7 @@ from tbot_broker_alpaca import tbot_broker
 from tbot_core.errors import FeedRefused
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
-from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
+from tbot_core.rehearsal.broker_rehearsal import BrokerDay, addresses, open_day
 from tbot_core.rehearsal.prices import CENT, SimulatedMarket
 from tbot_core.rehearsal.world import DAY, short_day
 

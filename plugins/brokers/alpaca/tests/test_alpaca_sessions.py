@@ -15,8 +15,7 @@ from tbot_core.marketdata.store.importer import RefusedFile, import_files
 from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import SystemClock
-from tbot_core.rehearsal.session_parity import Cause
-from tbot_core.rehearsal.session_rehearsal import SessionReport, SessionTerms, recorded_days, rehearse_session
+from tbot_core.rehearsal.session_rehearsal import Cause, SessionReport, SessionTerms, recorded_days, rehearse_session
 
 if TYPE_CHECKING:
     from pathlib import Path
