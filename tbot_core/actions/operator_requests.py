@@ -15,7 +15,7 @@ import attrs
 from tbot_core.actions.assembly import assert_no_rehearsal
 from tbot_core.actions.control_requests import PICKUP_TIMEOUT_S, RequestResult, request, send_request
 from tbot_core.actions.plugin_declarations import plugin_declarations
-from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.contracts.settings.trading import calendar_of
 from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.errors import JournalError, RiskError, SettingsError, UsageError
 from tbot_core.instance import Instance, Settings, is_there, load_settings

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.actions import discard
+from tbot_core.actions import Notify, discard
 from tbot_core.actions.assembly import action_clock, environment_rehearsal
-from tbot_core.actions.plugin_declarations import plugin_declarations
+from tbot_core.actions.plugin_declarations import PluginDeclarations, plugin_declarations
 from tbot_core.actions.plugins import broker_capabilities
 from tbot_core.contracts import Context, SupportsConnectionCheck
 from tbot_core.contracts.feed import SupportsDailyVix
 from tbot_core.contracts.series import VIX
-from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.contracts.settings.trading import calendar_of
 from tbot_core.contracts.strategy import SupportsRefresh, SupportsScreening
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import AccessError, DataError, SettingsError, TbotError, UsageError, VaultError
-from tbot_core.instance import load_settings
+from tbot_core.instance import Instance, Settings, load_settings
 from tbot_core.instance.identity import jurisdiction_of, read_identity
 from tbot_core.instance.preflight_subject import PreflightFinding
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
@@ -42,10 +42,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from tbot_core.actions import Notify
-    from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.engine.rehearsal_target import RehearsalTarget
-    from tbot_core.instance import Instance, Settings
 
 
 def fact_findings(settings: Settings, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:

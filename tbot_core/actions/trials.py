@@ -14,7 +14,7 @@ from tbot_core.actions.instance_creation import initial_contents, settings_files
 from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.contracts import Alert, Context, FeedRequest, Urgency
 from tbot_core.contracts.credentials import PluginSecrets
-from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.contracts.settings.trading import calendar_of
 from tbot_core.engine.assembly import Assembly, feed_source
 from tbot_core.engine.live.broker_check import BrokerFinding, check_broker
 from tbot_core.engine.plugin_context import plugin_context

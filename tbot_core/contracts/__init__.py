@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         OrderStatusReport,
         Permit,
         PositionReport,
+        SimulatedVenue,
     )
     from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule, ReplaceMode
     from tbot_core.contracts.credentials import KeyProvider, SecretValue
@@ -85,7 +86,6 @@ if TYPE_CHECKING:
     from tbot_core.contracts.permissions import Host, PluginNeeds
     from tbot_core.contracts.plugin import Context, Plugin, RunInfo, StructuredLogger
     from tbot_core.contracts.series import DailyValue, SupportsDailySeries
-    from tbot_core.contracts.simulated_venue import SimulatedVenue
     from tbot_core.contracts.strategy import (
         Check,
         Filter,
@@ -114,7 +114,6 @@ _MODULES = (
     "feed",
     "plugin",
     "options",
-    "simulated_venue",
     "extension",
     "series",
     "strategy",  # the last one, since it needs numpy

@@ -12,14 +12,19 @@ import attrs
 
 from tbot_core.errors import RejectionMeaning
 from tbot_core.model.formatting import one_line
-from tbot_core.model.types import Account, BrokerEventKind, Fill
+from tbot_core.model.types import Account, BrokerEventKind, Fill, Order
 
 if TYPE_CHECKING:
-    from tbot_core.contracts.capabilities import BrokerCapabilities
-    from tbot_core.model.types import Order
+    from pathlib import Path
 
+    from tbot_core.contracts.capabilities import BrokerCapabilities
+    from tbot_core.model.bars import MinuteSlice
+    from tbot_core.model.calendar import Session
 
 _EVENT_KINDS: Final[Mapping[str, BrokerEventKind]] = {kind: kind for kind in BrokerEventKind}
+
+LEAST_ABSURD: Final = Decimal(10) ** 12
+"""No order has a quantity or a price as large as this."""
 
 
 def _event_kind(text: str) -> BrokerEventKind | str:
@@ -43,15 +48,6 @@ class BrokerEvent:
     meaning: RejectionMeaning | None = attrs.field(default=None, converter=attrs.converters.optional(RejectionMeaning))
 
 
-LEAST_ABSURD: Final = Decimal(10) ** 12
-"""No order has a quantity or a price as large as this."""
-
-
-def _plausible(_report: object, field: attrs.Attribute[Decimal], value: Decimal) -> None:
-    if not value.is_finite() or not 0 <= value < LEAST_ABSURD:
-        raise ValueError(f"{field.name} {value} is not that of an order")
-
-
 class OrderStatus(StrEnum):
     """The status of an order at the broker; the value is that of the event that would have reported it.
 
@@ -64,6 +60,11 @@ class OrderStatus(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     FILLED = "fill"
+
+
+def _plausible(_report: object, field: attrs.Attribute[Decimal], value: Decimal) -> None:
+    if not value.is_finite() or not 0 <= value < LEAST_ABSURD:
+        raise ValueError(f"{field.name} {value} is not that of an order")
 
 
 @attrs.frozen(kw_only=True)
@@ -116,9 +117,6 @@ class AccountActivityKind(StrEnum):
     INTEREST = "interest"
     TRANSFER = "transfer"
     SPLIT = "split"
-
-
-_ACTIVITY_KINDS: Final[Mapping[str, AccountActivityKind]] = {kind: kind for kind in AccountActivityKind}
 
 
 def _activity_kind(text: str) -> AccountActivityKind | str:
@@ -202,3 +200,38 @@ class Broker(Protocol):
 
     async def close(self) -> None:
         """Log out; working orders stay."""
+
+
+@runtime_checkable
+class SimulatedVenue(Protocol):
+    """A broker without a market of its own: it fills orders from the bars that the core passes to it.
+
+    A client order id that is submitted again changes nothing, and a minute that is observed again fills nothing: after
+    a restart the core repeats both. An entry ends after the first bar that could fill it.
+    """
+
+    def keep_books(self, path: Path, cash: Decimal | None) -> None:
+        """Keep the account in this file from now on, and continue the account that it holds.
+
+        Called once, before `connect`, for trading in real time; a simulation keeps nothing. `cash`, in dollars: that of
+        a new account; None: the broker's own choice. Each later call is one transaction. Events of an open session are
+        reported again. Raises BrokerError for a file that cannot be used.
+        """
+
+    def open_session(
+        self, session: Session, symbols: tuple[str, ...], cash: Decimal, partial_volume: frozenset[str] = frozenset()
+    ) -> None:
+        """Start a session without working orders; an open session of that day in kept books goes on.
+
+        `cash` is the cash of the account by the journal; kept books have their own. VOLUME_LIMIT does not apply to the
+        symbols in `partial_volume`, whose volumes are a part of the tape.
+        """
+
+    def observe(self, minute: MinuteSlice) -> None:
+        """Match working orders against a closed minute, before any decision on it; all minutes come in order."""
+
+    def close_session(self) -> None:
+        """End the session, unless it has ended: open positions are closed at their last price."""
+
+
+_ACTIVITY_KINDS: Final[Mapping[str, AccountActivityKind]] = {kind: kind for kind in AccountActivityKind}

@@ -35,16 +35,14 @@ import attrs
 import numpy as np
 
 from tbot_core.errors import PluginError
-from tbot_core.model.bars import FIELDS
-from tbot_core.model.daily_bars import DailyBars
+from tbot_core.model.bars import FIELDS, Bars
+from tbot_core.model.day_facts import DailyBars, DayFacts
 from tbot_core.model.signals import ExitRules, Signals, price_level
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tbot_core.model.bars import Bars
-    from tbot_core.model.day_facts import DayFacts
 
 S = TypeVar("S")
 

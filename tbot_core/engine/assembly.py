@@ -24,7 +24,7 @@ from tbot_core.contracts import (
 )
 from tbot_core.contracts.abilities import FEED
 from tbot_core.contracts.feed import ExtraFacts
-from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.contracts.settings.trading import calendar_of
 from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, TbotError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core import instance as configuration
-from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.contracts.settings.trading import calendar_of
 from tbot_core.engine.assembly import DRY_RUN, SIMULATOR, Assembly, declared_configs, with_filters
 from tbot_core.engine.run_notes import run_notes
 from tbot_core.errors import SettingsError

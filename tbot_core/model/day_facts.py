@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tbot_core.model.bars import FIELDS, Array, Bars, Flags, Quotes
-from tbot_core.model.daily_bars import DailyBars
+from tbot_core.model.bars import FIELDS, Array, Bars, Flags, Index, Quotes
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Sequence
-
-    from tbot_core.model.bars import Index
 
 Dates: TypeAlias = "npt.NDArray[np.datetime64]"
 
 _RECORDED: Final = "recorded/"
+
 _DAILY: Final = "daily/"
+
 _WITHOUT_SYMBOLS: Final = frozenset({"vix", "date"})
 
 
@@ -127,10 +125,6 @@ class DayFacts:
         return DayFacts.from_arrays({name: function(name, values) for name, values in self.arrays().items()})
 
 
-def _beginning_with(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
-
-
 @attrs.frozen(kw_only=True, eq=False)
 class MarketView:
     """The input of a filter: bars, daily facts and, if the source has them, quotes."""
@@ -138,3 +132,44 @@ class MarketView:
     bars: Bars
     day: DayFacts
     quotes: Quotes | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class DailyBars:
+    """Bars of consecutive exchange sessions before a day, the last of the session before it.
+
+    Arrays of shape (..., symbols, days), oldest first, in dollars and shares. They are adjusted for the splits that
+    took effect up to the morning of the day, and not for dividends. NaN: no bar is known, or none of the day's kind.
+    """
+
+    open: Array
+    high: Array
+    low: Array
+    close: Array
+    volume: Array
+
+    @property
+    def days(self) -> int:
+        """The number of sessions."""
+        return int(self.close.shape[-1])
+
+    @classmethod
+    def unknown(cls, shape: tuple[int, ...]) -> DailyBars:
+        """Bars of which nothing is known."""
+        return cls(**{name: np.full(shape, np.nan) for name in FIELDS})
+
+    def latest(self, days: int) -> DailyBars:
+        """The bars of the last so many sessions; those before the first one of these are unknown."""
+        held = self.each(lambda values: values[..., max(0, self.days - days) :])
+        if held.days == days:
+            return held
+        before = np.full((*self.close.shape[:-1], days - held.days), np.nan)
+        return held.each(lambda values: np.concatenate((before, values), axis=-1))
+
+    def each(self, function: Callable[[Array], Array]) -> DailyBars:
+        """Bars with a function applied to each field."""
+        return DailyBars(**{name: function(getattr(self, name)) for name in FIELDS})
+
+
+def _beginning_with(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}

@@ -23,8 +23,7 @@ from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import AccessError, PluginError, SettingsError
 from tbot_core.model import json_document
 from tbot_core.model.bars import Bars, Quotes
-from tbot_core.model.daily_bars import DailyBars
-from tbot_core.model.day_facts import DayFacts, MarketView
+from tbot_core.model.day_facts import DailyBars, DayFacts, MarketView
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.model.window import Window

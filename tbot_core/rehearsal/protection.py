@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.testing.protection_facts import (
+from tbot_core.testing.venue import (
     Claim,
     ClaimedState,
     Cover,

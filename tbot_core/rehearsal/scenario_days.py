@@ -43,7 +43,7 @@ from tbot_core.rehearsal.protection import claims
 from tbot_core.rehearsal.scenario_judge import ObservedDay, ScenarioReport, judge
 from tbot_core.rehearsal.world import DAY, short_day
 from tbot_core.system import environ, filesystem, processes
-from tbot_core.testing.venue_scenarios import ScenarioVenue, VenueScenario
+from tbot_core.testing.venue import ScenarioVenue, VenueScenario
 from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:

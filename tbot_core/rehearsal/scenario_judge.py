@@ -13,8 +13,7 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.rehearsal.protection import measure_protection
-from tbot_core.testing.protection_facts import Held, ProtectionFact
-from tbot_core.testing.venue_scenarios import SeenOrder, SeenRequest, VenueScenario
+from tbot_core.testing.venue import Held, ProtectionFact, SeenOrder, SeenRequest, VenueScenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

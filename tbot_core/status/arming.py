@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.contracts.settings.trading import calendar_of
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import DataError
 from tbot_core.journal import records

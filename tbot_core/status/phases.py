@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.contracts.settings.trading import calendar_of
 from tbot_core.journal import records
 from tbot_core.journal.events.risk import StateChanged
 from tbot_core.journal.events.sessions import Ready, RunStopped

@@ -13,38 +13,53 @@ Tests of what the feed does not declare, or the venue cannot do, are skipped.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import datetime as dt
+import math
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from itertools import pairwise, product
+from typing import Any, Final, cast
 
-from tbot_core.contracts import Bar, Feed, FeedLabel, FeedSession, FeedSource, HaltStatus, LiveSession, Quote
-from tbot_core.errors import BrokerError
-from tbot_core.model.types import is_symbol
-from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
-from tbot_core.testing.feed_history import (
-    demand_figures,
-    f02_minutes_have_the_requested_bounds,
-    f03_minutes_are_sorted_and_sound,
-    f04_unknown_symbols_are_left_out,
-    f05_one_call_spans_several_sessions,
-    f06_days_have_the_requested_bounds,
-    f07_days_agree_with_their_minutes,
-    f12_prices_are_as_they_were_traded,
-    f13_a_call_has_a_thousand_symbols,
-    f14_splits_have_the_requested_days,
-    request_of,
-    session_of,
+from tbot_core.contracts import (
+    Bar,
+    BarHistory,
+    DailyBar,
+    Feed,
+    FeedLabel,
+    FeedMessage,
+    FeedRequest,
+    FeedSession,
+    FeedSource,
+    HaltStatus,
+    LiveSession,
+    Quote,
+    Split,
+    SupportsSplits,
 )
-from tbot_core.testing.venue import FeedUnderTest, MovesLiveFeed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tbot_core.contracts import FeedMessage
+from tbot_core.errors import BrokerError
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.types import is_symbol
+from tbot_core.plugins.number_bounds import FigureOutOfBounds, assert_figures
+from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
+from tbot_core.testing.venue import FeedUnderTest, MovesLiveFeed, SplittingVenue
 
 HEARTBEAT_S: Final = 5.0
+
 _LATE_S: Final = 1.0
+
+UNKNOWN: Final = ("KIT-UNKNOWN", "KITXQ")
+"""Symbols that no feed has: of a spelling that many vendors refuse, and of one that all of them accept."""
+
+MANY: Final = tuple(f"ZQ{''.join(letters)}" for letters in product("ABCDEFGHIJ", repeat=3))
+"""More symbols than fit into the address of one request; no feed has them."""
+
+_NEAR: Final = 0.01
+
+_LARGE_MOVE: Final = 0.25
+
+_EARLIER: Final = 3
+
+_MINUTE: Final = dt.timedelta(minutes=1)
 
 
 def f01_it_has_a_session(venue: FeedUnderTest) -> None:
@@ -138,6 +153,123 @@ def f11_a_lost_connection_ends_the_messages(venue: FeedUnderTest) -> None:
     demand(bool(again), "messages must be available over a new connection")
 
 
+def f12_prices_are_as_they_were_traded(venue: FeedUnderTest) -> None:
+    """Bars before a split are not adjusted for it, neither those of days nor those of minutes."""
+    if not isinstance(venue, SplittingVenue):
+        raise NotClaimed("the venue has no symbol that was split")
+    history, earlier = _history(venue, minutes=False)
+    split, days = venue.split, [one.date for one in earlier]
+    before, after = (earlier[days.index(split.date) + number] for number in (-1, 0))
+    pair = venue.wait(history.daily((split.symbol,), before.date, after.date))
+    _demand_split([bar.close for bar in pair[:1]], [bar.open for bar in pair[1:]], split, "daily bar")
+    history, _ = _history(venue)
+    older, newer = (venue.wait(history.history((split.symbol,), one.open, one.close)) for one in (before, after))
+    _demand_split([bar.close for bar in older], [bar.open for bar in newer], split, "minute bar")
+
+
+def f04_unknown_symbols_are_left_out(venue: FeedUnderTest) -> None:
+    """A symbol that the feed does not have is no error, and takes nothing from the others, however it is spelled."""
+    history, earlier = _history(venue, minutes=False)
+    day, symbols = earlier[-1].date, (*UNKNOWN, *venue.feed_symbols)
+    days = venue.wait(history.daily(symbols, day, day))
+    demand({bar.symbol for bar in days} == set(venue.feed_symbols), "an unknown symbol must be left out of daily bars")
+    if not _has_minutes(session_of(venue)):
+        return
+    first, last = earlier[-1].moment(0), earlier[-1].moment(30)
+    known, mixed = _minutes(venue, history, first, last), venue.wait(history.history(symbols, first, last))
+    demand(_places(mixed) == _places(known), "an unknown symbol must be left out of the minute bars")
+    for one in UNKNOWN:
+        demand(not venue.wait(history.history((one,), first, last)), "an unknown symbol alone must have no bars")
+
+
+def f05_one_call_spans_several_sessions(venue: FeedUnderTest) -> None:
+    """Minute bars of three sessions in one call are those of three calls, whatever the vendor's pages are."""
+    history, earlier = _history(venue)
+    together = _minutes(venue, history, earlier[0].open, earlier[-1].close)
+    single = [bar for one in earlier for bar in _minutes(venue, history, one.open, one.close)]
+    regular = [bar for bar in together if any(one.open <= bar.start < one.close for one in earlier)]
+    demand(_places(regular) == _places(single), "one call must have the bars of all its sessions")
+    for one in earlier:
+        demand(
+            {bar.symbol for bar in single if one.open <= bar.start < one.close} == set(venue.feed_symbols),
+            "each symbol must have bars in each of the three sessions",
+        )
+
+
+def f06_days_have_the_requested_bounds(venue: FeedUnderTest) -> None:
+    """One daily bar for each exchange day from first to last, both included, by date within each symbol."""
+    history, earlier = _history(venue, minutes=False)
+    days = [one.date for one in earlier]
+    for first, last in ((days[0], days[-1]), (days[1], days[1])):
+        bars = _days(venue, history, first, last)
+        _demand_sorted([(bar.symbol, bar.date) for bar in bars])
+        wanted = {(symbol, day) for symbol in venue.feed_symbols for day in days if first <= day <= last}
+        demand({(bar.symbol, bar.date) for bar in bars} == wanted, "there must be one bar for each symbol and day")
+        _demand_sound(bars)
+
+
+def f03_minutes_are_sorted_and_sound(venue: FeedUnderTest) -> None:
+    """Minute bars are in order of time, none twice; each starts on a minute, its prices lie within low and high."""
+    history, earlier = _history(venue)
+    bars = _minutes(venue, history, earlier[-1].open, earlier[-1].close)
+    _demand_sorted([(bar.symbol, bar.start) for bar in bars])
+    demand(
+        all(bar.start.tzinfo is not None and bar.start.second == bar.start.microsecond == 0 for bar in bars),
+        "a minute bar must start on a whole minute, with a time zone",
+    )
+    _demand_sound(bars)
+
+
+def f13_a_call_has_a_thousand_symbols(venue: FeedUnderTest) -> None:
+    """A call with a thousand symbols has the daily bars of each that the feed knows."""
+    history, earlier = _history(venue, minutes=False)
+    day = earlier[-1].date
+    days = venue.wait(history.daily(tuple(sorted((*MANY, *venue.feed_symbols))), day, day))
+    words = "a call with a thousand symbols must have the bars of each that the feed knows"
+    demand({bar.symbol for bar in days} == set(venue.feed_symbols), words)
+
+
+def f07_days_agree_with_their_minutes(venue: FeedUnderTest) -> None:
+    """A day's low and high enclose its minutes, and its volume is at least theirs, within one per cent."""
+    history, earlier = _history(venue)
+    minutes = _minutes(venue, history, earlier[0].open, earlier[-1].close)
+    for day in _days(venue, history, earlier[0].date, earlier[-1].date):
+        (session,) = (one for one in earlier if one.date == day.date)
+        own = [bar for bar in minutes if bar.symbol == day.symbol and session.open <= bar.start < session.close]
+        words = f"{day.symbol} on {day.date}: the daily bar must"
+        demand(max(bar.high for bar in own) <= day.high * (1 + _NEAR), f"{words} not be below its minutes' high")
+        demand(min(bar.low for bar in own) >= day.low * (1 - _NEAR), f"{words} not be above its minutes' low")
+        volume = sum(bar.volume for bar in own)
+        demand(volume <= day.volume * (1 + _NEAR), f"{words} have the consolidated volume, at least its minutes'")
+
+
+def f14_splits_have_the_requested_days(venue: FeedUnderTest) -> None:
+    """Splits are those of the requested symbols whose first session in the new shares is from first to last."""
+    history, earlier = _history(venue, minutes=False)
+    if not isinstance(history, SupportsSplits):
+        raise NotClaimed("the feed reports no splits")
+    days, symbols = [one.date for one in earlier], (*UNKNOWN, *venue.feed_symbols)
+    found = venue.wait(history.splits(symbols, days[0], days[-1]))
+    demand_figures(found)
+    demand({one.symbol for one in found} <= {*venue.feed_symbols}, "a split must be of a requested symbol")
+    demand(all(days[0] <= one.date <= days[-1] for one in found), "a split must be of a requested day")
+    demand(len({(one.symbol, one.date) for one in found}) == len(found), "a split must not come twice")
+    if isinstance(venue, SplittingVenue):
+        _demand_reported(venue, history, days)
+
+
+def f02_minutes_have_the_requested_bounds(venue: FeedUnderTest) -> None:
+    """Minute bars start in [first, last): the first minute is included, the last one is not."""
+    history, earlier = _history(venue)
+    first, last = earlier[-1].moment(5), earlier[-1].moment(65)
+    bars = _minutes(venue, history, first, last)
+    demand(bool(bars), "the last session must have bars in the sixty minutes from its sixth on")
+    demand(all(first <= bar.start < last for bar in bars), "a bar must start in the requested range")
+    around = _minutes(venue, history, first - _MINUTE, last + _MINUTE)
+    inside = [bar for bar in around if first <= bar.start < last]
+    demand(_places(inside) == _places(bars), "a wider range must have the same bars inside the narrower one")
+
+
 CASES: Final[tuple[ContractCase, ...]] = (
     f01_it_has_a_session,
     f02_minutes_have_the_requested_bounds,
@@ -165,6 +297,40 @@ class FeedContract(ContractTests):
     def test_contract(self, case: ContractCase, venue: FeedUnderTest) -> None:
         """Run one case."""
         case(venue)
+
+
+def request_of(venue: FeedUnderTest) -> FeedRequest:
+    """The request for the live market."""
+    demand(
+        bool(getattr(venue, "feed_symbols", ())),
+        "the venue of a broker with the capability feed must have feed_symbols",
+    )
+    return FeedRequest(kind="live", symbols=tuple(sorted(venue.feed_symbols)))
+
+
+def session_of(venue: FeedUnderTest) -> LiveSession | FeedSession:
+    """The first session of the feed."""
+    feed = venue.broker.feed(request_of(venue))
+
+    async def first() -> LiveSession | FeedSession | None:
+        async for session in feed.sessions():
+            return session
+        return None
+
+    found = venue.wait(first())
+    if found is None:
+        raise AssertionError("a live request must give today's session, or the next one")
+    return found
+
+
+def demand_figures(answer: Sequence[object]) -> None:
+    """Demand numbers that the core accepts: floats within bounds, and not Decimals as the numbers of `.json()` are."""
+    words = ""
+    try:
+        assert_figures(answer)
+    except (TypeError, FigureOutOfBounds) as fault:
+        words = str(fault)
+    demand(not words, f"numbers must be floats within bounds: {words}")
 
 
 def _live(venue: FeedUnderTest) -> tuple[LiveSession, MovesLiveFeed]:
@@ -206,3 +372,74 @@ async def _messages(live: LiveSession, symbols: Sequence[str]) -> AsyncGenerator
     finally:
         if isinstance(messages, AsyncGenerator):
             await messages.aclose()
+
+
+def _demand_reported(venue: FeedUnderTest, history: SupportsSplits, days: Sequence[dt.date]) -> None:
+    # Demand that the split of the venue is reported exactly where its symbol and its day are requested.
+    split, day = cast("SplittingVenue", venue).split, dt.timedelta(days=1)
+    others = tuple(one for one in venue.feed_symbols if one != split.symbol)
+    for symbols, first, last, is_wanted in (
+        (venue.feed_symbols, days[0], days[-1], True),
+        ((split.symbol,), split.date, split.date, True),
+        ((split.symbol,), split.date - 7 * day, split.date - day, False),
+        ((split.symbol,), split.date + day, split.date + 7 * day, False),
+        (others, days[0], days[-1], False),
+    ):
+        found = venue.wait(history.splits(symbols, first, last))
+        ratios = [one.after / one.before for one in found if (one.symbol, one.date) == (split.symbol, split.date)]
+        words = f"the split of {split.symbol} must be reported, with its ratio, where its symbol and day are requested"
+        demand(ratios == ([split.after / split.before] if is_wanted else []), f"{words}, and nowhere else")
+
+
+def _has_minutes(session: LiveSession | FeedSession) -> bool:
+    # Whether it declares minute bars of earlier sessions.
+    return not isinstance(session, LiveSession) or session.quality.minute_history
+
+
+def _history(venue: FeedUnderTest, *, minutes: bool = True) -> tuple[BarHistory, list[Session]]:
+    # The feed's history, and the three sessions before its own.
+    found = session_of(venue)
+    if minutes and not _has_minutes(found):
+        raise NotClaimed("the feed declares that it has no minute bars of earlier sessions")
+    calendar, earlier = ExchangeCalendar(), [found.session]
+    while len(earlier) <= _EARLIER:
+        earlier.insert(0, calendar.previous(earlier[0].date))
+    if not isinstance(found, BarHistory):
+        raise NotClaimed("the sessions of the feed have no history")
+    return found, earlier[:-1]
+
+
+def _minutes(venue: FeedUnderTest, history: BarHistory, first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+    return venue.wait(history.history(venue.feed_symbols, first, last))
+
+
+def _days(venue: FeedUnderTest, history: BarHistory, first: dt.date, last: dt.date) -> Sequence[DailyBar]:
+    return venue.wait(history.daily(venue.feed_symbols, first, last))
+
+
+def _places(bars: Iterable[Bar]) -> list[tuple[str, dt.datetime]]:
+    return sorted((bar.symbol, bar.start) for bar in bars)
+
+
+def _demand_sorted(places: list[tuple[str, Any]]) -> None:
+    demand(len(set(places)) == len(places), "a bar must not come twice")
+    for symbol in sorted({symbol for symbol, _ in places}):
+        own = [at for one, at in places if one == symbol]
+        demand(own == sorted(own), "the bars of a symbol must be in order of time")
+
+
+def _demand_split(before: Sequence[float], after: Sequence[float], split: Split, what: str) -> None:
+    # The price before a split is about its ratio of the price afterwards.
+    demand(bool(before and after), f"{split.symbol} must have a {what} before and after its split")
+    new_shares = split.after / split.before
+    words = f"{split.symbol} was split {new_shares:g} for 1, but a {what} fell from {before[-1]:g} to {after[0]:g}"
+    traded = abs(before[-1] / after[0] / new_shares - 1) < _LARGE_MOVE
+    demand(traded, f"prices must be as they were traded: {words}")
+
+
+def _demand_sound(bars: Sequence[Bar | DailyBar]) -> None:
+    demand_figures(bars)
+    for bar in bars:
+        inside = bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high
+        demand(bar.low > 0 and inside and math.isfinite(bar.high), "low and high must enclose positive prices")
+        demand(0 <= bar.volume < math.inf, "a volume must be a number of at least 0")

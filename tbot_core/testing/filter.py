@@ -6,20 +6,29 @@ A plugin's test supplies the filter, with every comparison switched on::
         @pytest.fixture
         def subject(self) -> PriceVolume:
             return PriceVolume(config=Config(min_volume=1_000_000, min_relative_volume=1.0))
+
+An options model is tested with a sound request, and with requests that no market quotes.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import numpy as np
 
 from tbot_core.contracts import (
+    Check,
     Filter,
+    OptionContract,
+    OptionQuote,
+    OptionRequest,
+    OptionRight,
     OptionsModel,
     OptionVerdict,
     SupportsRefresh,
@@ -31,13 +40,7 @@ from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.testing import sessions
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
-from tbot_core.testing.option_requests import option_request, unsound_requests
 from tbot_core.trading.lookahead import NAMES, check_rows, judgement_differences
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tbot_core.contracts import Check
 
 
 @attrs.frozen
@@ -201,7 +204,7 @@ def f11_an_options_model_refuses_what_no_market_quotes(tested: FilterUnderTest) 
     found = subject.value_option(sound)
     demand(found.verdict is not OptionVerdict.UNKNOWN, f"it has no verdict on a sound quote: {found.reason}")
     demand(found == subject.value_option(sound), "the same request has another valuation")
-    for what, request in unsound_requests(sound).items():
+    for what, request in _unsound_requests(sound).items():
         found = subject.value_option(request)
         demand(found.verdict is OptionVerdict.UNKNOWN, f"its verdict is {found.verdict} for {what}")
         demand(bool(found.reason), f"it gives no reason for {what}")
@@ -271,6 +274,49 @@ def pick(bars: Bars, *, seed: int = 1, most: int = 40) -> Signals:
         rules=("random",),
         exits=ExitRules(hold=30),
     )
+
+
+def option_request() -> OptionRequest:
+    """What is known about a put at the money with 30 days to its expiry, quoted near 2.7, its volatility being 25 %."""
+    at = datetime(2024, 5, 22, 15, 0, tzinfo=UTC)
+    expires = datetime(2024, 6, 21, 20, 0, tzinfo=UTC)
+    contract = OptionContract(
+        underlying="SPY", expiry=expires.date(), expires=expires, strike=100.0, right=OptionRight.PUT
+    )
+    return OptionRequest(
+        contract=contract,
+        at=at,
+        quote=OptionQuote(bid=2.65, ask=2.75, age_s=1.0),
+        spot=100.0,
+        spot_source="test",
+        volatility=0.25,
+    )
+
+
+def _unsound_requests(sound: OptionRequest) -> dict[str, OptionRequest]:
+    # The request with one thing wrong each: what a chain may hold that cannot be traded.
+    quotes = {
+        "no quote": None,
+        "an empty quote": OptionQuote(),
+        "a quote without a bid": OptionQuote(ask=2.75),
+        "a quote without an ask": OptionQuote(bid=2.65),
+        "a bid of 0": OptionQuote(bid=0.0, ask=2.75),
+        "a negative bid": OptionQuote(bid=-1.0, ask=2.75),
+        "a bid that is not a number": OptionQuote(bid=math.nan, ask=2.75),
+        "an infinite ask": OptionQuote(bid=2.65, ask=math.inf),
+        "a crossed quote": OptionQuote(bid=2.75, ask=2.65),
+        "a stale quote": OptionQuote(bid=2.65, ask=2.75, age_s=3600.0),
+    }
+    found = {name: attrs.evolve(sound, quote=quote) for name, quote in quotes.items()}
+    expires = sound.contract.expires
+    return found | {
+        "an expired contract": attrs.evolve(sound, at=expires),
+        "a contract on its last day": attrs.evolve(sound, at=expires - timedelta(minutes=30)),
+        "an unknown spot": attrs.evolve(sound, spot=None),
+        "a spot of 0": attrs.evolve(sound, spot=0.0),
+        "a spot that is not a number": attrs.evolve(sound, spot=math.nan),
+        "an unknown volatility": attrs.evolve(sound, volatility=None),
+    }
 
 
 def _fetching(tested: FilterUnderTest) -> SupportsRefresh:

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import FIELDS, Bars
-from tbot_core.model.daily_bars import DailyBars
-from tbot_core.model.day_facts import DayFacts
+from tbot_core.model.bars import FIELDS, Array, Bars
+from tbot_core.model.day_facts import DailyBars, DayFacts
 from tbot_core.model.types import MOST_DAILY_BARS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from tbot_core.model.bars import Array
 
 _FIRST_DAY: Final = "2019-12-02"
 _UNKNOWN_SHARE: Final = 0.2

@@ -22,8 +22,7 @@ import numpy as np
 from tbot_core.contracts import RequiresDailyBars, Strategy, SupportsExplain, SupportsScreening
 from tbot_core.errors import PluginError
 from tbot_core.model.bars import Bars
-from tbot_core.model.daily_bars import DailyBars
-from tbot_core.model.day_facts import DayFacts
+from tbot_core.model.day_facts import DailyBars, DayFacts
 from tbot_core.model.formatting import plural
 from tbot_core.model.signals import first_hits
 from tbot_core.model.window import Window

@@ -8,22 +8,33 @@ with a market for a whole day a rehearsal trades at it.
 
 The venue of an alert channel, a filter or an extension that takes the same two is a `ServedVenue`: a rehearsal at the
 real pace serves it beside the broker's, and directs the hosts of the plugin to it.
+
+A `ScenarioVenue` offers scenarios: `tbot rehearse --broker NAME --scenarios` runs each as a day of its own, with one
+signal, its stop and its exit, and the faults that the scenario plans at the venue.
+
+A venue records the facts from which a judge measures how long positions were without protection
+(`tbot_core.rehearsal.protection`). `at` is in seconds of the venue's clock. What a venue knows is a fact when it
+happens. What the bot can know is a fact of its own, when an answer or event with it was delivered.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
-
     from tbot_core.contracts import Bar, Broker, FeedSource, Split
     from tbot_core.testing.scripted_server import ScriptedServer
 
 Result = TypeVar("Result")
+
+Kill = Callable[[float], None]
+"""Ends the bot's process as kill -9 does, and starts another one so many seconds later."""
+
+ClaimedState: TypeAlias = Literal["resting", "emulated", "bare", "closed"]
 
 
 class BrokerUnderTest(Protocol):
@@ -200,3 +211,200 @@ class SplittingVenue(Protocol):
     @property
     def split(self) -> Split:
         """The split; its date is one of the last two sessions before today."""
+
+
+@attrs.frozen(kw_only=True)
+class VenueScenario:
+    """A short day with one signal at the end of minute `enters`; what it opens is to be closed `holds` minutes later.
+
+    `plan` plans the faults, at a venue whose day has not begun. The session lasts `minutes`, and flattening begins
+    `flattens` minutes before its end. With `rises` prices rise, so that stops trail; a `short` signal is to sell.
+    With `foreign` others trade in the account, so that what the bot books without an order of its own is no error.
+    Without `trades` it is no error either that nothing is opened. A `full` one runs only where its name is asked for.
+    """
+
+    name: str
+    plan: Callable[[Any, Kill], None]
+    enters: int = 1
+    holds: int = 3
+    minutes: int = 12
+    flattens: int = 5
+    rises: bool = False
+    short: bool = False
+    foreign: bool = False
+    trades: bool = True
+    full: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class SeenRequest:
+    """An order request as it arrived: what it did, and whether it `failed`, as `OrderRequest` does."""
+
+    at: float
+    act: str
+    symbol: str
+    client_order_id: str
+    failed: bool
+
+
+@attrs.frozen(kw_only=True)
+class SeenOrder:
+    """An order that was booked; `own`: by a request of the bot. `replaces` is the client order id of another one."""
+
+    client_order_id: str
+    symbol: str
+    act: str
+    buy: bool
+    own: bool
+    arrived_at: float
+    replaces: str = ""
+    filled: Decimal = Decimal(0)
+    ended_at: float | None = None
+    cancelled: bool = False
+    cancelled_by_client: bool = False
+
+
+@runtime_checkable
+class ScenarioVenue(Protocol):
+    """A venue that offers scenarios; times of what it shows are seconds of its clock, by `monotonic`."""
+
+    def scenarios(self) -> Sequence[VenueScenario]:
+        """The scenarios, each with a name of its own."""
+
+    def set_process(self, *, runs: bool) -> None:
+        """The bot's process has ended, so that nothing arrives or is delivered any more; or another one has begun."""
+
+    @property
+    def faults_met(self) -> bool:
+        """Whether everything that a scenario planned has happened."""
+
+    def facts(self) -> Sequence[ProtectionFact]:
+        """What has happened to positions and their protection, and what the bot was shown of it."""
+
+    def requests_seen(self) -> Sequence[SeenRequest]:
+        """The order requests that arrived, in their order."""
+
+    def orders_seen(self) -> Sequence[SeenOrder]:
+        """The orders that were booked, in their order."""
+
+    def holdings(self) -> Mapping[str, Decimal]:
+        """The positions now, those that were sold short below 0."""
+
+    def cash(self) -> Decimal:
+        """The cash now."""
+
+
+@attrs.frozen(kw_only=True)
+class Held:
+    """The position of a symbol from now on; short below 0."""
+
+    at: float
+    symbol: str
+    quantity: Decimal
+
+
+@attrs.frozen(kw_only=True)
+class Cover:
+    """The quantity that working stops and exits of a symbol would close, from now on."""
+
+    at: float
+    symbol: str
+    quantity: Decimal
+
+
+@attrs.frozen(kw_only=True)
+class ShownHeld:
+    """The position by the executions that answers and events have shown, from now on; short below 0."""
+
+    at: float
+    symbol: str
+    quantity: Decimal
+
+
+@attrs.frozen(kw_only=True)
+class ShownCover:
+    """What stops and exits would close by what was shown of them, from now on.
+
+    One counts until its end is shown, for what was ordered until a list shows that less was taken.
+    """
+
+    at: float
+    symbol: str
+    quantity: Decimal
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """A whole list was delivered; `agrees`: it has of the symbol what the venue had told the bot before."""
+
+    at: float
+    symbol: str
+    subject: Literal["positions", "orders"]
+    asked_at: float
+    agrees: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class ForeignCancel:
+    """The venue or a person cancelled a protective order of the bot."""
+
+    at: float
+    symbol: str
+
+
+@attrs.frozen(kw_only=True)
+class OrderRequest:
+    """The bot sent an order, a replace or a cancel; `failed`: without an answer, or with 3xx, 429 or 5xx."""
+
+    at: float
+    failed: bool
+
+
+@attrs.frozen(kw_only=True)
+class TwoListsNeeded:
+    """A stop or exit may have been booked: another is sent after two lists without it, which takes `until` then."""
+
+    at: float
+    symbol: str
+    until: float
+
+
+@attrs.frozen(kw_only=True)
+class Quoted:
+    """The feed delivered a trade or quote of a symbol."""
+
+    at: float
+    symbol: str
+
+
+@attrs.frozen(kw_only=True)
+class Halted:
+    """A symbol is halted from now on, or trades again."""
+
+    at: float
+    symbol: str
+    halted: bool
+
+
+@attrs.frozen(kw_only=True)
+class Process:
+    """The bot's process got its first answer of the venue, or ended."""
+
+    at: float
+    runs: bool
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """The bot's journal states how a symbol is protected, from now on."""
+
+    at: float
+    symbol: str
+    state: ClaimedState
+
+
+SymbolFact: TypeAlias = (
+    Held | Cover | ShownHeld | ShownCover | Reading | ForeignCancel | TwoListsNeeded | Quoted | Halted | Claim
+)
+
+ProtectionFact: TypeAlias = SymbolFact | OrderRequest | Process

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.model.calendar import Session
-    from tbot_core.model.daily_bars import DailyBars
+    from tbot_core.model.day_facts import DailyBars
 
 WHOLE: Final = exchange_sessions("2019-11-01", "2020-01-10")
 SPLIT_DAY: Final = dt.date(2019, 11, 26)

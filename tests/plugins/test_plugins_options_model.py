@@ -11,7 +11,7 @@ from tbot_core.errors import PluginError
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.guarded import guard_plugin
-from tbot_core.testing.option_requests import option_request
+from tbot_core.testing.filter import option_request
 
 ENTRY = EntryPointInfo(kind="filter", name="acme", target="acme", dist="acme", version="1")
 VALUATION = OptionValuation(verdict=OptionVerdict.UNKNOWN, reason="none", limit=0.1)

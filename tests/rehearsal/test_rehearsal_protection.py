@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.rehearsal.protection import LONGEST_BARE_S, PositionProtection, claims, measure_protection
-from tbot_core.testing.protection_facts import (
+from tbot_core.testing.venue import (
     Claim,
+    ClaimedState,
     Cover,
     ForeignCancel,
     Halted,
     Held,
     OrderRequest,
     Process,
+    ProtectionFact,
     Quoted,
     Reading,
     ShownCover,
     ShownHeld,
     TwoListsNeeded,
 )
-
-if TYPE_CHECKING:
-    from tbot_core.testing.protection_facts import ClaimedState, ProtectionFact
 
 SYMBOL = "AAPL"
 CLOSE = 1_000.0

@@ -13,8 +13,18 @@ from tbot_core.cli.commands.rehearse import scenario_document, scenario_lines
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.rehearsal.scenario_judge import ObservedDay, ScenarioReport, judge
-from tbot_core.testing.protection_facts import Cover, Held, Process, ProtectionFact, Quoted, ShownCover, ShownHeld
-from tbot_core.testing.venue_scenarios import SeenOrder, SeenRequest, VenueScenario
+from tbot_core.testing.venue import (
+    Cover,
+    Held,
+    Process,
+    ProtectionFact,
+    Quoted,
+    SeenOrder,
+    SeenRequest,
+    ShownCover,
+    ShownHeld,
+    VenueScenario,
+)
 
 SYMBOL: Final = "AAPL"
 TEN: Final = Decimal(10)

@@ -12,19 +12,29 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import Bar, DailyBar, FeedCoverage, FeedLabel, FeedQuality, HaltStatus, Heartbeat, Quote, Split
+from tbot_core.contracts import (
+    Bar,
+    DailyBar,
+    FeedCoverage,
+    FeedLabel,
+    FeedMessage,
+    FeedQuality,
+    FeedRequest,
+    HaltStatus,
+    Heartbeat,
+    Quote,
+    Split,
+)
 from tbot_core.errors import Unavailable
 from tbot_core.rehearsal.virtual_loop import VirtualLoop, run_virtual
 from tbot_core.testing import feed as kit
 from tbot_core.testing.contract import run_cases
-from tbot_core.testing.feed import FeedContract
-from tbot_core.testing.feed_history import MANY, UNKNOWN
+from tbot_core.testing.feed import MANY, UNKNOWN, FeedContract
 from tbot_core.testing.store import exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
-    from tbot_core.contracts import FeedMessage, FeedRequest
 
 *PAST, TODAY = exchange_sessions("2019-12-02", "2019-12-05")
 SYMBOLS = ("AAA", "BBB")

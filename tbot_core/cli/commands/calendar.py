@@ -100,7 +100,7 @@ def window_schedule(home: Path | None) -> WindowSchedule:
 
     Raises SettingsError for invalid settings.
     """
-    from tbot_core.contracts.settings.calendar import calendar_of
+    from tbot_core.contracts.settings.trading import calendar_of
     from tbot_core.instance import load_settings
 
     # Windows are the same in every mode, and the demo needs the fewest settings.

@@ -24,6 +24,7 @@ from tbot_core.contracts.setting import (
     weekdays,
 )
 from tbot_core.contracts.settings.calendar_overrides import Overrides, calendar_overrides
+from tbot_core.model.calendar import ExchangeCalendar
 
 
 @attrs.frozen(kw_only=True)
@@ -241,3 +242,8 @@ class StrategySettings:
         doc="Largest market capitalisation of a candidate in USD; 0 or empty for no limit.",
         permits=Permits("larger", ("",)),
     )
+
+
+def calendar_of(trading: TradingSettings) -> ExchangeCalendar:
+    """The exchange calendar, reduced by TRADING_DAYS and CALENDAR_OVERRIDES."""
+    return ExchangeCalendar(weekdays=frozenset(trading.trading_days), overrides=dict(trading.calendar_overrides))

@@ -57,7 +57,7 @@ from tbot_core.marketdata.store.recorded_facts import RecordedFacts, with_record
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
-from tbot_core.model.day_facts import DayFacts
+from tbot_core.model.day_facts import DailyBars, DayFacts
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.types import is_symbol
 from tbot_core.plugins.guarded import GuardedVix
@@ -77,7 +77,6 @@ if TYPE_CHECKING:
     from tbot_core.engine.assembly import Assembly
     from tbot_core.journal.events.feeds import FactsFetched
     from tbot_core.journal.store import Event, Journal
-    from tbot_core.model.daily_bars import DailyBars
 
 _UNKNOWN: Final = "unknown to the feed"
 _NO_SYMBOL: Final = "not the symbol of a share"

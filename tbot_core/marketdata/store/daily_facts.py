@@ -19,8 +19,7 @@ from tbot_core.marketdata.store.manifest import FIRST_ADJUSTED
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP, RecordedFacts
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import FIELDS, Array, Flags, Index
-from tbot_core.model.daily_bars import DailyBars
-from tbot_core.model.day_facts import Dates, DayFacts
+from tbot_core.model.day_facts import DailyBars, Dates, DayFacts
 from tbot_core.model.types import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:

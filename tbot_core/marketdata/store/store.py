@@ -32,7 +32,7 @@ from tbot_core.marketdata.store.daily_rows import DailyRows, StoredDays, read_da
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import FIELDS, Array, Bars, Index
 from tbot_core.model.calendar import ExchangeCalendar, Session, SessionGap
-from tbot_core.model.day_facts import DayFacts
+from tbot_core.model.day_facts import DailyBars, DayFacts
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tbot_core.marketdata.store.recorded_facts import RecordedFacts
-    from tbot_core.model.daily_bars import DailyBars
 
 
 NO_BARS: Final = "No bars"

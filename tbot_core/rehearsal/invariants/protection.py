@@ -28,7 +28,7 @@ from tbot_core.rehearsal.protection import (
     measure_protection,
 )
 from tbot_core.rehearsal.venue_matching import OPEN, SimulatedVenueOrder, VenueFact
-from tbot_core.testing.protection_facts import (
+from tbot_core.testing.venue import (
     Claim,
     Cover,
     ForeignCancel,

@@ -10,8 +10,7 @@ import numpy as np
 
 from tbot_broker_paper import path, plan
 from tbot_core.model.bars import FIELDS, Array, Flags
-from tbot_core.model.daily_bars import DailyBars
-from tbot_core.model.day_facts import DayFacts
+from tbot_core.model.day_facts import DailyBars, DayFacts
 
 if TYPE_CHECKING:
     import datetime as dt

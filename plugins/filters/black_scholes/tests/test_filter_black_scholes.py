@@ -18,8 +18,7 @@ from tbot_filter_black_scholes.rates import RateTable, parse
 
 from tbot_core.contracts import Context, ExerciseStyle, OptionQuote, OptionRequest, OptionRight, OptionVerdict
 from tbot_core.errors import SettingsError
-from tbot_core.testing.filter import FilterContract
-from tbot_core.testing.option_requests import option_request
+from tbot_core.testing.filter import FilterContract, option_request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,14 +15,12 @@ from tbot_broker_alpaca.venue.server import AlpacaServer
 from tbot_core.contracts import Bar, Split
 from tbot_core.model.clock import Clock, ManualClock
 from tbot_core.system.secret import Secret
-from tbot_core.testing.scripted_server import context
+from tbot_core.testing.scripted_server import ScriptedServer, context
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
-    from tbot_core.testing.protection_facts import ProtectionFact
-    from tbot_core.testing.scripted_server import ScriptedServer
-    from tbot_core.testing.venue_scenarios import SeenOrder, SeenRequest, VenueScenario
+    from tbot_core.testing.venue import ProtectionFact, SeenOrder, SeenRequest, VenueScenario
 
 Result = TypeVar("Result")
 MORNING: Final = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)

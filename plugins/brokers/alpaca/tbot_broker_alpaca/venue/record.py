@@ -11,7 +11,7 @@ import attrs
 from tbot_broker_alpaca.venue.faults import Act, Endpoint, act_of, endpoint_of
 from tbot_broker_alpaca.venue.orders import MATCHED, OPEN, STOPS, VenueOrder
 from tbot_broker_alpaca.venue.wire import moment_of
-from tbot_core.testing.protection_facts import (
+from tbot_core.testing.venue import (
     Cover,
     ForeignCancel,
     Halted,
@@ -21,10 +21,11 @@ from tbot_core.testing.protection_facts import (
     ProtectionFact,
     Quoted,
     Reading,
+    SeenOrder,
+    SeenRequest,
     ShownCover,
     ShownHeld,
 )
-from tbot_core.testing.venue_scenarios import SeenOrder, SeenRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

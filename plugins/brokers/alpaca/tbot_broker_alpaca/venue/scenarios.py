@@ -20,7 +20,7 @@ from tbot_broker_alpaca.venue.faults import (
     When,
 )
 from tbot_core.testing.scripted_server import ServerReply
-from tbot_core.testing.venue_scenarios import Kill, VenueScenario
+from tbot_core.testing.venue import Kill, VenueScenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -16,7 +16,8 @@ from tbot_broker_alpaca.venue.scenarios import scenarios
 from tbot_broker_alpaca.venue.server import AlpacaServer
 
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
-from tbot_core.testing.protection_facts import (
+from tbot_core.testing.scripted_server import ServerReply, ServerRequest
+from tbot_core.testing.venue import (
     Cover,
     ForeignCancel,
     Held,
@@ -26,7 +27,6 @@ from tbot_core.testing.protection_facts import (
     ShownCover,
     ShownHeld,
 )
-from tbot_core.testing.scripted_server import ServerReply, ServerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
