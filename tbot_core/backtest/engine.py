@@ -47,7 +47,7 @@ from tbot_core.trading.slippage import Slippage
 if TYPE_CHECKING:
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 
-VARIANTS: Final = ("at twice the slippage", "with entries one bar later")
+_VARIANTS: Final = ("at twice the slippage", "with entries one bar later")
 """The trials that every backtest adds to its own."""
 
 
@@ -183,7 +183,7 @@ def trade_range(
         sessions[trading].append(tested)
         if trading is run:
             progress(tested.session.date)
-    variants = [_variant(*one, sessions[one[1]]) for one in zip(VARIANTS, others, strict=True)]
+    variants = [_variant(*one, sessions[one[1]]) for one in zip(_VARIANTS, others, strict=True)]
     known = _reliability_of(assembly, found, sessions[run], variants, named=bool(over.symbols))
     unknown = _unknown_facts(run.before_bell, sessions[run])
     summary = attrs.evolve(
@@ -266,11 +266,11 @@ def _label(assembly: Assembly, over: BacktestRange, found: StoredRange) -> FeedL
 def _variant(words: str, run: TrialRun, tested: Sequence[TestedSession]) -> Variant:
     pnl = dollars_of(run.equity_atoms - run.trial.opening_atoms)
     trades = sum(len(one.trades) for one in tested)
-    return Variant(words=words, trades=trades, pnl=pnl, costs_only=words == VARIANTS[0])
+    return Variant(words=words, trades=trades, pnl=pnl, costs_only=words == _VARIANTS[0])
 
 
 def _variants(trial: Trial) -> list[Trial]:
-    # The trials that show how much a result hangs on cheap and prompt fills, in the order of `VARIANTS`.
+    # The trials that show how much a result hangs on cheap and prompt fills, in the order of `_VARIANTS`.
     costs = trial.terms.costs
     changed = (costs.at_twice_the_slippage(), attrs.evolve(costs, entry_delay=1))
     return [attrs.evolve(trial, terms=attrs.evolve(trial.terms, costs=one)) for one in changed]

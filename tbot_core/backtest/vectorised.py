@@ -57,7 +57,7 @@ _ENTRANT: Final = (
 
 _LONG: Final = int(Side.LONG)
 
-VectorisedFill: TypeAlias = tuple[int, int, int, int, int, int]
+_VectorisedFill: TypeAlias = tuple[int, int, int, int, int, int]
 """A closed position: its candidate's place, units, prices in ticks after slippage, fees and profit in atoms."""
 
 # An entry: its symbol's row; the minute until which it works, at its worst case and buying power; and that until which
@@ -233,7 +233,7 @@ class VectorisedResult:
     `allowed` are the places of the candidates whose entries were sent, filled or not.
     """
 
-    fills: Sequence[VectorisedFill]
+    fills: Sequence[_VectorisedFill]
     allowed: Sequence[int]
     denials: Sequence[int]
     equity_atoms: int
@@ -405,7 +405,7 @@ class _Book:
 class _Entered:
     # The positions of a session, and the bounds by which it proves that no limit of loss was reached in any minute.
     def __init__(self, shared: VectorisedTerms, candidates: Candidates, day: _Day) -> None:
-        self.fills, self.profit, self.lost = list[VectorisedFill](), 0, defaultdict[int, int](int)
+        self.fills, self.profit, self.lost = list[_VectorisedFill](), 0, defaultdict[int, int](int)
         self._shared, self._candidates, self._day = shared, candidates, day
         self._session_bars: Bars | None = None
         self._deviations = self._losers = 0

@@ -18,11 +18,11 @@ import attrs
 from tbot_core.errors import TbotError
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.instance import Instance
-from tbot_core.instance.journal_head import note_head, older_journal
+from tbot_core.instance.journal_head import OlderJournal, note_head, older_journal
 from tbot_core.journal import integrity, records
 from tbot_core.journal.events.risk import Disarmed
 from tbot_core.journal.projections import carryover
-from tbot_core.journal.store import Journal, read_journal
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, read_journal
 from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
 from tbot_core.vault import audit_log
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tbot_core.engine.control import ControlRequest
-    from tbot_core.instance.journal_head import OlderJournal
-    from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.journal.store import NewEvent
     from tbot_core.model.types import RiskState
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from tbot_core.execution.trading_state import TradingStateController
 
-EVERY_S: Final = 1.0
+_EVERY_S: Final = 1.0
 
 _FULL: Final = "the disk had no space for the journal"
 
@@ -59,7 +59,7 @@ class DiskGuard:
                 one.raise_cause(StateCause.DISK_LOW, _FULL)
         if self.ballast is None or (self._due is not None and now < self._due):
             return
-        self._due = now + EVERY_S
+        self._due = now + _EVERY_S
         try:
             words = self._shortage(self.ballast)
         except AccessError as fault:

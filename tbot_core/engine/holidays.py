@@ -10,7 +10,7 @@ from tbot_core.journal.events.sessions import HolidayReported
 from tbot_core.model import clock
 
 if TYPE_CHECKING:
-    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.model.calendar import ExchangeCalendar
 
 ANNOUNCE_FROM: Final = dt.time(8)

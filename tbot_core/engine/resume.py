@@ -12,14 +12,12 @@ from tbot_core.errors import JournalError
 from tbot_core.journal import integrity, records
 from tbot_core.journal.events.sessions import MinutesMissed
 from tbot_core.journal.projections.book import SessionBook, fold_events
-from tbot_core.journal.store import Journal, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, open_journal
 from tbot_core.model.calendar import Session
 from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tbot_core.journal.recorder import JournalRecorder
 
 
 _log = log.logger(__name__)

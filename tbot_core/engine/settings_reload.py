@@ -12,14 +12,13 @@ import attrs
 
 from tbot_core.engine import resume
 from tbot_core.journal.events.sessions import SettingsEdited
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.store import JournalRecorder, read_journal
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.journal.recorder import JournalRecorder
 
 EVERY_S: Final = 5.0
 

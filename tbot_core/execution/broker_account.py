@@ -13,14 +13,13 @@ from tbot_core.execution.circuit_breaker import CircuitBreaker
 from tbot_core.execution.send_permit import SendRefusal, never_refuse
 from tbot_core.execution.sole_install import SoleInstallCheck
 from tbot_core.journal.events.accounts import CashSettled
-from tbot_core.model.types import atoms_of, dollars_of
+from tbot_core.model.types import Account, atoms_of, dollars_of
 from tbot_core.plugins.network.request_limits import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.model.types import Account
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.trading.decision_engine import DecisionEngine
 
 

@@ -15,7 +15,7 @@ import attrs
 from tbot_core.contracts import BrokerEvent, BrokerEventKind, RejectionMeaning
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.execution import instrument_rules, intents
-from tbot_core.execution.broker_account import may_lag_broker, update_account
+from tbot_core.execution.broker_account import BrokerAccount, may_lag_broker, update_account
 from tbot_core.execution.contradictions import Contradictions
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
 from tbot_core.execution.intents import MinuteCommands
@@ -24,8 +24,8 @@ from tbot_core.execution.requests import BrokerRequests, OpenRequests, OrderRequ
 from tbot_core.execution.send_permit import SendPermit
 from tbot_core.journal import codec
 from tbot_core.journal.events.orders import OrderAbsent, OrderLost, OrderReported, OrderSentAgain, OrderUnanswered
-from tbot_core.journal.store import NewEvent
-from tbot_core.model.types import Leg, OrderState
+from tbot_core.journal.store import JournalRecorder, NewEvent
+from tbot_core.model.types import Leg, Order, OrderState
 from tbot_core.system import log
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.order_lookup import IN_FLIGHT_S
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from datetime import datetime
 
-    from tbot_core.execution.broker_account import BrokerAccount
-    from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.model.types import Order
     from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.decision_engine import DecisionEngine
 

@@ -9,26 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind
+from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.execution.reconciliation import AGAIN, executed_together, same_execution
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import InstrumentRulesReported, SymbolFrozen
 from tbot_core.journal.events.orders import ExecutionReused
 from tbot_core.model.formatting import format_quantity
-from tbot_core.model.types import Leg, ticks_of
+from tbot_core.model.types import Fill, Leg, Order, ticks_of
 from tbot_core.system import log
 from tbot_core.trading.orders import AMENDS, BROKER_EVENT_KINDS, OrderRecord
-from tbot_core.trading.risk.exposure import grid_of
+from tbot_core.trading.risk.exposure import ExposureBook, grid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tbot_core.contracts import BrokerEvent
-    from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.journal.store import Event, NewEvent
-    from tbot_core.model.types import Fill, Order
+    from tbot_core.journal.store import Event, JournalRecorder, NewEvent
     from tbot_core.trading.account_book import Ticket
-    from tbot_core.trading.risk.exposure import ExposureBook
 
 _REUSED: Final = "reused "
 _EXECUTES: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.CORRECTED})

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Instrument
+from tbot_core.contracts import Broker, Instrument
 from tbot_core.contracts.abilities import INSTRUMENTS
 from tbot_core.errors import BrokerError
 from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
-    from tbot_core.contracts import Broker
-    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.trading.decision_engine import DecisionEngine
     from tbot_core.trading.risk.exposure import ExposureBook
 

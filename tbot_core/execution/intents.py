@@ -21,8 +21,7 @@ from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, Subm
 from tbot_core.trading.risk.exposure import RiskChange
 
 if TYPE_CHECKING:
-    from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.journal.store import NewEvent
+    from tbot_core.journal.store import JournalRecorder, NewEvent
     from tbot_core.model.types import Order
 
 

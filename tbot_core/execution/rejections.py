@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import BrokerEventKind, RejectionMeaning
+from tbot_core.contracts import BrokerEvent, BrokerEventKind, RejectionMeaning
 from tbot_core.execution.instrument_rules import mark_not_shortable
-from tbot_core.model.types import Leg
+from tbot_core.model.types import Leg, Order
 from tbot_core.system import log
 
 if TYPE_CHECKING:
-    from tbot_core.contracts import BrokerEvent
     from tbot_core.execution.frozen_instruments import FrozenInstruments
-    from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.model.types import Order
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.trading.decision_engine import DecisionEngine
 
 CLOSED_S: Final = 60.0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.execution.broker_account import BrokerAccount
-    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.risk.exposure import ExposureBook
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import JournalRecorder
 
 OVER: Final = "over"
 """The `words` of the event that ends a lingering cause."""

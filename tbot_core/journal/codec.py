@@ -35,12 +35,12 @@ from tbot_core.trading.risk.states import StateCause
 
 Payload = dict[str, Any]
 
-Convert = Callable[[Any], Any]
+_Convert = Callable[[Any], Any]
 """Turns the value of a field into that of a payload, or back."""
 
 T = TypeVar("T")
 
-REQUIRED: Final = object()
+_REQUIRED: Final = object()
 """The default of a field without one."""
 
 EMPTY: Final[Mapping[str, Any]] = {}
@@ -48,7 +48,7 @@ EMPTY: Final[Mapping[str, Any]] = {}
 
 _UNREAD: Final = "_unread"
 
-FILL_FIELDS: Final = ("execution_id", "symbol", "buy", "quantity", "price", "fees", "time")
+_FILL_FIELDS: Final = ("execution_id", "symbol", "buy", "quantity", "price", "fees", "time")
 
 
 @attrs.frozen
@@ -59,8 +59,8 @@ class _Field:
     default: Any
     left_out: Any
     written_if: Callable[[Any], bool] | None
-    read: Convert
-    write: Convert | None
+    read: _Convert
+    write: _Convert | None
 
 
 def write(facts: EventFacts) -> Payload:
@@ -92,7 +92,7 @@ class Fact:
     def __init__(
         self,
         *,
-        default: object = REQUIRED,
+        default: object = _REQUIRED,
         always: bool = False,
         written_if: Callable[[Any], bool] | None = None,
         key: str = "",
@@ -105,7 +105,7 @@ class Fact:
 
 def fact(
     *,
-    default: Any = REQUIRED,
+    default: Any = _REQUIRED,
     always: bool = False,
     written_if: Callable[[Any], bool] | None = None,
     key: str = "",
@@ -140,9 +140,9 @@ class Facts:
         fields = dict(cls._fields)
         for name, annotation in vars(cls).get("__annotations__", {}).items():
             if not annotation.startswith("ClassVar"):
-                default = vars(cls).get(name, REQUIRED)
+                default = vars(cls).get(name, _REQUIRED)
                 fields[name] = default if isinstance(default, Fact) else Fact(default=default)
-                if default is not REQUIRED:
+                if default is not _REQUIRED:
                     delattr(cls, name)
         cls._fields = fields
 
@@ -150,7 +150,7 @@ class Facts:
         values = self.__dict__
         values.update({name: field.default for name, field in self._fields.items()})
         values.update(facts)
-        if len(values) != len(self._fields) or REQUIRED in values.values():
+        if len(values) != len(self._fields) or _REQUIRED in values.values():
             raise TypeError(_misfit(type(self), facts))
 
     @classmethod
@@ -199,19 +199,19 @@ class Facts:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.values.items())})"
 
 
-def fields_of(of: type[Facts]) -> Mapping[str, Fact]:
-    """The fields of a class by name, those of its bases first."""
+def _fields_of(of: type[Facts]) -> Mapping[str, Fact]:
+    # The fields of a class by name, those of its bases first.
     return of._fields
 
 
-def per_class(function: Callable[[type], T]) -> Callable[[type], T]:
-    """Compute the function once for each class; mypy takes the hash of instances for that of their class."""
+def _per_class(function: Callable[[type], T]) -> Callable[[type], T]:
+    # Compute the function once for each class; mypy takes the hash of instances for that of their class.
     return functools.cache(function)
 
 
-@per_class
-def types_of(of: type) -> dict[str, Any]:
-    """The types of all fields by name."""
+@_per_class
+def _types_of(of: type) -> dict[str, Any]:
+    # The types of all fields by name.
     return {
         name: _evaluated(annotation, owner.__module__)
         for owner in of.__mro__
@@ -247,27 +247,27 @@ class FillFacts(EventFacts):
 
 def fill_from(facts: Any, client_order_id: str) -> Fill:
     """The fill that an event reports of an order."""
-    return Fill(client_order_id=client_order_id, **{name: getattr(facts, name) for name in FILL_FIELDS})
+    return Fill(client_order_id=client_order_id, **{name: getattr(facts, name) for name in _FILL_FIELDS})
 
 
 def fill_facts(fill: Fill) -> dict[str, Any]:
     """The fields of an event that a fill gives."""
-    return {name: getattr(fill, name) for name in FILL_FIELDS}
+    return {name: getattr(fill, name) for name in _FILL_FIELDS}
 
 
 F = TypeVar("F", bound=EventFacts)
 
 
-@per_class
+@_per_class
 def _field_reader(of: type) -> Callable[[str, Mapping[str, Any]], Any]:
     # Reads a field of a payload by its name.
     fields = {field.name: (field.key, field.default, field.read) for field in _fields(of)}
 
     def read_field(name: str, payload: Mapping[str, Any]) -> Any:
         key, default, convert = fields[name]
-        value = payload.get(key, REQUIRED)
-        if value is REQUIRED:
-            if default is REQUIRED:
+        value = payload.get(key, _REQUIRED)
+        if value is _REQUIRED:
+            if default is _REQUIRED:
                 raise _unreadable(of, f"{key} is missing")
             return default
         try:
@@ -292,7 +292,7 @@ def _write(facts: Facts) -> Payload:
     for field in _fields(type(facts)):
         value = getattr(facts, field.name)
         if field.written_if is None:
-            if field.left_out is not REQUIRED and value == field.left_out:
+            if field.left_out is not _REQUIRED and value == field.left_out:
                 continue
         elif not field.written_if(facts):
             continue
@@ -300,10 +300,10 @@ def _write(facts: Facts) -> Payload:
     return payload
 
 
-@per_class
+@_per_class
 def _fields(of: type) -> tuple[_Field, ...]:
-    types_ = types_of(of)
-    return tuple(_field(name, fact, types_[name]) for name, fact in fields_of(of).items())
+    types_ = _types_of(of)
+    return tuple(_field(name, fact, types_[name]) for name, fact in _fields_of(of).items())
 
 
 def _field(name: str, fact: Fact, of: Any) -> _Field:
@@ -311,7 +311,7 @@ def _field(name: str, fact: Fact, of: Any) -> _Field:
         name=name,
         key=fact.key or name,
         default=fact.default,
-        left_out=REQUIRED if fact.always else fact.default,
+        left_out=_REQUIRED if fact.always else fact.default,
         written_if=fact.written_if,
         read=_reader(of),
         write=_writer(of),
@@ -319,7 +319,7 @@ def _field(name: str, fact: Fact, of: Any) -> _Field:
 
 
 @functools.cache
-def _reader(of: Any) -> Convert:
+def _reader(of: Any) -> _Convert:
     # How a value of this type is read.
     if get_origin(of) is not None:
         return _generic_reader(of)
@@ -332,12 +332,12 @@ def _reader(of: Any) -> Convert:
     return of if issubclass(of, Enum) else functools.partial(_as_is, of)
 
 
-def _part_reader(of: type[Facts]) -> Convert:
+def _part_reader(of: type[Facts]) -> _Convert:
     # Its fields are read as they are used, as those of the event are.
     return lambda payload: of.unread(Unread(payload, _field_reader(of)))
 
 
-def _generic_reader(of: Any) -> Convert:
+def _generic_reader(of: Any) -> _Convert:
     origin, arguments = get_origin(of), get_args(of)
     if origin is Literal:
         return functools.partial(_one_of, arguments)
@@ -349,7 +349,7 @@ def _generic_reader(of: Any) -> Convert:
 
 
 @functools.cache
-def _writer(of: Any) -> Convert | None:
+def _writer(of: Any) -> _Convert | None:
     # How a value of this type is written, other than None; None: as it is.
     if get_origin(of) is not None:
         return _generic_writer(of)
@@ -362,7 +362,7 @@ def _writer(of: Any) -> Convert | None:
     return _enum_value if issubclass(of, Enum) else None
 
 
-def _generic_writer(of: Any) -> Convert | None:
+def _generic_writer(of: Any) -> _Convert | None:
     origin, arguments = get_origin(of), get_args(of)
     if origin is Literal:
         return None
@@ -379,7 +379,7 @@ def _without_none(arguments: tuple[Any, ...]) -> Any:
     return of
 
 
-def _optional(convert: Convert) -> Convert:
+def _optional(convert: _Convert) -> _Convert:
     return lambda value: None if value is None else convert(value)
 
 
@@ -403,11 +403,11 @@ def _number(value: Any) -> float:
     return value if isinstance(value, float) else float(_as_is(int, value))
 
 
-def _mapping(convert: Convert, values: Mapping[str, Any]) -> dict[str, Any]:
+def _mapping(convert: _Convert, values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: convert(value) for key, value in values.items()}
 
 
-def _sequence_reader(arguments: tuple[Any, ...]) -> Convert:
+def _sequence_reader(arguments: tuple[Any, ...]) -> _Convert:
     if arguments[1:] == (...,):
         read_value = _reader(arguments[0])
         return lambda values: tuple([read_value(value) for value in _as_is(list, values)])
@@ -415,18 +415,18 @@ def _sequence_reader(arguments: tuple[Any, ...]) -> Convert:
     return lambda values: tuple([convert(value) for convert, value in zip(readers, values, strict=True)])
 
 
-def _sequence_writer(arguments: tuple[Any, ...]) -> Convert:
+def _sequence_writer(arguments: tuple[Any, ...]) -> _Convert:
     write_value = _writer(arguments[0])
     return list if write_value is None else lambda values: [write_value(value) for value in values]
 
 
-def _attrs_reader(of: type[attrs.AttrsInstance]) -> Convert:
+def _attrs_reader(of: type[attrs.AttrsInstance]) -> _Convert:
     hints, names = get_type_hints(of), [field.name for field in attrs.fields(of)]
     readers = {name: _reader(hints[name]) for name in names}
     return lambda values: of(**{name: convert(values[name]) for name, convert in readers.items() if name in values})
 
 
-def _attrs_writer(of: type[attrs.AttrsInstance]) -> Convert:
+def _attrs_writer(of: type[attrs.AttrsInstance]) -> _Convert:
     hints, names = get_type_hints(of), [field.name for field in attrs.fields(of)]
     writers = [(name, _optional(_writer(hints[name]) or _unchanged)) for name in names]
     return lambda value: {name: convert(getattr(value, name)) for name, convert in writers}
@@ -460,14 +460,14 @@ def _evaluated(annotation: str, module: str) -> Any:
 
 
 def _misfit(of: type[Facts], given: Mapping[str, Any]) -> str:
-    fields = fields_of(of)
-    missing = [name for name, field in fields.items() if field.default is REQUIRED and name not in given]
+    fields = _fields_of(of)
+    missing = [name for name, field in fields.items() if field.default is _REQUIRED and name not in given]
     unknown = [name for name in given if name not in fields]
     parts = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has no", unknown)) if names]
     return f"{of.__name__} {' and '.join(parts)}"
 
 
-_READERS: Final[Mapping[Any, Convert]] = {
+_READERS: Final[Mapping[Any, _Convert]] = {
     Any: _unchanged,
     float: _number,
     Decimal: Decimal,
@@ -476,7 +476,7 @@ _READERS: Final[Mapping[Any, Convert]] = {
     StateCause: lambda name: StateCause[name],
 }
 
-_WRITERS: Final[Mapping[Any, Convert]] = {
+_WRITERS: Final[Mapping[Any, _Convert]] = {
     Any: _plain,
     Decimal: str,
     dt.date: dt.date.isoformat,

@@ -25,32 +25,32 @@ from tbot_core.trading.orders import SUPPOSED_PREFIX
 if TYPE_CHECKING:
     from tbot_core.model.types import Fill
 
-TRANSFERS: Final = "transfers"
+_TRANSFERS: Final = "transfers"
 
-FEES: Final = "fees"
+_FEES: Final = "fees"
 
-DIVIDENDS: Final = "dividends"
+_DIVIDENDS: Final = "dividends"
 
-INTEREST: Final = "interest"
+_INTEREST: Final = "interest"
 
 _PAID: Final[Mapping[str, str]] = {
-    AccountActivityKind.DIVIDEND: DIVIDENDS,
-    AccountActivityKind.FEE: FEES,
-    AccountActivityKind.INTEREST: INTEREST,
-    AccountActivityKind.TRANSFER: TRANSFERS,
+    AccountActivityKind.DIVIDEND: _DIVIDENDS,
+    AccountActivityKind.FEE: _FEES,
+    AccountActivityKind.INTEREST: _INTEREST,
+    AccountActivityKind.TRANSFER: _TRANSFERS,
 }
 
 _ZERO: Final = Decimal(0)
 
 CASH: Final = "cash"
 
-REALISED: Final = "realised"
+_REALISED: Final = "realised"
 
 EXTERNAL: Final = "external"
 
 ADJUSTMENTS: Final = "adjustments"
 
-OPENING: Final = "opening"
+_OPENING: Final = "opening"
 
 _SECURITIES: Final = "securities:"
 
@@ -75,9 +75,9 @@ class _Symbol:
         return {
             cash(self.broker): -self.paid - self.fees,
             EXTERNAL: -self.owed,
-            FEES: self.fees,
+            _FEES: self.fees,
             securities(self.symbol, self.broker): self.lots.cost,
-            REALISED: -self.lots.gain,
+            _REALISED: -self.lots.gain,
         }
 
     def add(self, movement: LotMovement) -> None:
@@ -111,8 +111,8 @@ class _Symbol:
             self.fees += sign * movement.fees
 
 
-def oldest_lot(_lots: Sequence[Lot]) -> int:
-    """The oldest lot first (FIFO)."""
+def _oldest_lot(_lots: Sequence[Lot]) -> int:
+    # The oldest lot first (FIFO).
     return 0
 
 
@@ -124,7 +124,7 @@ class Ledger:
     is when a broker last reported its cash. Each broker has its own cash and lots.
     """
 
-    pick: LotPicker = oldest_lot
+    pick: _LotPicker = _oldest_lot
     stated: datetime | None = None
     transactions: list[Transaction] = attrs.field(factory=list)
     _symbols: dict[tuple[str, str], _Symbol] = attrs.field(factory=dict)
@@ -194,7 +194,7 @@ class Ledger:
     def _open(self, equity: Decimal, time: datetime) -> None:
         # The first event with an equity opens the books; later ones repeat what is booked already.
         if not self.transactions:
-            self._record(time, "opening", "", {cash(self._at): equity, OPENING: -equity})
+            self._record(time, "opening", "", {cash(self._at): equity, _OPENING: -equity})
 
     def _fill(self, cid: str, fill: Fill | None, time: datetime) -> None:
         # Book an execution once. A reported execution replaces supposed ones, at its own price.
@@ -262,7 +262,7 @@ class Ledger:
     def _state(self, reported: Decimal, time: datetime) -> None:
         # Cash reported by the broker: the first report opens the books; later differences are unexplained.
         over = reported - self._cash.get(cash(self._at), _ZERO)
-        account = ADJUSTMENTS if self._at in self._statements else OPENING
+        account = ADJUSTMENTS if self._at in self._statements else _OPENING
         self.stated = time
         self._statements.add(self._at)
         self._record(time, records.STATEMENT, "", {cash(self._at): over, account: -over})
@@ -369,7 +369,7 @@ class SymbolLots:
     `cost` is the cost of the open lots, `gain` the profit of the closed ones, before fees.
     """
 
-    pick: LotPicker = oldest_lot
+    pick: _LotPicker = _oldest_lot
     open: list[Lot] = attrs.field(factory=list)
     closed: list[ClosedLot] = attrs.field(factory=list)
     cost: Decimal = Decimal(0)
@@ -427,11 +427,11 @@ class SymbolLots:
         return part
 
 
-LotPicker = Callable[[Sequence[Lot]], int]
+_LotPicker = Callable[[Sequence[Lot]], int]
 """Returns the position of the open lot that is closed first."""
 
 
-def ledger_of(events: Iterable[JournalEvent], pick: LotPicker = oldest_lot) -> Ledger:
+def ledger_of(events: Iterable[JournalEvent], pick: _LotPicker = _oldest_lot) -> Ledger:
     """Build the ledger of a whole journal."""
     return fold(events, Ledger(pick=pick))
 
@@ -463,7 +463,7 @@ def balances(transactions: Iterable[Transaction]) -> dict[str, Decimal]:
     return dict(sorted(found.items()))
 
 
-def lots_of(steps: Sequence[LotMovement | ShareSplit], pick: LotPicker = oldest_lot) -> SymbolLots:
+def lots_of(steps: Sequence[LotMovement | ShareSplit], pick: _LotPicker = _oldest_lot) -> SymbolLots:
     """The lots that result from these movements and splits."""
     lots = SymbolLots(pick=pick)
     for step in steps:
@@ -474,7 +474,7 @@ def lots_of(steps: Sequence[LotMovement | ShareSplit], pick: LotPicker = oldest_
     return lots
 
 
-METHODS: Final[Mapping[str, LotPicker]] = {"fifo": oldest_lot}
+METHODS: Final[Mapping[str, _LotPicker]] = {"fifo": _oldest_lot}
 """The supported methods of LOT_METHOD."""
 
 

@@ -2,6 +2,8 @@
 
 The hash of an event covers its content and the hash before it, with a key or without. Beside the file lies the last
 verified event, so that a reader need not verify it from the first.
+
+A recorder writes events to it, then notifies the listener.
 """
 
 from __future__ import annotations
@@ -14,16 +16,20 @@ from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.errors import AccessError, JournalError
-from tbot_core.journal import integrity
+from tbot_core.journal import codec, integrity
 from tbot_core.journal.projection import TypedEvent
 from tbot_core.model import json_document
+from tbot_core.model.clock import Clock
 from tbot_core.system import filesystem, forks, log
 from tbot_core.system.redaction import redact, redact_all
+
+if TYPE_CHECKING:
+    from tbot_core.journal.codec import EventFacts
 
 SCHEMA_VERSION: Final = 1
 
@@ -122,6 +128,61 @@ class ChainKey:
         return self.since is not None and seq >= self.since
 
 
+@attrs.define(eq=False)
+class _Batch:
+    # Entries of the open transaction; None outside one.
+    entries: list[NewEvent] | None = None
+
+
+def _ignore(entries: Sequence[NewEvent]) -> None:
+    # No listener.
+    pass
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class JournalRecorder:
+    """A journal and the clock that stamps its events; `on_events` is called with everything that was written.
+
+    `broker`: the broker that the events belong to, empty for the primary. `tag`: marks the orders sent to it.
+    """
+
+    journal: Journal
+    clock: Clock
+    on_events: Callable[[Sequence[NewEvent]], None] = _ignore
+    broker: str = ""
+    tag: str = ""
+    batch: _Batch = attrs.field(factory=_Batch, repr=False)
+    """Shared by all recorders derived from this one."""
+
+    def write(self, *entries: NewEvent) -> None:
+        """Write events, then call `on_events`. Inside `transaction` both happen at its end."""
+        if self.batch.entries is not None:
+            self.batch.entries += entries
+            return
+        self.journal.append(entries)
+        self.on_events(entries)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all events of the block in one transaction, and notify after it is durable."""
+        entries: list[NewEvent] = []
+        self.batch.entries = entries
+        try:
+            yield
+        finally:
+            self.batch.entries = None
+        self.write(*entries)
+
+    def entry(self, facts: EventFacts, cid: str | None = None) -> NewEvent:
+        """Return a new event, stamped with the current time."""
+        source = {"broker": self.broker} if self.broker else {}
+        return NewEvent(kind=facts.kind, payload=codec.write(facts) | source, time=self.clock.now(), cid=cid)
+
+    def record(self, facts: EventFacts) -> None:
+        """Write one event."""
+        self.write(self.entry(facts))
+
+
 class Journal:
     """A journal file; use `open_journal` or `read_journal`.
 
@@ -211,10 +272,10 @@ class Journal:
         query = f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq"  # noqa: S608  # constants
         with self._reading():
             rows = self._connection.execute(query, (seq,))
-            for seq, previous in verified_events(self.path, rows, key or self._key, after):
+            for seq, previous in _verified_events(self.path, rows, key or self._key, after):
                 whole = whole or (seq, previous) == (self._seq, self._hash)
         if not whole:
-            raise ends_early(self.path, seq, self._seq)
+            raise _ends_early(self.path, seq, self._seq)
         return seq, previous
 
     def check(self) -> None:
@@ -248,7 +309,7 @@ class Journal:
         query = f"SELECT {_COLUMNS} FROM events ORDER BY seq DESC LIMIT 1"  # noqa: S608  # constants
         row = self._connection.execute(query).fetchone()
         if self._anchored:
-            assert_continuable(self.path, row, self._key)
+            _assert_continuable(self.path, row, self._key)
         return (0, GENESIS) if row is None else (row[0], row[-1])
 
     @contextmanager
@@ -259,12 +320,12 @@ class Journal:
             raise integrity.unusable_journal(self.path, error) from error
 
 
-def sqlite_connection(address: str) -> sqlite3.Connection:
-    """Open a SQLite connection in autocommit mode."""
+def _sqlite_connection(address: str) -> sqlite3.Connection:
+    # Open a SQLite connection in autocommit mode.
     return sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
 
 
-def open_journal(path: Path, connect: Connect = sqlite_connection, *, key: ChainKey | None = None) -> Journal:
+def open_journal(path: Path, connect: Connect = _sqlite_connection, *, key: ChainKey | None = None) -> Journal:
     """Open a journal for writing, creating it if missing; the caller holds the instance's lock.
 
     `connect` opens the file, `key` is that of its hash chain, which may have none. Raises JournalError for a file that
@@ -311,27 +372,25 @@ def is_keyed(digest: str) -> bool:
     return digest.startswith(_KEYED)
 
 
-def event_hash(body: Sequence[Any], key: ChainKey | None) -> str:
-    """The hash of an event: of all its columns but the hash itself, the hash of the event before included."""
+def _event_hash(body: Sequence[Any], key: ChainKey | None) -> str:
+    # The hash of an event: of all its columns but the hash itself, the hash of the event before included.
     line = _LINE.encode(body).encode()
     if key is None:
         return sha256(line).hexdigest()
     return _KEYED + hmac.digest(key.secret, line, "sha256").hex()
 
 
-def verified_events(
+def _verified_events(
     path: Path, rows: Iterable[Sequence[Any]], key: ChainKey | None, after: tuple[int, str] = START
 ) -> Iterator[tuple[int, str]]:
-    """Verify the rows of a journal after an event, given by number and hash; yields number and hash of each.
-
-    Raises JournalError naming the first that does not fit.
-    """
+    # Verify the rows of a journal after an event, given by number and hash; yields number and hash of each. Raises
+    # JournalError naming the first that does not fit.
     (seq, previous), keyed = after, is_keyed(after[1])
     for row in rows:
         keyed = keyed or is_keyed(row[-1]) or (key is not None and key.demands(row[0]))
         if keyed and key is None:
             raise _key_missing(path)
-        if row[0] != seq + 1 or row[-2] != previous or row[-1] != event_hash(row[:-1], key if keyed else None):
+        if row[0] != seq + 1 or row[-2] != previous or row[-1] != _event_hash(row[:-1], key if keyed else None):
             raise JournalError(
                 f"The journal {path} was changed: event {row[0]} breaks the hash chain after {seq}.", _RESTORE
             )
@@ -339,8 +398,8 @@ def verified_events(
         yield seq, previous
 
 
-def assert_continuable(path: Path, last: Sequence[Any] | None, key: ChainKey | None) -> None:
-    """Raises JournalError if a journal that ends with this row cannot be continued with the key."""
+def _assert_continuable(path: Path, last: Sequence[Any] | None, key: ChainKey | None) -> None:
+    # Raises JournalError if a journal that ends with this row cannot be continued with the key.
     if last is None:
         return
     keyed = is_keyed(last[-1])
@@ -351,15 +410,15 @@ def assert_continuable(path: Path, last: Sequence[Any] | None, key: ChainKey | N
             f"The journal {path} was changed: its last event has no keyed hash, which events since {key.since} have.",
             _RESTORE,
         )
-    if keyed and last[-1] != event_hash(last[:-1], key):
+    if keyed and last[-1] != _event_hash(last[:-1], key):
         raise JournalError(
             f"The last event of the journal {path} was changed, or was written with another key of the audit log.",
             "Restore the journal, or storage/keys/audit.key, from a backup.",
         )
 
 
-def ends_early(path: Path, found: int, before: int) -> JournalError:
-    """Return the error for a journal that lost events while it was open."""
+def _ends_early(path: Path, found: int, before: int) -> JournalError:
+    # Return the error for a journal that lost events while it was open.
     return JournalError(
         f"The journal {path} was changed: it ends at event {found}, but had event {before} before.", _RESTORE
     )
@@ -392,7 +451,7 @@ def verified_path(journal: Path) -> Path:
 
 
 @contextmanager
-def _opening(path: Path, address: str, connect: Connect = sqlite_connection) -> Iterator[sqlite3.Connection]:
+def _opening(path: Path, address: str, connect: Connect = _sqlite_connection) -> Iterator[sqlite3.Connection]:
     # Close the connection again when the file proves unusable.
     try:
         connection = connect(address)
@@ -460,7 +519,7 @@ def _row(seq: int, entry: NewEvent, payload: str, previous: str, key: ChainKey |
     received = applied if entry.received is None else entry.received.isoformat()
     source = entry.source or (None, None, None)
     body = (seq, entry.kind, entry.cid, *source, payload, received, applied, previous)
-    return (*body, event_hash(body, key))
+    return (*body, _event_hash(body, key))
 
 
 def _texts(payloads: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -519,4 +578,4 @@ def _keep_checkpoint(journal: Path, head: tuple[int, str], key: ChainKey | None)
 
 
 def _checkpoint_mac(head: tuple[int, str], key: ChainKey | None) -> str:
-    return event_hash((_CHECKPOINT, *head), key)
+    return _event_hash((_CHECKPOINT, *head), key)

@@ -143,7 +143,7 @@ class GuardedStrategy:
             return ()
 
         def screen() -> Sequence[Check]:
-            return checked_comparisons(inner.screen(self._facts(day)), "screen", shape)
+            return _checked_comparisons(inner.screen(self._facts(day)), "screen", shape)
 
         return self._guard.call(self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED))
 
@@ -163,7 +163,7 @@ class GuardedFilter:
         shape = day.previous_close.shape
 
         def screen() -> Sequence[Check]:
-            return checked_comparisons(self._inner.screen(day, symbols, frame), "screen", shape)
+            return _checked_comparisons(self._inner.screen(day, symbols, frame), "screen", shape)
 
         return self._guard.call(self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED))
 
@@ -185,7 +185,7 @@ class GuardedFilter:
         shape = (len(signals),)
 
         def judge() -> Sequence[Check]:
-            return checked_comparisons(self._inner.judge(signals, market, frame), "judge", shape)
+            return _checked_comparisons(self._inner.judge(signals, market, frame), "judge", shape)
 
         return self._guard.call(self.entry, "judge", judge, lambda words: _denied(words, shape, Reason.FILTER_FAILED))
 
@@ -314,8 +314,8 @@ def checked_signals(  # noqa: PLR0913  -- the strategy, and what its scan was gi
     return answer
 
 
-def checked_comparisons(answer: object, what: str, shape: tuple[int, ...]) -> list[Check]:
-    """Validate the result of `screen` or `judge`: comparisons whose values broadcast to this shape."""
+def _checked_comparisons(answer: object, what: str, shape: tuple[int, ...]) -> list[Check]:
+    # Validate the result of `screen` or `judge`: comparisons whose values broadcast to this shape.
     return [_check(part, what, shape) for part in _parts(answer, what)]
 
 

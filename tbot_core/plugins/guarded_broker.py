@@ -53,7 +53,7 @@ _REMEDY: Final = "`tbot plugins info` shows its last failure."
 
 _log = log.logger(__name__)
 
-FEED_ANSWERS: Final[Mapping[str, AnswerType]] = {
+_FEED_ANSWERS: Final[Mapping[str, AnswerType]] = {
     "label": one(FeedLabel),
     "sessions": one(LiveSession, FeedSession),
     "session": one(Session),
@@ -67,9 +67,9 @@ FEED_ANSWERS: Final[Mapping[str, AnswerType]] = {
 }
 """What each call or property of a feed must return."""
 
-ANSWERS: Final[Mapping[str, AnswerType]] = {
+_ANSWERS: Final[Mapping[str, AnswerType]] = {
     **{call.method: call.answer for call in BROKER_CALLS if call.answer is not None},
-    **FEED_ANSWERS,
+    **_FEED_ANSWERS,
 }
 """What each call or property of a broker or feed must return; the answers of others are ignored."""
 
@@ -78,7 +78,7 @@ FEED_CALLS: Final = frozenset(
 )
 """The calls that supply data; the others concern the account."""
 
-MARKET_DATA: Final = frozenset({"messages", "daily", "history"})
+_MARKET_DATA: Final = frozenset({"messages", "daily", "history"})
 """The calls whose bars and quotes are left out one by one where a figure is out of bounds."""
 
 _STORE = "`tbot secrets set broker` stores other credentials."
@@ -244,7 +244,7 @@ def account_mode_error(account: Account, broker: str, *, live: bool) -> AccountR
 
 
 def _checked(name: str, answer: Any) -> Any:
-    return ANSWERS[name].checked(name, answer) if name in ANSWERS else answer
+    return _ANSWERS[name].checked(name, answer) if name in _ANSWERS else answer
 
 
 class _PluginCalls:
@@ -280,7 +280,7 @@ class _PluginCalls:
         try:
             with localcontext():
                 found = await self._steps(name, call)
-                return self._sound(name, found) if name in MARKET_DATA else _checked(name, found)
+                return self._sound(name, found) if name in _MARKET_DATA else _checked(name, found)
         except BrokerError as fault:
             raise_own(fault, one_line)
         except BaseException as fault:
@@ -300,7 +300,7 @@ class _PluginCalls:
                 with localcontext():  # for each item: between two of them the core computes
                     iterator = iterator or self._opened(name, source)
                     item = await self._steps(name, iterator.__anext__)
-                if name not in MARKET_DATA:
+                if name not in _MARKET_DATA:
                     _checked(name, item)
                 elif not self._is_sound(name, item):
                     continue

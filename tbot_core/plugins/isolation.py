@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 PARTS: Final = ("open", "high", "low", "close", "volume", "vwap")
 """The fields of bars that a worker gets."""
 
-START_S: Final = 10.0
+_START_S: Final = 10.0
 
 _ANYTHING: Final = text(pattern=r"[^\x00]{0,1000}", allowed="the plugin's limits")
 
-HEAD_BYTES: Final = 4 * 2**20
+_HEAD_BYTES: Final = 4 * 2**20
 
-BODY_BYTES: Final = 2**30
+_BODY_BYTES: Final = 2**30
 
 _SIZES: Final = struct.Struct("<IQ")
 
@@ -145,8 +145,8 @@ def isolated_offers(
     return tuple(loaded), tuple(failures)
 
 
-def create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any:  # noqa: ARG001  -- a worker gets no path of the instance
-    """Create the plugin in a worker; raises PluginError on failure."""
+def _create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any:  # noqa: ARG001  -- a worker gets no path of the instance
+    # Create the plugin in a worker; raises PluginError on failure.
     texts = {one.name: one.kind.show(getattr(config, field)) for field, one in declarations(type(config)).items()}
     worker = PluginWorker(entry, texts, getattr(config, "window", None))
     facts = worker.request({"do": "hello"})
@@ -212,7 +212,7 @@ class PluginWorker:
             )
         except AccessError as fault:
             raise PluginError(fault.message, fault.remedy) from fault
-        answer = call_within(START_S, lambda: _exchange(process, self._load))
+        answer = call_within(_START_S, lambda: _exchange(process, self._load))
         if "fault" in answer:
             raise PluginError(f"In its worker: {answer['fault']}")
         self._facts = answer["answer"]
@@ -270,7 +270,7 @@ def _loaded(
         name=entry.name,
         summary=description["summary"],
         config=config,
-        create=partial(create_isolated, entry),
+        create=partial(_create_isolated, entry),
         capabilities=frozenset(description["capabilities"]),
         tables=tuple(description.get("tables", ())),
     )
@@ -307,7 +307,7 @@ class _Body:
 
 
 def _bounded(head: int, body: int) -> None:
-    if head > HEAD_BYTES or body > BODY_BYTES:
+    if head > _HEAD_BYTES or body > _BODY_BYTES:
         raise PluginError(f"A worker's message of {head + body} bytes is too large.", _REMEDY)
 
 

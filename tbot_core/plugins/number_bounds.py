@@ -15,7 +15,7 @@ import attrs
 
 from tbot_core.model.types import MOST_DAILY_BARS, MOST_SPLIT_SHARES
 
-LEAST_EXPONENT: Final = -64
+_LEAST_EXPONENT: Final = -64
 """The smallest exponent of a Decimal; a quotient of 28 digits has a larger one."""
 
 _LONGEST: Final = 40
@@ -73,7 +73,7 @@ QUANTITY: Final = Bound("a quantity", 0, 10**12)
 
 SIGNED_QUANTITY: Final = Bound("a signed quantity", -(10**12), 10**12)
 
-STEP: Final = Bound("a step", Decimal("1E-12"), 10**12)
+_STEP: Final = Bound("a step", Decimal("1E-12"), 10**12)
 
 PRICE: Final = Bound("a price", 0, 10**12)
 
@@ -85,7 +85,7 @@ RATIO: Final = Bound("a ratio", -(10**12), 10**12)
 
 COUNT: Final = Bound("a count", 0, 2**63)
 
-SECONDS: Final = Bound("a number of seconds", 0, 10**9)
+_SECONDS: Final = Bound("a number of seconds", 0, 10**9)
 
 OFFSET: Final = Bound("a time offset in seconds", -(10**10), 10**10)
 
@@ -93,7 +93,7 @@ MINUTES: Final = Bound("a number of minutes", -(10**6), 10**6)
 
 DAILY_BARS: Final = Bound("a number of daily bars", 0, MOST_DAILY_BARS + 1)
 
-SPLIT_SHARES: Final = Bound("a number of shares in a split", 1, MOST_SPLIT_SHARES + 1)
+_SPLIT_SHARES: Final = Bound("a number of shares in a split", 1, MOST_SPLIT_SHARES + 1)
 
 FIGURE: Final = Bound("a figure", -(10**15), 10**15)
 
@@ -101,14 +101,14 @@ _BY_NAME: Final[Mapping[str, Bound]] = (
     dict.fromkeys(("quantity", "filled", "volume", "minimum_quantity"), QUANTITY)
     | dict.fromkeys(("price", "average_price", "open", "high", "low", "close", "vwap", "bid", "ask"), PRICE)
     | dict.fromkeys(("strike", "model", "market"), PRICE)
-    | dict.fromkeys(("tick", "quantity_step"), STEP)
+    | dict.fromkeys(("tick", "quantity_step"), _STEP)
     | dict.fromkeys(("equity", "cash", "buying_power", "settled_cash", "fees"), MONEY)
     | dict.fromkeys(("equity_below", "minimum_notional"), MONEY)
     | dict.fromkeys(("buy_stop_collar", "limit", "deviation", "implied_volatility"), RATIO)
     | dict.fromkeys(("day_trades", "max_day_trades", "level", "subscriptions"), COUNT)
     | dict.fromkeys(("requests_per_minute", "cid_length"), COUNT)
-    | dict.fromkeys(("before", "after"), SPLIT_SHARES)
-    | dict.fromkeys(("history_delay_s", "lookup_window_s", "list_lag_s"), SECONDS)
+    | dict.fromkeys(("before", "after"), _SPLIT_SHARES)
+    | dict.fromkeys(("history_delay_s", "lookup_window_s", "list_lag_s"), _SECONDS)
     | dict.fromkeys(("start", "analysis", "breakout", "monitoring", "leave", "hold", "minutes"), MINUTES)
 )
 
@@ -144,8 +144,8 @@ def assert_figure(name: str, value: object, bound: Bound) -> None:
 def is_within(value: Decimal, bound: Bound) -> bool:
     """Whether a Decimal is finite and within the bound, with at most 64 decimals."""
     # A zero may have any exponent, and a small number any number of digits: arithmetic would expand them.
-    exponent = value.as_tuple().exponent if value.is_finite() and value.adjusted() < -LEAST_EXPONENT else None
-    return isinstance(exponent, int) and exponent >= LEAST_EXPONENT and bound.least <= value < bound.most
+    exponent = value.as_tuple().exponent if value.is_finite() and value.adjusted() < -_LEAST_EXPONENT else None
+    return isinstance(exponent, int) and exponent >= _LEAST_EXPONENT and bound.least <= value < bound.most
 
 
 def numeric_fields(kind: type[Any]) -> Mapping[str, Bound]:
@@ -260,7 +260,7 @@ def _exact(bound: Bound) -> _Check:
         if not isinstance(value, Decimal):
             raise _wrong_type(name, value, "a Decimal")
         if not is_within(value, bound):
-            raise FigureOutOfBounds(f"{_out_of_bounds(name, value, bound)}, with at most {-LEAST_EXPONENT} decimals")
+            raise FigureOutOfBounds(f"{_out_of_bounds(name, value, bound)}, with at most {-_LEAST_EXPONENT} decimals")
 
     return check
 

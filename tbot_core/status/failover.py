@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tbot_core.journal import integrity, records
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections.book import SessionBook, broker_events
-from tbot_core.journal.projections.external_holdings import ExternalHoldings
+from tbot_core.journal.projections.carryover import ExternalHoldings
 from tbot_core.journal.projections.failover import FailoverBlocker, Leases, drill_objection, latest_drill
 from tbot_core.model.formatting import money_text
 from tbot_core.model.types import Leg, dollars_of

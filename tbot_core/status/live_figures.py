@@ -19,8 +19,7 @@ from tbot_core.journal.events.sessions import Ready, Screened
 from tbot_core.journal.projection import JournalEvent, project
 from tbot_core.journal.projections.approvals import ArmingState, PendingConfirmations
 from tbot_core.journal.projections.book import SessionBook
-from tbot_core.journal.projections.carryover import LASTING
-from tbot_core.journal.projections.external_holdings import ExternalHoldings
+from tbot_core.journal.projections.carryover import LASTING, ExternalHoldings
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.narration import ready_remarks
 from tbot_core.journal.projections.restarts import Restart

@@ -17,8 +17,7 @@ from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.instance import Instance
 from tbot_core.journal import records
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.store import JournalRecorder, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.system import environ, filesystem
 

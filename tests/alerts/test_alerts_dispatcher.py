@@ -26,8 +26,7 @@ from tbot_core.errors import AccessError, JournalError, TbotError, Undelivered
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.instance import Instance
 from tbot_core.journal import records
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Journal, NewEvent, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.plugins.call_guard import PluginBorder
 from tbot_core.rehearsal.virtual_loop import VirtualLoop

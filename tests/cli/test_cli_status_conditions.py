@@ -12,10 +12,9 @@ from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.events.risk import StateChanged
 from tbot_core.journal.projections.book import SessionBook, fold_events
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.store import Event, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Leg
+from tbot_core.model.types import Leg, Order
 from tbot_core.status.risk_state import not_ready_sentence, present_conditions
 from tbot_core.testing.trades import fill, journal_event, order, session
 from tbot_core.trading.risk.states import KINDS, StateCause
@@ -23,8 +22,6 @@ from tbot_core.trading.risk.states import KINDS, StateCause
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal.store import Event
-    from tbot_core.model.types import Order
 
 OPENED = {"date": "2026-01-05", "symbols": 1, "equity": "1000", "primary": "acme", "accounts": {"acme": "A1"}}
 STOP = order(Leg.STOP, stop="9")

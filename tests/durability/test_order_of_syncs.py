@@ -27,7 +27,7 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal.store import open_journal
 from tbot_core.model.types import atoms_of
-from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import JournalRecorder
 from tbot_core.testing.trades import proposal, rules, session
 
 class Wire:

@@ -20,8 +20,7 @@ from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.execution.trading_state import recall_states as causes
 from tbot_core.journal import records
 from tbot_core.journal.projections.approvals import MOST_RESTARTS, ArmingTerms, recall_arming
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Journal, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, open_journal
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason

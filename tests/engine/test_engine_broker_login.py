@@ -17,8 +17,7 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import JournalRecorder, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account, RiskState
 from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config

@@ -20,8 +20,7 @@ from tbot_core.journal import codec, records
 from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projections.approvals import ArmingGrant, ArmingTerms
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent
+from tbot_core.journal.store import JournalRecorder, NewEvent
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Fill, SignalId
 from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance

@@ -21,8 +21,7 @@ from tbot_core.instance.journal_head import accept_head, older_journal
 from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal import records
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import RiskState
 from tbot_core.rehearsal.virtual_loop import VirtualLoop
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.journal.store import Journal
 
 TIME = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 

@@ -14,11 +14,10 @@ from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import SignalDecided
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg, RiskState, atoms_of
+from tbot_core.model.types import Leg, RiskState, SignalId, atoms_of
 from tbot_core.testing.trades import proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.types import SignalId
     from tbot_core.trading.commands import Decision
     from tbot_core.trading.proposals import Proposal
 

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts import Broker, BrokerCapabilities
 from tbot_core.engine.live.data_guard import DataGuard, out_of_hours
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.journal import records
 from tbot_core.journal.events.feeds import FeedFilled, FeedGap
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Leg, RiskState, atoms_of
+from tbot_core.model.types import Leg, RiskState, SignalId, atoms_of
 from tbot_core.testing.trades import fill, identity, order, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.exposure import RiskChange
@@ -30,13 +29,10 @@ from tbot_core.trading.risk.exposure import RiskChange
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.contracts import Broker
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.execution.trading_state import TradingStateController
-    from tbot_core.journal.store import Journal
     from tbot_core.marketdata.live_feed import LiveFeedAggregator
     from tbot_core.model.steady_clock import SteadyClock
-    from tbot_core.model.types import SignalId
 
 
 def guard(clock: ManualClock, desk: Any = None) -> DataGuard:

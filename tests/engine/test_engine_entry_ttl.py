@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, BrokerEventKind
+from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, BrokerEventKind, Permit
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.session.broker_session import BrokerSession
 from tbot_core.errors import OutcomeUnknown, Unavailable
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import JournalRecorder, open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Account, OrderState, atoms_of
+from tbot_core.model.types import Account, Leg, Order, OrderState, SignalId, atoms_of
 from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.states import TradingState
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Permit
-    from tbot_core.model.types import Leg, Order, SignalId
 
 TTL_S: Final = 20.0
 ROUND_S: Final = 0.5

@@ -30,8 +30,7 @@ from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
 from tbot_core.journal.projections.approvals import ArmingGrant, recall_arming
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Event, NewEvent, open_journal, read_journal
+from tbot_core.journal.store import Event, JournalRecorder, NewEvent, open_journal, read_journal
 from tbot_core.model.types import Account, Leg, SignalId
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem

@@ -16,8 +16,7 @@ from tbot_core.errors import Unavailable
 from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Event, open_journal
+from tbot_core.journal.store import Event, JournalRecorder, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import RiskState
 from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config

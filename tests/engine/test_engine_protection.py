@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tbot_core.contracts import Bar, BrokerCapabilities, BrokerEvent, FeedQuality, Quote
+from tbot_core.contracts import Bar, BrokerCapabilities, BrokerEvent, FeedQuality, Permit, Quote
 from tbot_core.engine.live.protection import ProtectionMonitor
 from tbot_core.engine.session.broker_session import BrokerSession
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.marketdata.feed_health import SILENT_S, FeedHealth
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import Leg, atoms_of
+from tbot_core.model.types import Leg, Order, SignalId, atoms_of
 from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import Permit
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.types import Order, SignalId
 
 ROUND_S: Final = 0.5
 ABOVE: Final = (99.9, 100.1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent
+from tbot_core.contracts import Broker, BrokerCapabilities, BrokerEvent, Permit
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import OutcomeUnknown
 from tbot_core.execution import intents
@@ -20,13 +20,12 @@ from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.accounts import Adjustment, ForeignHolding
 from tbot_core.journal.events.risk import RiskChanged
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.bars import SymbolQuote
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import Account, ExitReason, Leg, OrderState, RiskState, Side, atoms_of
+from tbot_core.model.types import Account, ExitReason, Leg, Order, OrderState, RiskState, Side, SignalId, atoms_of
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import Broker, Permit
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.types import Order, SignalId
     from tbot_core.trading.commands import TradingCommand
 
 BARE = BrokerCapabilities(shortable=True)

@@ -13,8 +13,7 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.trading.risk.states import StateCause
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.journal.store import Journal, NewEvent
     from tbot_core.model.types import RiskState
 
 NOON = datetime(2026, 1, 5, 17, 0, tzinfo=UTC)

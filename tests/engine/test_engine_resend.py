@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, PositionReport
+from tbot_core.contracts import (
+    AccountSnapshot,
+    BrokerCapabilities,
+    BrokerEvent,
+    OrderStatusReport,
+    Permit,
+    PositionReport,
+)
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.live.resend import BROKEN_S, MOST_S
 from tbot_core.engine.session.broker_session import BrokerSession
@@ -18,11 +25,10 @@ from tbot_core.errors import Unavailable
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import Account, Leg, atoms_of
+from tbot_core.model.types import Account, Leg, Order, SignalId, atoms_of
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, proposal, resting_ids, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
@@ -33,9 +39,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Permit
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.types import Order, SignalId
 
 ACCOUNT = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(5000))
 ROUND_S = 0.5

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tbot_core.engine.live.shutdown import Shutdown
 from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.execution.trading_state import TradingStateController, recall_states
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import JournalRecorder, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.rehearsal.virtual_loop import run_virtual

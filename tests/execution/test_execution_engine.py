@@ -19,12 +19,11 @@ from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Journal, NewEvent, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import Account, ExitReason, Leg, OrderState, RiskState, atoms_of, dollars_of
+from tbot_core.model.types import Account, ExitReason, Leg, Order, OrderState, RiskState, SignalId, atoms_of, dollars_of
 from tbot_core.plugins.network.request_limits import CYCLE_S, RetryPolicy
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.model.bars import Bars
-    from tbot_core.model.types import Order, SignalId
     from tbot_core.trading.proposals import Proposal, TradingRules
 
 FREE = FillCosts(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))

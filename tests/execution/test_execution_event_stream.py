@@ -17,8 +17,7 @@ from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.event_stream import FIRST_PAUSE_S, LONGEST_PAUSE_S, EventStream
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import JournalRecorder, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import atoms_of
 from tbot_core.testing.trades import fill, order, rules, session

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, InstrumentKind
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, InstrumentKind, Permit
 from tbot_core.engine.session.fund_symbols import funds
 from tbot_core.errors import Unavailable
 from tbot_core.execution import instrument_rules
@@ -21,10 +21,9 @@ from tbot_core.execution.instrument_requests import AGAIN_S, PORTION, Instrument
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import InstrumentRulesReported
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import OrderState, Side, atoms_of
+from tbot_core.model.types import Leg, Order, OrderState, Side, SignalId, atoms_of
 from tbot_core.testing.trades import proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.exposure import lot_of
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import Permit
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.types import Leg, Order, SignalId
 
 EASY = Instrument(symbol="AAA", tradable=True, shortable=True, easy_to_borrow=True)
 HARD = attrs.evolve(EASY, easy_to_borrow=False)

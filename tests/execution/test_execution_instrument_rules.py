@@ -22,8 +22,7 @@ from tbot_core.execution.instrument_requests import ANSWER_WITHIN_S, InstrumentR
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import InstrumentRulesReported
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Event, Journal, NewEvent, open_journal
+from tbot_core.journal.store import Event, Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg, Order, OrderType, Side, SignalId, atoms_of, ticks_of
 from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config

@@ -38,8 +38,7 @@ from tbot_core.execution.trading_state import TradingStateController, recall_sta
 from tbot_core.journal import records
 from tbot_core.journal.ledger import ledger_of
 from tbot_core.journal.projections.book import fold_events
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Journal, NewEvent, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind, RejectionMeaning
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind, Permit, RejectionMeaning
 from tbot_core.errors import LoginNeeded, Rejected
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.broker_port import BrokerPort
@@ -21,10 +21,9 @@ from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.rejections import CLOSED_S, UNPROCESSED
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import InstrumentRulesReported
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Leg, OrderState, atoms_of
+from tbot_core.model.types import Leg, Order, OrderState, SignalId, atoms_of
 from tbot_core.testing.trades import order, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Permit
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.types import Order, SignalId
 
 ENTRY = "AAA entry 1"
 READING = [

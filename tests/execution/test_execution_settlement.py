@@ -33,8 +33,7 @@ from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
 from tbot_core.journal.ledger import ledger_of
 from tbot_core.journal.projections.book import fold_events
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Journal, open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, open_journal
 from tbot_core.model.clock import Clock, ManualClock
 from tbot_core.model.types import Account, Leg, Order, OrderState, RiskState, SignalId, atoms_of, quantity_of
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual

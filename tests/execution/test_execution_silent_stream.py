@@ -18,17 +18,17 @@ from tbot_core.contracts import (
     Gap,
     OrderStatus,
     OrderStatusReport,
+    Permit,
 )
-from tbot_core.errors import Rejected, RejectionMeaning, Unavailable
+from tbot_core.errors import BrokerError, Rejected, RejectionMeaning, Unavailable
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.execution.trading_state import TradingStateController
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import Journal, JournalRecorder, open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Account, OrderState, atoms_of
+from tbot_core.model.types import Account, Order, OrderState, atoms_of
 from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder
 from tbot_core.trading.decision_engine import DecisionEngine
@@ -40,11 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Permit
-    from tbot_core.errors import BrokerError
     from tbot_core.execution.event_stream import EventStream
-    from tbot_core.journal.store import Journal
-    from tbot_core.model.types import Order
     from tbot_core.trading.orders import OrderRecord
 
 ENTRY = "AAA entry 1"

@@ -9,16 +9,20 @@ from contextlib import closing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbot_core.errors import JournalError
+from tbot_core.journal import records
+from tbot_core.journal.events.risk import ArmingKept, Disarmed
 from tbot_core.journal.store import (
     GENESIS,
     SCHEMA_VERSION,
     ChainKey,
     Journal,
+    JournalRecorder,
     NewEvent,
     is_keyed,
     open_journal,
@@ -27,6 +31,7 @@ from tbot_core.journal.store import (
     verify_all_events,
     verify_new_events,
 )
+from tbot_core.model.clock import ManualClock
 from tbot_core.system.secret import Secret
 from tbot_core.testing.canaries import canary
 
@@ -603,3 +608,75 @@ def test_a_head_that_cannot_be_kept_costs_time_only(tmp_path: Path) -> None:
     path = written_checkpoint(tmp_path, 2)
     verified_path(path).mkdir()
     assert [kept(path), verified_by_checkpoint(path)] == [2, 2]
+
+
+NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
+
+
+@attrs.define(eq=False)
+class Bench:
+    """A recorder, its journal, and what was told of."""
+
+    journal: Journal
+    told: list[list[str]] = attrs.field(factory=list)
+    recorder: JournalRecorder = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Listen to the recorder."""
+        self.recorder = JournalRecorder(journal=self.journal, clock=ManualClock(NOW), on_events=self._tell)
+
+    @property
+    def written(self) -> list[str]:
+        """The kinds of the journal's events."""
+        return [event.kind for event in self.journal.events()]
+
+    def _tell(self, entries: Sequence[NewEvent]) -> None:
+        assert self.written[-len(entries) :] == [one.kind for one in entries]
+        self.told.append([one.kind for one in entries])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """An empty journal."""
+    with closing(open_journal(tmp_path / "run.sqlite")) as journal:
+        yield Bench(journal)
+
+
+def test_an_event_is_told_of_once_it_is_written(bench: Bench) -> None:
+    """With the moment of the recorder's clock."""
+    bench.recorder.record(Disarmed(why="a person"))
+    (event,) = bench.journal.events()
+    assert (event.kind, event.payload, event.applied) == (records.DISARMED, {"why": "a person"}, NOW)
+    assert bench.told == [[records.DISARMED]]
+
+
+def test_nobody_needs_to_listen(bench: Bench) -> None:
+    """A recorder without a listener writes all the same."""
+    JournalRecorder(journal=bench.journal, clock=ManualClock(NOW)).record(Disarmed(why=""))
+    assert bench.written == [records.DISARMED]
+
+
+def test_a_transaction_is_written_as_a_whole(bench: Bench) -> None:
+    """Also what another recorder of the same journal writes meanwhile, which was made of this one."""
+    other = attrs.evolve(bench.recorder, broker="beta")
+    with bench.recorder.transaction():
+        bench.recorder.record(Disarmed(why=""))
+        other.record(ArmingKept(restarts=1))
+        assert (bench.written, bench.told) == ([], [])
+    assert bench.told == [[records.DISARMED, records.ARMING_KEPT]]
+    assert [event.payload for event in bench.journal.events()] == [{"why": ""}, {"restarts": 1, "broker": "beta"}]
+
+
+def test_a_transaction_that_fails_writes_nothing(bench: Bench) -> None:
+    """What comes after it is written as ever."""
+
+    def fail() -> None:
+        with bench.recorder.transaction():
+            bench.recorder.record(Disarmed(why=""))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (bench.written, bench.told) == ([], [])
+    bench.recorder.record(ArmingKept(restarts=1))
+    assert bench.told == [[records.ARMING_KEPT]]

@@ -128,7 +128,7 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
     from tbot_core.instance.journal_key import open_instance_journal
     from tbot_core.instance.secrets import account_mode
     from tbot_core.journal.projections.failover import FailoverDrill
-    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.rehearsal.failover_drill import rehearse_trials
 
     settings = load_settings(home, mode="replay")

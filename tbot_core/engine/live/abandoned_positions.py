@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.control import ControlRequest
     from tbot_core.execution.trading_state import TradingStateController
-    from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.journal.store import Event, NewEvent
+    from tbot_core.journal.store import Event, JournalRecorder, NewEvent
     from tbot_core.trading.portfolio import CarriedPosition
 
 

@@ -26,7 +26,7 @@ from tbot_core.engine.live.readiness import ReadinessAnnouncer, ready_facts
 from tbot_core.engine.live.session_inputs import SessionAccount, SessionFactory, SessionFeed
 from tbot_core.engine.pacing import RunStopped
 from tbot_core.engine.session.broker_login import BrokerLogin, log_in
-from tbot_core.engine.session.config import PRE_OPEN, READY_AT
+from tbot_core.engine.session.config import PRE_OPEN, READY_AT, LiveConfig
 from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
@@ -44,10 +44,8 @@ from tbot_core.system import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from tbot_core.engine.session.config import LiveConfig
     from tbot_core.engine.session.session import SessionContext
-    from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.journal.store import Event
+    from tbot_core.journal.store import Event, JournalRecorder
     from tbot_core.model.calendar import Session
     from tbot_core.trading.proposals import ActiveStrategy
 

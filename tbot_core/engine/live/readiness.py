@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.live.market_session import LiveTradingSession
     from tbot_core.engine.live.session_inputs import SessionFactory, SessionFeed
     from tbot_core.engine.session.config import LiveConfig
-    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.model.calendar import Session
     from tbot_core.trading.universe import Universe
 

@@ -29,9 +29,9 @@ from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.failover import StandbyAbsent
 from tbot_core.journal.events.sessions import DriftMeasured, RunStopped, SessionClosed
-from tbot_core.journal.projections import carryover, external_holdings, failover
+from tbot_core.journal.projections import carryover, failover
 from tbot_core.journal.projections.earlier_sessions import has_traded_live
-from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import Event, Journal, JournalRecorder
 from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model.clock import exchange_time
 from tbot_core.reports.timeline import RunTimeline, read_timeline
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
     from tbot_core.engine.session.broker_session import StandbyBroker
     from tbot_core.engine.session.session import SessionContext
-    from tbot_core.journal.store import Event, Journal
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account
 
@@ -275,6 +274,6 @@ async def still_open(
         unconfirmed = fault.message
         _log.warning("account.not_read", reason=unconfirmed)
     else:
-        external = external_holdings.known_external_holdings(journal, snapshot.account.account_id)
+        external = carryover.known_external_holdings(journal, snapshot.account.account_id)
         held |= {one.symbol for one in snapshot.holdings if one.quantity != external.get(one.symbol, 0)}
     return sorted(held), unconfirmed

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.requests import RequestAction
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.journal.codec import EventFacts
-    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.trading.risk.exposure import ExposureBook
 
 _LIVE: Final = "live"

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tbot_core.contracts.settings import EntrySettings
-    from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.journal.store import Event
+    from tbot_core.journal.store import Event, JournalRecorder
 
 _MINUTE: Final = timedelta(minutes=1)
 _log = log.logger(__name__)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.journal.codec import EventFacts
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.model.clock import Clock
 
 

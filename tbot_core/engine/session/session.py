@@ -19,11 +19,10 @@ from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.requests import run_concurrently
 from tbot_core.journal.events.sessions import NearMiss, WindowClosed
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Journal, NewEvent
-from tbot_core.model.bars import Tape
+from tbot_core.journal.store import Journal, JournalRecorder, NewEvent
+from tbot_core.model.bars import Bars, Flags, MinuteSlice, Quotes, Tape
 from tbot_core.model.clock import Clock
-from tbot_core.model.day_facts import MarketView
+from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.plugins.call_guard import CallGuard
@@ -41,17 +40,14 @@ from tbot_core.trading.proposals import (
     screen,
     universe_cut,
 )
-from tbot_core.trading.verdicts import ALLOWED_CODE
+from tbot_core.trading.verdicts import ALLOWED_CODE, Verdicts
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tbot_core.model.bars import Bars, Flags, MinuteSlice, Quotes
-    from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.window import Window
     from tbot_core.trading.commands import Decision, TradingCommand
     from tbot_core.trading.risk.exposure import ReservedEntry
-    from tbot_core.trading.verdicts import Verdicts
 
 Wait = Callable[["datetime"], Awaitable[None]]
 """Waits for a moment of the session; a replay at full speed only moves the clock."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import FeedSession
     from tbot_core.engine.session.broker_session import BrokerSession
-    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import JournalRecorder
     from tbot_core.model.bars import Bars
     from tbot_core.trading.portfolio import Portfolio
     from tbot_core.trading.proposals import ActiveStrategy, TradingRules

@@ -1,24 +1,27 @@
-"""Carryover between sessions: positions that could not be closed, and sessions that were not ended."""
+"""Carryover between sessions: positions that could not be closed, and sessions that were not ended.
+
+Holdings of the account that are not tbot's are known from the journal as well.
+"""
 
 from __future__ import annotations
 
 import itertools
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from tbot_core.journal import records
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Fill, Leg, Side, SignalId, price_of, quantity_of
-from tbot_core.trading.portfolio import CarriedPosition
+from tbot_core.trading.portfolio import CarriedPosition, Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
 
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.store import Event, Journal
-    from tbot_core.trading.portfolio import Position
-
 
 _BETWEEN: Final = (
     records.SESSION_OPENED,
@@ -27,6 +30,7 @@ _BETWEEN: Final = (
     records.REQUEST,
     records.REQUEST_REFUSED,
 )
+
 LASTING: Final = (
     *_BETWEEN,
     records.STUCK,
@@ -39,6 +43,64 @@ LASTING: Final = (
     records.DRILL,
 )
 """Kinds that remain relevant after a session's end."""
+
+_KINDS: Final = (records.FOREIGN_HOLDING, records.CORPORATE_ACTION, records.SESSION_OPENED, records.SESSION_CLOSED)
+
+
+@attrs.frozen(kw_only=True)
+class _Holding:
+    quantity: Decimal
+    price: str | None
+    session: int
+
+
+@attrs.define
+class ExternalHoldings:
+    """A projection of external holdings. Values of a session remain valid until the next one has read the account."""
+
+    _held: dict[tuple[str, str], _Holding] = attrs.field(factory=dict)
+    _sessions: int = 0
+
+    def apply(self, event: JournalEvent) -> None:
+        """Apply the next event."""
+        payload = event.payload
+        match event.kind:
+            case records.FOREIGN_HOLDING:
+                if found := records.holding_of(payload):
+                    price = None if found[1] is None else str(found[1])
+                    holding = _Holding(quantity=found[0], price=price, session=self._sessions)
+                    self._held[payload.get("broker", ""), payload["symbol"]] = holding
+            case records.CORPORATE_ACTION:
+                self._split(payload.get("broker", ""), payload["symbol"], payload["after"], payload["before"])
+            case records.SESSION_CLOSED:
+                self._sessions += 1
+            case records.SESSION_OPENED:  # its account is read before the open
+                self._held = {key: one for key, one in self._held.items() if one.session == self._sessions}
+
+    @property
+    def value_usd(self) -> Decimal:
+        """Total absolute value in USD; holdings without a price count as zero."""
+        priced = (abs(one.quantity) * Decimal(one.price) for one in self._held.values() if one.price is not None)
+        return sum(priced, Decimal(0))
+
+    def document(self) -> list[dict[str, Any]]:
+        """The holdings for JSON; short quantities are negative, `broker` is "" for the primary."""
+        return [
+            {"symbol": symbol, "quantity": str(one.quantity), "price": one.price, "broker": broker}
+            for (broker, symbol), one in sorted(self._held.items())
+            if one.quantity
+        ]
+
+    def at_broker(self, broker: str = "") -> dict[str, Decimal]:
+        """Signed shares by symbol at one broker; "" is the primary."""
+        return {symbol: one.quantity for (place, symbol), one in self._held.items() if place == broker}
+
+    def _split(self, broker: str, symbol: str, after: int, before: int) -> None:
+        # Scale quantity and price, since the price was per share before the split.
+        held = self._held.get((broker, symbol))
+        if held is not None:
+            price = None if held.price is None else str(Decimal(held.price) * before / after)
+            self._held[broker, symbol] = attrs.evolve(held, quantity=held.quantity * after / before, price=price)
 
 
 def carried_entry(position: Position) -> Fill:
@@ -81,25 +143,6 @@ def carried_positions(events: Iterable[Event]) -> list[CarriedPosition]:
                     found.setdefault(carried.account, []).append(carried)
                 opened = {}
     return [one for account in found.values() for one in account]
-
-
-def _stuck_at_end(stuck: Mapping[int, Mapping[str, Any]], end: int) -> list[Mapping[str, Any]]:
-    # The STUCK events directly before a session's end; of repeated ones the last.
-    found: dict[tuple[str, SignalId], Mapping[str, Any]] = {}
-    for seq in itertools.takewhile(stuck.__contains__, itertools.count(end - 1, -1)):
-        found.setdefault((stuck[seq].get("broker", ""), records.signal_of(stuck[seq]["signal"])), stuck[seq])
-    return [*found.values()][::-1]
-
-
-def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Mapping[str, str]) -> CarriedPosition:
-    key = payload.get("broker", "")
-    return CarriedPosition(
-        fill=records.adjustment_of(payload),
-        signal=records.signal_of(payload["signal"]),
-        attempts={Leg(leg): count for leg, count in payload["attempts"].items()},
-        account=accounts.get(key, ""),
-        broker=key or opened.get("primary", ""),
-    )
 
 
 def events_for_session(journal: Journal) -> list[Event]:
@@ -148,3 +191,36 @@ def session_under_way(since: Sequence[Event], now: datetime) -> bool:
 def signalled_symbols(since: Sequence[Event]) -> tuple[str, ...]:
     """Every symbol with a decision in these events, sorted."""
     return tuple(sorted({one.payload["signal"]["symbol"] for one in since if one.kind == records.DECISION}))
+
+
+def known_external_holdings(journal: Journal, account_id: str) -> dict[str, Decimal]:
+    """Signed shares by symbol that an account holds and that are not tbot's.
+
+    Empty for any account other than that of the last session's primary broker.
+    """
+    opened = journal.last_event(records.SESSION_OPENED)
+    if opened is None or opened.payload.get("account") != account_id:
+        return {}
+    found = ExternalHoldings()
+    for event in sorted((one for kind in _KINDS for one in journal.events(kind=kind)), key=lambda one: one.seq):
+        found.apply(event)
+    return found.at_broker()
+
+
+def _stuck_at_end(stuck: Mapping[int, Mapping[str, Any]], end: int) -> list[Mapping[str, Any]]:
+    # The STUCK events directly before a session's end; of repeated ones the last.
+    found: dict[tuple[str, SignalId], Mapping[str, Any]] = {}
+    for seq in itertools.takewhile(stuck.__contains__, itertools.count(end - 1, -1)):
+        found.setdefault((stuck[seq].get("broker", ""), records.signal_of(stuck[seq]["signal"])), stuck[seq])
+    return [*found.values()][::-1]
+
+
+def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Mapping[str, str]) -> CarriedPosition:
+    key = payload.get("broker", "")
+    return CarriedPosition(
+        fill=records.adjustment_of(payload),
+        signal=records.signal_of(payload["signal"]),
+        attempts={Leg(leg): count for leg, count in payload["attempts"].items()},
+        account=accounts.get(key, ""),
+        broker=key or opened.get("primary", ""),
+    )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tbot_core.journal.projection import JournalEvent
 
-MOST_MOVES: Final = 2
+_MOST_MOVES: Final = 2
 """How many outages within `WITHIN` may move leases; more are treated as flapping."""
 
 WITHIN: Final = timedelta(hours=1)
@@ -139,7 +139,7 @@ class Leases:
     def may_move(self, broken: RouteFailure, now: datetime) -> FailoverBlocker | None:
         """What forbids moving a lease away from a failed broker; None when allowed."""
         others = [since for since, moved in self._moves.items() if now - moved < WITHIN and since != broken.since]
-        return broken.objection or (FailoverBlocker.FLAPPING if len(others) >= MOST_MOVES else None)
+        return broken.objection or (FailoverBlocker.FLAPPING if len(others) >= _MOST_MOVES else None)
 
 
 @attrs.frozen(kw_only=True)

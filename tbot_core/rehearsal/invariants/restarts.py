@@ -14,15 +14,13 @@ from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.projections.carryover import events_since_close
-from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import Event, Journal
+from tbot_core.journal.store import Event, Journal, JournalRecorder, NewEvent
 from tbot_core.model.clock import ManualClock
 from tbot_core.trading.decision_engine import DecisionEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tbot_core.journal.store import NewEvent
     from tbot_core.model.types import Leg, SignalId
     from tbot_core.rehearsal.history import RehearsalHistory
     from tbot_core.trading.orders import OrderRecord
