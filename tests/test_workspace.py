@@ -29,7 +29,7 @@ EXPLAINED = {
     "engine.py: ExecutionEngine": "whatever happens to an order ends there",
     "broker_port.py: BrokerPort": "it has the protocols of a broker and of a simulated venue",
     "broker_supervisor.py: BrokerSupervisor": "it has the duties of one broker that the loops of a session call",
-    "pending.py: PendingDeliveries": "it has the steps of a delivery, each with its own records",
+    "store.py: PendingDeliveries": "it has the steps of a delivery, each with its own records",
     "feed_health.py: FeedHealth": "it has a question for each consumer of the feed",
     "store.py: BarStore": "it has a question for each kind of stored bars and facts",
     "run.py: trade": "it puts the parts of a run together, a line each",

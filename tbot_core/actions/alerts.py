@@ -11,9 +11,16 @@ import attrs
 from tbot_core.actions import discard
 from tbot_core.actions.assembly import assemble_action
 from tbot_core.alerts.delivery import AlertDelivery
-from tbot_core.alerts.pending import BETWEEN
 from tbot_core.alerts.service import alert_delivery, channel_names, message_writer
-from tbot_core.alerts.store import MOST_KEPT, AlertStore, alerts_file, channel_failures, limits_end, stored_alerts
+from tbot_core.alerts.store import (
+    BETWEEN,
+    MOST_KEPT,
+    AlertStore,
+    alerts_file,
+    channel_failures,
+    limits_end,
+    stored_alerts,
+)
 from tbot_core.engine.assembly import Assembly
 from tbot_core.engine.rehearsal_run import NOT_SERVED
 from tbot_core.errors import AccessError, Unavailable, UsageError

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import attrs
 
-from tbot_core.alerts.broker_and_feed_rules import MISSING
-from tbot_core.alerts.pending import Delivery
-from tbot_core.alerts.rules import cause_of
-from tbot_core.alerts.store import STATUS_COMMAND
+from tbot_core.alerts.rules import MISSING, cause_of
+from tbot_core.alerts.store import STATUS_COMMAND, Delivery
 from tbot_core.contracts import Alert, SendsOnce, SupportsAcknowledgement, Urgency
 from tbot_core.errors import PartlyDelivered, TbotError, Undelivered
 from tbot_core.model.clock import both_times

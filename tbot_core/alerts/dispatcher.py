@@ -1,8 +1,12 @@
-"""Follows the journal, stores notices, and sends them, without blocking trading."""
+"""Follows the journal, stores notices, and sends them, without blocking trading.
+
+Single channels get what they have yet to get: alerts that they missed, and what follows a message.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -10,11 +14,22 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.alerts import rate_limit
-from tbot_core.alerts.delivery import SendBackoff
-from tbot_core.alerts.pending import Delivery, MessagePart
-from tbot_core.alerts.pending_sender import PendingSender, StoredAttempts
+from tbot_core.alerts.delivery import AlertDelivery, ChannelAnswer, SendBackoff
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.alerts.store import ENDED, PROCESS, STATUS_COMMAND, Notice, alerts_file, open_store
+from tbot_core.alerts.store import (
+    ENDED,
+    FOLLOWED_UP,
+    KEPT,
+    MOST_KEPT,
+    PROCESS,
+    STATUS_COMMAND,
+    AlertStore,
+    Delivery,
+    MessagePart,
+    Notice,
+    alerts_file,
+    open_store,
+)
 from tbot_core.contracts import Urgency
 from tbot_core.engine import chain_heads
 from tbot_core.errors import AccessError, TbotError, Undelivered
@@ -25,11 +40,11 @@ from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
-    from datetime import datetime
     from typing import Any
 
-    from tbot_core.alerts.delivery import AlertDelivery, ChannelAnswer, MessageWriter
-    from tbot_core.alerts.store import StoredAlert
+    from tbot_core.alerts.delivery import MessageWriter
+    from tbot_core.alerts.store import PendingDelivery, StoredAlert
+    from tbot_core.contracts import Alert
     from tbot_core.instance import Instance
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
@@ -39,8 +54,8 @@ EVENTS_AT_ONCE: Final = 500
 """The number of events that are read at once, so that a long journal does not block the loop."""
 
 FINISH_S: Final = 10.0
-HEADS_AFTER_S: Final = 300.0
-"""How long after a session the heads of the hash chains are sent: what leaves the machine last proves the files."""
+# How long after a session the heads of the hash chains are sent: what leaves the machine last proves the files.
+_HEADS_AFTER_S: Final = 300.0
 
 _log = log.logger(__name__)
 
@@ -71,7 +86,7 @@ class AlertDispatcher:
         self._open_incidents: frozenset[str] = frozenset()
         self._backoff = {urgency: SendBackoff() for urgency in Urgency}
         self._question_backoff = SendBackoff()
-        self._pending = PendingSender(self._store, delivery, writer, clock, quiet=options.quiet)
+        self._pending = _PendingSender(self._store, delivery, writer, clock, quiet=options.quiet)
         self._partly_reported: set[str] = set()
         delivery.on_answer = self._note_answer
         self._heads_due: float | None = None
@@ -224,7 +239,7 @@ class AlertDispatcher:
         if len(rows) > 1:
             kept = self._store.pending.kept(urgency)
         alert = self._writer.compose(rows, kept=kept)
-        attempts = StoredAttempts(self._store, alert.key, MessagePart.ALERT, now)
+        attempts = _StoredAttempts(self._store, alert.key, MessagePart.ALERT, now)
         delivery = await self._delivery.send(alert, attempts, paused=self._pending.paused)
         self._store.mark_sent(rows, alert.key, delivery, now)
         if kept:
@@ -294,7 +309,7 @@ class AlertDispatcher:
         if kind == records.SESSION_OPENED:
             self._heads_stored = False
         elif kind in {records.SESSION_CLOSED, records.STOPPED} and not self._heads_stored:
-            self._heads_due = self._clock.monotonic() + HEADS_AFTER_S
+            self._heads_due = self._clock.monotonic() + _HEADS_AFTER_S
 
     def _compare(
         self, before: frozenset[str], found: dict[str, Notice], when: datetime, changes: list[Callable[[], None]]
@@ -303,6 +318,111 @@ class AlertDispatcher:
         changes += [partial(self._store.open_incident, found[key], when) for key in found if key not in before]
         changes += [partial(self._store.clear_incident, key, when) for key in sorted(before - found.keys())]
         return frozenset(found)
+
+
+@attrs.frozen
+class _StoredAttempts:
+    # The attempts with one part of a message, in the store: see `tbot_core.alerts.delivery.Attempts`.
+    # `waits`: the part is recorded as one that channels have yet to get, and stays so after a clear failure.
+
+    store: AlertStore
+    message: str
+    part: MessagePart
+    now: datetime
+    waits: bool = False
+
+    def begin(self, channel: str) -> bool:
+        """Record that the channel is given it."""
+        return self.store.pending.begin(self.message, self.part, channel, self.now)
+
+    def withdraw(self, channel: str) -> None:
+        """Record that it did not accept it."""
+        if self.waits:
+            self.store.pending.withdraw(self.message, self.part, channel)
+        else:
+            self.store.pending.settle(self.message, self.part, [channel])
+
+
+class _PendingSender:
+    # Sends to one channel at a time, each with retry delays of its own; `quiet` is ALERT_QUIET_HOURS.
+
+    def __init__(
+        self, store: AlertStore, delivery: AlertDelivery, writer: MessageWriter, clock: Clock, *, quiet: str
+    ) -> None:
+        self._store, self._delivery, self._writer, self._clock, self._quiet = store, delivery, writer, clock, quiet
+        self._backoff = {name: SendBackoff() for name in delivery.all_names}
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """The channels that failed a moment ago."""
+        now = self._clock.monotonic()
+        return frozenset(name for name, backoff in self._backoff.items() if not backoff.is_due(now))
+
+    def note(self, name: str, answer: ChannelAnswer) -> None:
+        """Record a channel's answer; what cannot be stored is logged."""
+        now, backoff = self._clock.monotonic(), self._backoff[name]
+        if not answer.reached:
+            backoff.record_failure(now, answer.retry_after_s)
+        elif backoff.is_due(now):
+            backoff.reset()
+        try:
+            self._store.pending.note(name, "" if answer.accepted else answer.fault, self._clock.now())
+        except AccessError as fault:
+            _log.error("alert.channel_state_lost", channel=name, reason=fault.message)
+
+    def queue(self, part: MessagePart, urgency: Urgency) -> None:
+        """Record which channels have yet to get what follows a message: those that delivered it.
+
+        The end of an incident goes to the urgency's channels where the settings name none of these any more.
+        """
+        now = self._clock.now()
+        for rows in self._store.followups(part, urgency, now):
+            names = [name for name in rows[0].channels if name in self._backoff]
+            if part is MessagePart.ACKNOWLEDGED:
+                names = [name for name in names if self._delivery.acknowledges(name)]
+            elif not names:
+                names = list(self._delivery.channel_names[urgency])
+            self._store.queue_followup(part, rows, names, now)
+
+    async def send(self, name: str) -> None:
+        """Send to a channel what it has yet to get, oldest first, until it fails."""
+        if name in self.paused:
+            return
+        for one in self._store.pending.of(name):
+            rows = self._store.rows(MOST_KEPT, one.message)
+            asleep = rate_limit.in_quiet_hours(self._quiet, self._clock.now())
+            if not rows or (one.part is MessagePart.ALERT and rows[0].urgency is Urgency.ROUTINE and asleep):
+                continue
+            if not await self._settled(one, rows):
+                return
+
+    async def _settled(self, one: PendingDelivery, rows: Sequence[StoredAlert]) -> bool:
+        # Whether the channel no longer has to get it.
+        now = self._clock.now()
+        kept = FOLLOWED_UP if one.part is MessagePart.ACKNOWLEDGED else KEPT
+        if now - one.since >= kept:
+            _log.warning("alert.given_up", channel=one.channel, incident=one.message, part=one.part.value)
+            self._store.pending.settle(one.message, one.part, [one.channel])
+            return True
+        alert = self._writer.compose(rows, over=one.part is MessagePart.RESOLVED)
+        answer = await self._answer(one, rows, attrs.evolve(alert, key=one.message))
+        if not answer.reached:
+            return False
+        if one.part is MessagePart.ALERT:
+            self._store.pending.add_reached(one.message, one.channel)
+        self._store.pending.settle(one.message, one.part, [one.channel])
+        return True
+
+    async def _answer(self, one: PendingDelivery, rows: Sequence[StoredAlert], alert: Alert) -> ChannelAnswer:
+        if one.part is MessagePart.ACKNOWLEDGED:
+            return await self._delivery.acknowledge(alert, one.channel)
+        names, now = [one.channel], self._clock.now()
+        if one.part is MessagePart.RESOLVED and now - one.since >= FOLLOWED_UP:
+            # The service that opened the incident cannot be reached: the others report the end too.
+            names += [name for name in self._delivery.all_names if name not in (one.channel, *rows[0].channels)]
+        attempts = _StoredAttempts(self._store, one.message, one.part, now, waits=True)
+        answers = await self._delivery.deliver(alert, names, attempts)
+        return next((answer for answer in answers.values() if answer.reached), answers[one.channel])
 
 
 def _rules_up_to(journal: Journal, place: int, rules: AlertRules) -> AlertRules:

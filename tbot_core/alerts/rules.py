@@ -1,7 +1,4 @@
-"""The notices for the journal's events: single events, and open incidents.
-
-Pure: events and times are passed in.
-"""
+"""The notices for the journal's events: single events, and open incidents. Pure: events and times are passed in."""
 
 from __future__ import annotations
 
@@ -11,17 +8,32 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.alerts import broker_and_feed_rules
-from tbot_core.alerts.broker_and_feed_rules import FeedAlertRules
-from tbot_core.alerts.next_commands import NEXT_COMMANDS
-from tbot_core.alerts.store import QUESTION, STATUS_COMMAND, Notice
+from tbot_core.alerts.store import (
+    FAILOVER_CONFIRM_COMMAND,
+    FAILOVER_DRILL_COMMAND,
+    FAILOVER_STATUS_COMMAND,
+    NEXT_COMMANDS,
+    QUESTION,
+    STATUS_COMMAND,
+    Notice,
+)
 from tbot_core.contracts import BrokerEventKind, Urgency
+from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import codec, records
-from tbot_core.journal.events.accounts import CashShareLeft, ForeignHolding, ForeignOrder, PositionDisputed
-from tbot_core.journal.events.orders import ConfirmationAsked, OrderReported
+from tbot_core.journal.events.accounts import (
+    CashShareLeft,
+    ForeignHolding,
+    ForeignOrder,
+    InstrumentRulesReported,
+    PositionDisputed,
+)
+from tbot_core.journal.events.failover import CircuitChanged, FailoverChanged
+from tbot_core.journal.events.feeds import UniverseCut, VixRead
+from tbot_core.journal.events.orders import ConfirmationAsked, OrderReported, OrderTermsDiffer
 from tbot_core.journal.events.risk import ClosingLate, PositionStuck, RequestRefused, RiskChanged, StateChanged
 from tbot_core.journal.events.sessions import (
+    DriftMeasured,
     HolidayReported,
     HoursShortened,
     NotReady,
@@ -32,7 +44,10 @@ from tbot_core.journal.events.sessions import (
     SettingsEdited,
     WindowClosed,
 )
+from tbot_core.journal.projections import failover
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.failover import FailoverBlocker
+from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.narration import (
     PlannedStops,
     asked_text,
@@ -52,6 +67,7 @@ from tbot_core.model.formatting import (
     first_names,
     format_money,
     format_percent,
+    format_price,
     format_quantity,
     plural,
     printable_name,
@@ -59,20 +75,23 @@ from tbot_core.model.formatting import (
 )
 from tbot_core.model.types import Leg, OrderState, RiskState, Side, Trade, quantity_of
 from tbot_core.plugins.call_guard import failure_text
+from tbot_core.reports.drift import drift_sentence
 from tbot_core.trading.orders import IN_DOUBT, OrderRecord
-from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
+from tbot_core.trading.risk.states import KINDS, FailoverPhase, StateCause, TradingState
 from tbot_core.trading.universe import UniverseCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
+    from tbot_core.journal.events.feeds import FeedsApart
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.store import Event
 
 UNKNOWN_AFTER: Final = timedelta(seconds=60)
 """How long an order's outcome may be unknown, or an account unread at a start, before an alert."""
 
-UNPROTECTED_AFTER: Final = timedelta(seconds=10)
-"""How long a position may be without a stop at the broker before an alert."""
+# How long a position may be without a stop at the broker before an alert.
+_UNPROTECTED_AFTER: Final = timedelta(seconds=10)
 
 _REQUESTED: Final = frozenset(
     {
@@ -91,6 +110,8 @@ _INCIDENTS: Final = frozenset({_LATCH, RiskState.EXIT_ONLY.word})
 """The changes of risk that last until the end of the session."""
 
 _STATE: Final = "state "
+MISSING: Final = ", not backfilled yet; symbols without these bars are not entered"
+"""What the incident of lost minutes says as long as it is open."""
 
 
 @attrs.frozen(kw_only=True)
@@ -235,7 +256,7 @@ class AlertRules:
                 words = event.facts(OrderReported).words
                 yield _routine(f"The broker reported an execution as {event.kind}: {words}")
             case _:
-                yield from broker_and_feed_rules.notices_of_event(event)
+                yield from notices_of_event(event)
 
     def _summary(self, closed: SessionClosed) -> str:
         pnl, equity = format_money(closed.pnl, signed=True), format_money(closed.equity)
@@ -278,7 +299,7 @@ class AlertRules:
         for symbol, position in self._book.portfolio.positions.items():
             key, held, covered = f"unprotected {symbol}", quantity_of(position.units), self._covered(symbol)
             open_to_loss = self._book.in_session and covered is not None and held - covered >= 1
-            if covered is not None and open_to_loss and self._lasts(key, now, UNPROTECTED_AFTER):
+            if covered is not None and open_to_loss and self._lasts(key, now, _UNPROTECTED_AFTER):
                 what = f"{position.side.word} {format_quantity(held)} {symbol}, stops cover {format_quantity(covered)}"
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
         for symbol, units in self._book.portfolio.unassigned_units.items() if self._book.in_session else ():
@@ -324,9 +345,62 @@ class AlertRules:
         return now - since > span
 
 
+class FeedAlertRules:
+    """Follows the journal's events."""
+
+    def __init__(self) -> None:
+        self._health = DataHealth()
+
+    def apply(self, event: Event) -> Iterator[Notice]:
+        """Apply the next event; returns its notices."""
+        if event.kind == records.WINDOW_CLOSED:
+            strategy = event.facts(WindowClosed).strategy
+            if left_out := self._health.incomplete.get(strategy):
+                yield _incomplete(strategy, left_out)
+        over = self._health.over
+        self._health.apply(event)
+        if event.kind == records.UNIVERSE:
+            yield _cut(event.facts(UniverseCut))
+        if self._health.over and not over:
+            yield _incident("", "The whole market is halted to the close (level 3): the session has ended.")
+
+    def open_incidents(self, held: Collection[str]) -> Iterator[Notice]:
+        """The open incidents; `held` are the symbols of positions."""
+        health = self._health
+        if health.lost and health.opened:
+            yield _gap(health.opened, health.lost)
+        for symbol, words in sorted(health.halted.items()):
+            if held and (symbol in held or not symbol):
+                yield _halt(symbol, words, held, over=health.over)
+        for _, apart in sorted(health.apart.items()):
+            yield _apart(apart)
+
+
 def cause_of(key: str) -> StateCause | None:
     """The cause of the state whose incident has this key; None for other incidents."""
     return StateCause.__members__.get(key.split()[1]) if key.startswith(_STATE) else None
+
+
+def notices_of_event(event: JournalEvent) -> Iterator[Notice]:
+    """The notice for an event alone."""
+    match event.kind:
+        case records.INSTRUMENT:
+            rules = event.facts(InstrumentRulesReported)
+            if not rules.waiting:
+                yield _incident("", f"{instrument_rules.instrument_rules_text(rules)}.", f"tbot why {rules.symbol}")
+        case records.OTHER_TERMS:
+            symbol = event.facts(OrderTermsDiffer).ordered.symbol
+            what, command = f"{orphan_orders.misread_order_text(event.payload)}.", f"tbot why {symbol}"
+            yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)
+        case records.VIX:
+            yield from _unknown_vix(event.facts(VixRead))
+        case records.DRIFT:
+            day = event.facts(DriftMeasured).date
+            what = f"The session of {day} beside its shadow run: {drift_sentence(event.payload)}"
+            yield _incident("", what, f"tbot drift {day}")
+        case kind if kind in failover.KINDS and kind != records.DRILL:  # a drill's operator sees its result
+            what = f"{failover.failover_event_text(event)}."
+            yield Notice(key="", urgency=_urgency_of(event), what=what, command=_command(event))
 
 
 def _ready(ready: Ready) -> str:
@@ -422,3 +496,72 @@ def _compared(change: RiskChanged) -> str:
 
 def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
+
+
+def _unknown_vix(read: VixRead) -> Iterator[Notice]:
+    if read.value is None and not read.candidates:
+        what = f"[{read.strategy.upper()}] no entries: the live VIX is unknown. VIX_SOURCE=previous_close uses the"
+        yield _incident("", f"{what} close of the session before instead.", "tbot config explain VIX_SOURCE")
+
+
+def _urgency_of(event: JournalEvent) -> Urgency:
+    match event.kind:
+        case records.CIRCUIT:
+            critical = event.facts(CircuitChanged).state == "open"
+        case records.FAILOVER:
+            critical = event.facts(FailoverChanged).phase is not FailoverPhase.OVER
+        case kind:
+            critical = kind == records.STANDBY_ABSENT
+    return Urgency.CRITICAL if critical else Urgency.ROUTINE
+
+
+def _command(event: JournalEvent) -> str:
+    if event.kind == records.STANDBY_ABSENT:
+        return "tbot check"
+    if event.kind == records.FAILOVER:
+        change = event.facts(FailoverChanged)
+        if change.phase is FailoverPhase.REDUCE_ONLY:
+            undrilled = change.why == FailoverBlocker.NO_DRILL.name
+            return FAILOVER_DRILL_COMMAND if undrilled else FAILOVER_CONFIRM_COMMAND
+    return FAILOVER_STATUS_COMMAND
+
+
+def _incomplete(strategy: str, symbols: list[str]) -> Notice:
+    what = f"ANALYSIS_INCOMPLETE: {plural(len(symbols), 'signal')} of {strategy} not entered, because the feed lost a "
+    return _incident("", f"{what}minute of the analysis: {first_names(symbols)}.", f"tbot why {symbols[0]}")
+
+
+def _cut(universe: UniverseCut) -> Notice:
+    kept = f"{universe.kept} of {universe.whole} symbols are subscribed, by {universe.by} of {universe.limit}"
+    what = f"UNIVERSE_TRUNCATED: {kept}; dropped: {first_names(universe.cut)}."
+    return _incident("", what, "tbot config explain UNIVERSE_MAX")
+
+
+def _gap(opened: datetime, lost: set[int]) -> Notice:
+    first, end = (opened + timedelta(minutes=minute) for minute in (min(lost), max(lost) + 1))
+    what = f"The feed lost {plural(len(lost), 'minute')} between {both_times(first)} and {both_times(end)}"
+    return _incident("feed gap", f"{what}{MISSING}.")
+
+
+def _halt(symbol: str, words: str, held: Collection[str], *, over: bool) -> Notice:
+    why = f" ({words})" if words else ""
+    if symbol:
+        what = f"{symbol} is halted{why} with an open position: exits wait, the stop keeps working."
+        return _incident(f"halt {symbol}", what, f"tbot why {symbol}")
+    until = " to the close" if over else ""
+    what = (
+        f"The whole market is halted{until}{why}; open positions: {first_names(held)}: exits wait, stops keep working."
+    )
+    return _incident("halt", what)
+
+
+def _apart(apart: FeedsApart) -> Notice:
+    symbol, where = apart.symbol, f" at {apart.broker}" if apart.broker else ""
+    at = f"{format_price(apart.feed)} at the feed, {format_price(apart.theirs)} at {apart.broker or 'the broker'}"
+    return _incident(
+        f"feeds apart {symbol}{where}", f"No entries in {symbol}{where}: its price is {at}.", f"tbot why {symbol}"
+    )
+
+
+def _incident(key: str, what: str, command: str = "tbot status") -> Notice:
+    return Notice(key=key, urgency=Urgency.ROUTINE, what=what, command=command)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tbot_core.alerts.store import alerts_file, unseen_incidents
-from tbot_core.errors import TbotError
+from tbot_core.contracts.settings.trading import calendar_of
+from tbot_core.engine.control import ControlVerb
+from tbot_core.errors import DataError, TbotError
 from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance, Settings
 from tbot_core.instance.folder import REHEARSAL_MODE, SIMULATION
@@ -17,14 +19,14 @@ from tbot_core.journal import codec, records
 from tbot_core.journal.events.accounts import PositionDisputed
 from tbot_core.journal.gauges import Gauges, revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
+from tbot_core.journal.projections.approvals import next_sessions
 from tbot_core.journal.projections.narration import contradiction_text
+from tbot_core.marketdata import received_files
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_price, format_quantity
 from tbot_core.model.types import RiskState
 from tbot_core.status import Document, live_figures
 from tbot_core.status.alert_channels import channel_documents
-from tbot_core.status.arming import arming_document, latest_mode
-from tbot_core.status.feed import feed_document
 from tbot_core.status.live_figures import JournalReader, Projections
 from tbot_core.status.phases import PREPARING, STOPPED, is_stopped, next_event, preparation, run_end
 from tbot_core.status.risk_state import (
@@ -60,20 +62,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tbot_core.instance import Settings
+    from tbot_core.instance.journal_head import OlderJournal
+    from tbot_core.journal.gauges import Gauges
+    from tbot_core.journal.projections.approvals import ArmingState, ArmingTerms
     from tbot_core.journal.projections.book import SessionBook
+    from tbot_core.journal.projections.feed_health import DataHealth
     from tbot_core.journal.store import Event
+    from tbot_core.model.calendar import ExchangeCalendar
+    from tbot_core.status import Document
 
-LOW_DISK_BYTES = 500_000_000
+_LOW_DISK_BYTES = 500_000_000
 _GRAVE = frozenset({"exit-only", "halted"})
-
-
-def status_document(home: Path | None, now: dt.datetime) -> Document:
-    """The status; money is valued at the running bot's marks, else at the last fill prices.
-
-    Read-only. Invalid settings are `attention`; those of the last run are shown, SettingsError is raised without both.
-    """
-    with keep_opened_settings():
-        return StatusReader(home).read(now)
+_NOTHING_RECEIVED: Final[Document] = {
+    "source": None, "coverage": None, "minute": None, "age_s": None, "late_bars": 0, "revised_bars": 0,
+}  # fmt: skip
+_MODE_KINDS = frozenset({records.RUN_STARTED, records.LIVE_TERMS})
 
 
 class StatusReader:
@@ -122,14 +126,6 @@ class StatusReader:
         return reader
 
 
-def _is_in_force(instance: Instance, account: JournalReader) -> bool:
-    # Whether the account's journal has what no other run may hide.
-    read, events = account.read, account.events
-    causes = risk_status(instance.control, events, read.book, running=False).causes
-    live = read.arming.terms is not None and read.arming.terms.mode == "live"
-    return bool(account.damage or read.book.in_session or live or causes or carryover.carried_positions(events))
-
-
 @attrs.frozen(kw_only=True)
 class _Found:
     # What an instance holds; `counted` are the journals of which one is shown, `fault` is that of the settings.
@@ -139,6 +135,60 @@ class _Found:
     rehearsed: bool
     fault: str
     holder: int | None
+
+
+def status_document(home: Path | None, now: dt.datetime) -> Document:
+    """The status; money is valued at the running bot's marks, else at the last fill prices.
+
+    Read-only. Invalid settings are `attention`; those of the last run are shown, SettingsError is raised without both.
+    """
+    with keep_opened_settings():
+        return StatusReader(home).read(now)
+
+
+def feed_document(received: Path, health: DataHealth, now: dt.datetime | None) -> Document | None:
+    """The market data of the current session: source, age, gaps and halts; None outside a session.
+
+    `received` is the folder of the bars that the run received. `minute` is the last one closed, `age_s` the age of the
+    last bars received: a minute without a bar counts for nothing. Without `now`, after a run, it has no age.
+    """
+    if not health.opened:
+        return None
+    path = received_files.recorded_file(received, health.opened.date())
+    universe = health.universe
+    return {
+        **(_NOTHING_RECEIVED if path is None else _received(path, now)),
+        "halted": sorted(symbol or _market(health) for symbol in health.halted),
+        "apart": sorted(f"{symbol} at {broker}" if broker else symbol for broker, symbol in health.apart),
+        "lost_minutes": len(health.lost),
+        "universe": None if universe is None else dict(sorted(codec.write(universe).items())),
+    }
+
+
+def _latest_mode(events: Sequence[Event]) -> str | None:
+    # The mode of the last start, known before its first session too; None without one, or before a paper session.
+    return next((event.payload["mode"] for event in reversed(events) if event.kind in _MODE_KINDS), None)
+
+
+def _arming_document(state: ArmingState, settings: Settings, now: dt.datetime, risk: RiskStatus) -> Document:
+    # Until when live trading is armed, or why it is not; other modes need no arming.
+    # `arming_from` and `arming_waits`: the first and the last session of an arming that waits for the first one to
+    # begin. It blocks nothing now.
+    terms, calendar = state.terms, calendar_of(settings.trading)
+    if terms is None or terms.mode != "live":
+        return _arming_fields(None, (), "", blocked=False)
+    reason = state.denial_reason(terms, next_sessions(calendar, now, 1)[0])
+    waits = _waiting(terms, calendar, now, risk) if reason else ()
+    armed = None if reason or state.armed is None else state.armed.sessions[-1]
+    return _arming_fields(armed, waits, reason, blocked=(bool(reason) and not waits) or risk.latched)
+
+
+def _is_in_force(instance: Instance, account: JournalReader) -> bool:
+    # Whether the account's journal has what no other run may hide.
+    read, events = account.read, account.events
+    causes = risk_status(instance.control, events, read.book, running=False).causes
+    live = read.arming.terms is not None and read.arming.terms.mode == "live"
+    return bool(account.damage or read.book.in_session or live or causes or carryover.carried_positions(events))
 
 
 def _document(found: _Found, reader: JournalReader | None, settings: Settings, now: dt.datetime) -> Document:
@@ -160,11 +210,11 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
     return {
         **_account(settings, Projections() if prepared else read, risk, gauges),
         **live_figures.gauge_figures(gauges),
-        **_run(file, read, settings, latest_mode(events) or (REHEARSAL_MODE if found.rehearsed else None)),
+        **_run(file, read, settings, _latest_mode(events) or (REHEARSAL_MODE if found.rehearsed else None)),
         "of_account": file is None or file.name == PAPER or found.rehearsed,
         "confirmations": sum(one["id"] not in risk.seen.answers for one in read.pending.open_entries(now)),
         "preparing": prepared,
-        **arming_document(read.arming, settings, now, risk),
+        **_arming_document(read.arming, settings, now, risk),
         "home": str(instance.home),
         "running": running,
         "process": holder,
@@ -303,7 +353,7 @@ def _attention(
     elif not_ready := not_ready_sentence(events):
         yield not_ready
     yield from _blocked(book)
-    if free < LOW_DISK_BYTES:
+    if free < _LOW_DISK_BYTES:
         yield f"Only {free // 1000000} MB are free on the disk."
     yield from _left_behind(events, book)
 
@@ -355,3 +405,53 @@ def _left_behind(events: Sequence[Event], book: SessionBook) -> list[str]:
 def _at(book: SessionBook, broker: str) -> str:
     # The broker of a position as text, in a session of several brokers.
     return f" at {broker}" if len(records.brokers_of(book.session)) > 1 else ""
+
+
+def _received(path: Path, now: dt.datetime | None) -> Document:
+    # The feed by what was received of it. Only here arrays are read, so that the status needs no numpy elsewhere.
+    from tbot_core.marketdata.bar_aggregator import BarArrival
+    from tbot_core.marketdata.received_bars import read_ends
+
+    try:
+        found = read_ends(path)
+    except TbotError:
+        return _NOTHING_RECEIVED
+    header, end, data = found.header, found.last, found.with_bars
+    return {
+        "source": header.source,
+        "coverage": header.coverage,
+        "minute": None if end is None else end.minute.index,
+        "age_s": None if data is None or now is None else max(0.0, round((now - data.at).total_seconds(), 1)),
+        "late_bars": 0 if end is None else end.counts.get(BarArrival.LATE.value, 0),
+        "revised_bars": 0 if end is None else end.counts.get(BarArrival.REVISED.value, 0),
+    }
+
+
+def _market(health: DataHealth) -> str:
+    return "the whole market, to the close" if health.over else "the whole market"
+
+
+def _arming_fields(armed: dt.date | None, waits: Sequence[dt.date], reason: str, *, blocked: bool) -> Document:
+    return {
+        "armed_until": None if armed is None else armed.isoformat(),
+        "arming_from": waits[0].isoformat() if waits else None,
+        "arming_waits": waits[-1].isoformat() if waits else None,
+        "not_armed": reason,
+        "entries_blocked": blocked,
+    }
+
+
+def _waiting(terms: ArmingTerms, calendar: ExchangeCalendar, now: dt.datetime, risk: RiskStatus) -> Sequence[dt.date]:
+    # The sessions of a requested arming, from the next session on, which will apply it; none if it would be refused.
+    found: Sequence[dt.date] = ()
+    for request in risk.seen.requests:
+        if request.verb is ControlVerb.DISARM:
+            found = ()
+        elif request.verb is ControlVerb.ARM and not terms.requested(request.arguments).changed(terms):
+            try:
+                days = next_sessions(calendar, request.made, int(request.arguments.get("sessions", "1")))
+            except (DataError, OverflowError, ValueError):
+                continue
+            first = next_sessions(calendar, now, 1)[0]
+            found = days[days.index(first) :] if first in days else ()
+    return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.alerts.next_commands import NEXT_COMMANDS
+from tbot_core.alerts.store import NEXT_COMMANDS
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlFolderState, ControlRequest, ControlVerb, RefusedRequest
 from tbot_core.engine.session.requests import ClosePolicy

@@ -1,4 +1,4 @@
-"""What `tbot why` and the web page say of a symbol: the document of `status/why.py` as text."""
+"""What `tbot why` and the web page say of a symbol or a session: the documents of `why` and `day_decisions` as text."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import attrs
 
 from tbot_core.model.clock import both_times, exchange_time
-from tbot_core.model.formatting import figure_text, format_money, format_percent, format_price, format_quantity
+from tbot_core.model.formatting import (
+    figure_text,
+    first_names,
+    format_money,
+    format_percent,
+    format_price,
+    format_quantity,
+    plural,
+    trades_text,
+)
 from tbot_core.model.reasons import CONFIRMED, Reason
 from tbot_core.model.types import ExitReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-Strong: TypeAlias = Callable[[str], str]
+_Strong: TypeAlias = Callable[[str], str]
 _NO_SIGNAL: Final = "No strategy gave a signal on it."
 _MOST_OTHERS: Final = 8
 _ANY_MINUTE: Final = " --at HH:MM (New York) explains any minute."
-SIDES: Final = {1: "long", -1: "short"}
-"""The sides as their numbers in the journal."""
+# The sides as their numbers in the journal.
+_SIDES: Final = {1: "long", -1: "short"}
 
 _COUNTED: Final = frozenset(
     {
@@ -45,7 +54,7 @@ class WhySection:
     lines: tuple[str, ...] = ()
 
 
-def why_sections(shown: Mapping[str, Any], strong: Strong = str) -> Iterator[WhySection]:
+def why_sections(shown: Mapping[str, Any], strong: _Strong = str) -> Iterator[WhySection]:
     """The answer about a symbol (`why_document`); `strong` marks the names and results that stand out."""
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     yield WhySection(
@@ -68,6 +77,65 @@ def why_sections(shown: Mapping[str, Any], strong: Strong = str) -> Iterator[Why
     yield WhySection(lines=tuple(_outcome_lines(shown, strong)))
 
 
+def figure_lines(decision: Mapping[str, Any]) -> Iterator[str]:
+    """How it was sized and what each limit compared; a signal that the filters denied came to neither."""
+    sizing, limits = decision.get("sizing"), decision.get("limits")
+    if sizing is not None:
+        yield "    sizing"
+        yield from _sizing_lines(sizing)
+    if limits is not None:
+        yield f"    {'limits':26} {'used':>12} {'this order':>12} {'allowed':>12}"
+        yield from (_limit(one, denies=one["reason"] == decision["reason"]) for one in limits)
+    elif not Reason[decision["reason"]].is_before_sizing:
+        yield "    sizing and limits: the journal of this run has no figures of them"
+    if limits is not None and sizing is None:
+        yield "    not sized: denied before"
+
+
+def day_sections(shown: Mapping[str, Any]) -> Iterator[WhySection]:
+    """The answer about a session (`day_decisions`), a section for each strategy."""
+    label = "SIMULATED PRICES, " if shown["simulated"] else ""
+    yield WhySection(
+        title=f"{trades_text(shown['trades'], shown['held'])} in the session of {shown['session']}"
+        f"{_pnl(shown) if shown['trades'] else ''}",
+        notes=(f"{shown['mode']} run {shown['run']}, {label}{shown['source']}", *shown["advice"]),
+    )
+    for one in shown["windows"]:
+        yield WhySection(title=_window_title(one), notes=tuple(f"  {line}" for line in _window_sentences(one)))
+    if shown["left_out"]:
+        names = (f"  {_counted(one)} Symbols: {first_names(one['symbols'])}." for one in shown["left_out"])
+        yield WhySection(title="Symbols that were left out of the session", notes=tuple(names))
+    yield WhySection(notes=("`tbot why SYMBOL` explains each decision on a symbol.",))
+
+
+def _window_title(one: Mapping[str, Any]) -> str:
+    # The strategy with the times of its window.
+    start, entry, entry_end, leave = (_time(one[name]) for name in ("start", "entry", "entry_end", "leave"))
+    return f"{one['strategy']}: analysis from {start}, entries {entry} to {entry_end}, over at {leave}"
+
+
+def _window_sentences(one: Mapping[str, Any]) -> Iterator[str]:
+    # What the strategy did in its window: candidates, triggers, denials with their reasons, and near misses.
+    yield f"{plural(one['candidates'], 'candidate')} before the bell{_vix(one)}."
+    yield from (f"  {_counted(found)}" for found in one["before_bell"])
+    if one["signals"] or one["triggers"]:
+        denied = sum(found["count"] for found in one["denials"])
+        yield f"{plural(one['triggers'], 'trigger')}: {one['allowed']} allowed, {denied} denied."
+    else:
+        yield "No trigger." if one["ended"] else "No trigger yet."
+    yield from (f"  {_counted(found)}" for found in one["denials"])
+    for near in one["near_misses"] or ():
+        yield f"Near miss: {_near_miss(near)}."
+    if one["bad_prints"]:
+        yield f"BAD_PRINT, first bar ignored: {first_names(one['bad_prints'])}."
+
+
+def _near_miss(near: Mapping[str, Any]) -> str:
+    # How far a symbol stayed from the trigger, and when it was closest.
+    away = "an unknown distance" if near["distance"] is None else format_percent(abs(near["distance"]))
+    return f"{near['symbol']} {away} from {near['rule']} {_SIDES[near['side']]} at {_time(near['time'])}"
+
+
 def _notes(shown: Mapping[str, Any]) -> Iterator[str]:
     others = [day for day in shown["sessions_with_decisions"] if day != shown["session"]]
     if others:
@@ -82,7 +150,7 @@ def _time(text: str) -> str:
     return f"{exchange_time(dt.datetime.fromisoformat(text)):%H:%M}"
 
 
-def _screening_lines(one: Mapping[str, Any], strong: Strong) -> Iterator[str]:
+def _screening_lines(one: Mapping[str, Any], strong: _Strong) -> Iterator[str]:
     begins, ends = map(_time, one["entries"])
     reason, near = one["reason"], one["nearest"]
     verdict = (
@@ -92,7 +160,7 @@ def _screening_lines(one: Mapping[str, Any], strong: Strong) -> Iterator[str]:
     yield from _findings(one["findings"])
     if near is not None:
         away = "an unknown distance" if near["distance"] is None else format_percent(near["distance"])
-        rule = f"{near['rule']} {SIDES[near['side']]}"
+        rule = f"{near['rule']} {_SIDES[near['side']]}"
         yield f"    no trigger; closest to {rule} at {_time(near['time'])}, {away} away"
 
 
@@ -136,7 +204,7 @@ def _minute_title(one: Mapping[str, Any]) -> str:
     return f"{both_times(ended)}, after the bar of {exchange_time(ended - dt.timedelta(minutes=1)):%H:%M}"
 
 
-def _minute_lines(one: Mapping[str, Any], decisions: Iterable[Mapping[str, Any]], strong: Strong) -> Iterator[str]:
+def _minute_lines(one: Mapping[str, Any], decisions: Iterable[Mapping[str, Any]], strong: _Strong) -> Iterator[str]:
     if one["bar"] is None:
         yield "  no bar: no trade in this minute"
     else:
@@ -160,10 +228,10 @@ def _quote(quote: Mapping[str, float]) -> str:
     return f"bid {_number(quote['bid'])}  ask {_number(quote['ask'])}  spread {spread}, {quote['age_s']:.1f} s old"
 
 
-def _strategy_lines(part: Mapping[str, Any], strong: Strong) -> Iterator[str]:
+def _strategy_lines(part: Mapping[str, Any], strong: _Strong) -> Iterator[str]:
     yield f"  {strong(part['strategy'])}"
     for one in part["comparisons"]:
-        yield _compared(one, f"{one['rule']} {SIDES[one['side']]}", "met" if one["fires"] else "not met")
+        yield _compared(one, f"{one['rule']} {_SIDES[one['side']]}", "met" if one["fires"] else "not met")
         for condition in one["conditions"]:
             yield _compared(condition, f"  and {condition['rule']}", "met" if condition["fires"] else "not met")
     if part["filters"] is not None:
@@ -177,7 +245,7 @@ def _compared(one: Mapping[str, Any], name: str, outcome: str) -> str:
     return f"    {name:22} {_known(one['value']):>13}  {bound:30} {outcome}"
 
 
-def _decision_lines(one: Mapping[str, Any], strong: Strong, what: str = "decided") -> Iterator[str]:
+def _decision_lines(one: Mapping[str, Any], strong: _Strong, what: str = "decided") -> Iterator[str]:
     signal, reason = one["signal"], one["reason"]
     words = f" ({one['words']})" if one["words"] else ""
     words += f" at {one['broker']}" if "broker" in one else ""
@@ -192,21 +260,6 @@ def _decision_lines(one: Mapping[str, Any], strong: Strong, what: str = "decided
         yield f"    by the quote {_quote(one['quote'])}"
     if what == "decided":
         yield from figure_lines(one)
-
-
-def figure_lines(decision: Mapping[str, Any]) -> Iterator[str]:
-    """How it was sized and what each limit compared; a signal that the filters denied came to neither."""
-    sizing, limits = decision.get("sizing"), decision.get("limits")
-    if sizing is not None:
-        yield "    sizing"
-        yield from _sizing_lines(sizing)
-    if limits is not None:
-        yield f"    {'limits':26} {'used':>12} {'this order':>12} {'allowed':>12}"
-        yield from (_limit(one, denies=one["reason"] == decision["reason"]) for one in limits)
-    elif not Reason[decision["reason"]].is_before_sizing:
-        yield "    sizing and limits: the journal of this run has no figures of them"
-    if limits is not None and sizing is None:
-        yield "    not sized: denied before"
 
 
 def _sizing_lines(one: Mapping[str, Any]) -> Iterator[str]:
@@ -247,7 +300,7 @@ def _limit(one: Mapping[str, str], *, denies: bool) -> str:
     return f"      {reason.setting or reason.name:24} {used:>12} {order:>12} {allowed:>12}  {outcome}"
 
 
-def _outcome_lines(shown: Mapping[str, Any], strong: Strong) -> Iterator[str]:
+def _outcome_lines(shown: Mapping[str, Any], strong: _Strong) -> Iterator[str]:
     # The position, orders and trades that resulted from the decisions.
     last = "now" if shown["in_session"] else "at the end of the session"
     when = last if shown["asked"] is None else "then"
@@ -279,3 +332,17 @@ def _trade(one: Mapping[str, Any]) -> str:
     pnl = format_money(Decimal(one["pnl"]), signed=True)
     quantity = format_quantity(Decimal(one["quantity"]))
     return f"  trade {one['side']} {quantity}: {entry} to {out}, {ExitReason(one['exit_reason']).word}, {pnl}"
+
+
+def _pnl(shown: Mapping[str, Any]) -> str:
+    return f", {format_money(Decimal(shown['pnl']), signed=True)}"
+
+
+def _vix(one: Mapping[str, Any]) -> str:
+    return "" if one["vix"] is None else f", VIX {one['vix']:.2f}"
+
+
+def _counted(found: Mapping[str, Any]) -> str:
+    changes: Sequence[str] = found["settings"]
+    by = f" Settings that change this: {', '.join(changes)}." if changes else ""
+    return f"{found['count']} {found['reason']}: {found['sentence']}{by}"

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.alerts.broker_and_feed_rules import FeedAlertRules, notices_of_event
-from tbot_core.alerts.next_commands import (
-    FAILOVER_CONFIRM_COMMAND,
-    FAILOVER_DRILL_COMMAND,
-    FAILOVER_STATUS_COMMAND,
-)
-from tbot_core.alerts.rules import AlertRules, RoutineEvents
+from tbot_core.alerts.rules import AlertRules, FeedAlertRules, RoutineEvents, notices_of_event
+from tbot_core.alerts.store import FAILOVER_CONFIRM_COMMAND, FAILOVER_DRILL_COMMAND, FAILOVER_STATUS_COMMAND
 from tbot_core.contracts import Urgency
 from tbot_core.journal import records
 from tbot_core.journal.store import Event, NewEvent

@@ -15,9 +15,8 @@ import pytest
 from tbot_core.alerts import dispatcher as module
 from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
-from tbot_core.alerts.pending import Delivery
 from tbot_core.alerts.service import run_with_alerts
-from tbot_core.alerts.store import FILE_NAME, MOST_WAITING, AlertStore
+from tbot_core.alerts.store import FILE_NAME, MOST_WAITING, AlertStore, Delivery
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb

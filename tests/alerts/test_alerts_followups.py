@@ -11,8 +11,7 @@ import pytest
 
 from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
-from tbot_core.alerts.pending import Delivery
-from tbot_core.alerts.store import FILE_NAME, AlertStore, Notice, open_store
+from tbot_core.alerts.store import FILE_NAME, AlertStore, Delivery, Notice, open_store
 from tbot_core.contracts import Alert, SupportsAcknowledgement, Urgency
 from tbot_core.errors import PartlyDelivered, Unavailable, Undelivered
 from tbot_core.instance import Instance

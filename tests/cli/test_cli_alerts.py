@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.alerts.pending import Delivery, MessagePart
 from tbot_core.alerts.service import alert_delivery, alerts_beside
-from tbot_core.alerts.store import FILE_NAME, Notice, alerts_file, open_store
+from tbot_core.alerts.store import FILE_NAME, Delivery, MessagePart, Notice, alerts_file, open_store
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.engine.bootstrap import assemble

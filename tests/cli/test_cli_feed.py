@@ -20,7 +20,7 @@ from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.rehearsal.random_streams import RandomStream
 from tbot_core.rehearsal.world import short_day
 from tbot_core.status.event_lines import event_words
-from tbot_core.status.feed import feed_document
+from tbot_core.status.instance import feed_document
 from tbot_core.testing.trades import journal_event
 
 if TYPE_CHECKING:

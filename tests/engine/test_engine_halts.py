@@ -28,7 +28,7 @@ from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, Scripte
 from tbot_core.rehearsal.prices import STEPS_A_MINUTE
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
-from tbot_core.status.feed import feed_document
+from tbot_core.status.instance import feed_document
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
 

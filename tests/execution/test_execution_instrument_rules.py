@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.alerts import broker_and_feed_rules
+from tbot_core.alerts.rules import notices_of_event
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, Permit, RejectionMeaning
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import Unavailable
@@ -350,7 +350,7 @@ def test_f42_a_person_is_told(payload: dict[str, Any], words: str) -> None:
     entry = NewEvent(kind=records.INSTRUMENT, payload=whole, time=session().open)
     (line,) = EventNarrator().lines_for([entry])
     assert words in line.text
-    said = [notice.what for notice in broker_and_feed_rules.notices_of_event(entry)]
+    said = [notice.what for notice in notices_of_event(entry)]
     text = instrument_rules.instrument_rules_text(entry.facts(InstrumentRulesReported))
     assert said == ([] if whole["waiting"] else [f"{text}."])
 

@@ -14,7 +14,7 @@ from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.reasons import Reason
 from tbot_core.status.day_decisions import day_decisions
-from tbot_core.status.day_decisions_text import day_sections
+from tbot_core.status.why_text import day_sections
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,9 +18,9 @@ from tbot_core.errors import UsageError
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.status.day_decisions import day_decisions
-from tbot_core.status.day_decisions_text import day_sections
 from tbot_core.status.run_list import report_file, report_prices, run_list
 from tbot_core.status.trades import trades_document
+from tbot_core.status.why_text import day_sections
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -50,10 +50,10 @@ def why_command(symbol: str | None, *, home: Path | None, as_json: bool, **optio
         if at is not None:
             raise UsageError("--at needs a symbol.", f"Write `tbot why SYMBOL --at {at}`.")
         with garbage.kept_start():
-            from tbot_core.status import day_decisions, day_decisions_text
+            from tbot_core.status import day_decisions, why_text
 
             day = day_decisions.day_decisions(home, **options)
-        emit(day, as_json=as_json, lines=why_lines(day_decisions_text.day_sections(day), terminal.columns()))
+        emit(day, as_json=as_json, lines=why_lines(why_text.day_sections(day), terminal.columns()))
         return
     with garbage.kept_start():
         from tbot_core.status import why, why_text

@@ -12,8 +12,7 @@ from tbot_extension_web.testing.client import ask, send
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core.actions.alerts import alert_documents
-from tbot_core.alerts.pending import Delivery
-from tbot_core.alerts.store import AlertStore, Notice
+from tbot_core.alerts.store import AlertStore, Delivery, Notice
 from tbot_core.contracts import Urgency
 
 if TYPE_CHECKING:
