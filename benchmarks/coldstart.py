@@ -27,7 +27,7 @@ from tbot_core.rehearsal.bot import BotProcess
 from tbot_core.rehearsal.burst import BurstScenario, LocalConnections, RemoteConnections, WorldClock
 from tbot_core.rehearsal.remote_broker import VenueServer
 from tbot_core.rehearsal.venue_matching import HELD, OPEN
-from tbot_core.system import local_socket
+from tbot_core.system import sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ def serve(home: Path, path: Path, *, rest: bool) -> None:
     crowd.loop.run_until_complete(asyncio.sleep(RESTS_S))
     crowd.way.exchange.advance(crowd.loop.time())
     resting = sum(one.kind in {OPEN, HELD} for one in taken)
-    with local_socket.listen(path, PATIENCE_S) as listener:
+    with sockets.listen(path, PATIENCE_S) as listener:
         sys.stdout.write(f"{crowd.loop.time()} {resting}\n")
         sys.stdout.flush()
         with closing(listener.accept()) as line:

@@ -31,7 +31,7 @@ from tbot_core.model.types import Leg, Order
 from tbot_core.rehearsal.bot import BotProcess
 from tbot_core.rehearsal.burst import CALLED_AT, BurstScenario, RemoteConnections, WorldClock
 from tbot_core.rehearsal.remote_broker import VenueServer, load_line
-from tbot_core.system import local_socket
+from tbot_core.system import sockets
 from tbot_core.testing.trades import order
 from tbot_core.trading.risk.states import StateCause
 
@@ -104,7 +104,7 @@ def kill(touch_at: int) -> Figures:
         crowd, watch = BurstScenario(ORDERS, LATENCY_S), Watch(touch_at)
         control.prepare_folder(home / "control")
         offset = CALLED_AT - LEAD_S - time.monotonic()
-        with local_socket.listen(path, PATIENCE_S) as listener:
+        with sockets.listen(path, PATIENCE_S) as listener:
             command = [sys.executable, __file__, "live", str(home), str(path), str(offset)]
             with (
                 subprocess.Popen(command, stderr=subprocess.DEVNULL) as bot,  # noqa: S603  -- this file itself

@@ -221,8 +221,7 @@ def _try_channel(
     made: Any = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)
     if isinstance(made, PluginFailure):
         return "", made.sentence
-    delivery = AlertDelivery({loaded.entry.name: made}, {Urgency.ROUTINE: (loaded.entry.name,)})
-    delivery.logs_failures = False  # they are in the result
+    delivery = AlertDelivery({loaded.entry.name: made}, {Urgency.ROUTINE: (loaded.entry.name,)}, logs_failures=False)
     alert = MessageWriter(mode="paper", identity=identity).compose_test(Urgency.ROUTINE, clock.now())
     return asyncio.run(_sent(delivery, alert, context))
 

@@ -89,13 +89,15 @@ class AlertDelivery:
         channels: Mapping[str, AlertChannel],
         own: Mapping[Urgency, Sequence[str]],
         border: Callable[[str], PluginBorder] = lambda _name: PluginBorder(),
+        *,
+        logs_failures: bool = True,
     ) -> None:
         self._channels = channels
         self._borders = {name: border(name) for name in channels}
         self.channel_names = own
         self.all_names = tuple(dict.fromkeys(name for names in own.values() for name in names))
         self.on_answer: Callable[[str, ChannelAnswer], None] = lambda _name, _answer: None
-        self.logs_failures = True
+        self._logs_failures = logs_failures
 
     async def send(self, alert: Alert, attempts: Attempts | None = None, *, paused: Collection[str] = ()) -> Delivery:
         """Deliver a message to every channel of its urgency, and to the others if none of these accepted it.
@@ -171,11 +173,11 @@ class AlertDelivery:
             assert_failure(fault, awaited=True)
             kind, found = type(fault), _undelivered(fault)
             if issubclass(kind, PartlyDelivered):
-                if self.logs_failures:
+                if self._logs_failures:
                     _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(found))
                 return ChannelAnswer(fault=one_line(redact(str(found))), accepted=True)
             if issubclass(kind, TbotError) or kind is TimeoutError:
-                if self.logs_failures:
+                if self._logs_failures:
                     _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(found))
             else:
                 _log.exception("alert.undelivered", channel=name, incident=alert.key)

@@ -19,7 +19,7 @@ from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.folder import REHEARSING
 from tbot_core.model.clock import exchange_time
 from tbot_core.plugins import hung_plugins
-from tbot_core.system import filesystem, log, service_manager
+from tbot_core.system import filesystem, log, sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -49,12 +49,16 @@ def channel_names(named: NotificationSettings) -> dict[Urgency, tuple[str, ...]]
     }
 
 
-def alert_delivery(assembly: Assembly, own: Mapping[Urgency, Sequence[str]] | None = None) -> AlertDelivery:
+def alert_delivery(
+    assembly: Assembly, own: Mapping[Urgency, Sequence[str]] | None = None, *, logs_failures: bool = True
+) -> AlertDelivery:
     """The delivery by the channels of the settings, or by `own` alone; raises PluginError for a missing channel."""
     own = channel_names(assembly.settings.notifications) if own is None else own
     names = dict.fromkeys(name for names in own.values() for name in names)
     channels = {name: assembly.channel(name) for name in names}
-    return AlertDelivery(channels, own, lambda name: assembly.call_guard.border(f"alert/{name}"))
+    return AlertDelivery(
+        channels, own, lambda name: assembly.call_guard.border(f"alert/{name}"), logs_failures=logs_failures
+    )
 
 
 def message_writer(assembly: Assembly) -> MessageWriter:
@@ -136,7 +140,7 @@ async def run_with_alerts(work: Coroutine[Any, Any, T], alerts: AlertDispatcher,
             task.cancel()
         await asyncio.gather(working, return_exceptions=True)
         await _cancel_all(beside)
-        service_manager.notify(service_manager.STOPPING)
+        sockets.notify(sockets.STOPPING)
         await alerts.finish()
 
 
@@ -179,9 +183,9 @@ async def _report_lost_log_lines(alerts: AlertDispatcher) -> None:
 
 async def _send_heartbeats(beat: Callable[[], bool], alerts: AlertDispatcher) -> None:
     received = True
-    service_manager.notify(service_manager.READY)
+    sockets.notify(sockets.READY)
     while True:
-        service_manager.notify(service_manager.ALIVE)
+        sockets.notify(sockets.ALIVE)
         before, received = received, beat()
         if before and not received:
             await alerts.send_now("The watchdog process died; a new one is started.", STATUS_COMMAND)

@@ -14,7 +14,7 @@ from tbot_core.extensions.progress import ProgressFile, forget_failures, progres
 from tbot_core.extensions.runner import ExtensionRunner, FollowTerms
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.system import log
-from tbot_core.system.daemon_threads import DaemonThreads
+from tbot_core.system.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

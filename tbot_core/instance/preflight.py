@@ -22,7 +22,7 @@ from tbot_core.journal.store import NO_ROOM_BYTES, ChainKey, read_journal
 from tbot_core.model.formatting import plural
 from tbot_core.plugins import discovery, lock
 from tbot_core.system import filesystem
-from tbot_core.system.mounts import MOUNTS, NETWORKS, file_system
+from tbot_core.system.filesystem import MOUNTS, NETWORKS, file_system
 from tbot_core.vault import audit_log, categories
 
 if TYPE_CHECKING:

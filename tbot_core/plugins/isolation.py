@@ -32,8 +32,8 @@ from tbot_core.plugins.discovery import ISOLATE_VARIABLE, EntryPointInfo, Plugin
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import LoadedPlugin
 from tbot_core.system import environ
+from tbot_core.system.processes import WorkerProcess
 from tbot_core.system.timeouts import call_within
-from tbot_core.system.worker_pipe import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

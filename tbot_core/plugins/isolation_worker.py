@@ -19,7 +19,7 @@ from tbot_core.plugins import isolation
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.plugins.trial import entry_of
-from tbot_core.system import filesystem, log, worker_pipe
+from tbot_core.system import filesystem, log, processes
 from tbot_core.system.foreign_exceptions import assert_failure, exception_words
 
 if TYPE_CHECKING:
@@ -127,9 +127,7 @@ def serve_requests(read: Callable[[int], bytes], write: Callable[[bytes], None],
             isolation.send_message(write, {"fault": words[:1000]})
 
 
-def main(
-    restrict: Callable[[], object] = worker_pipe.confine, open_pipe: OpenPipe = worker_pipe.open_child_pipe
-) -> None:
+def main(restrict: Callable[[], object] = processes.confine, open_pipe: OpenPipe = processes.open_child_pipe) -> None:
     """Restrict the process, then serve."""
     restrict()
     read, write = open_pipe()

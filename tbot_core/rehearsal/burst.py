@@ -22,7 +22,7 @@ from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.rehearsal.remote_broker import RemoteBroker
 from tbot_core.rehearsal.small_world import LEAD_S, SmallWorld
 from tbot_core.rehearsal.venue_profiles import VenueProfile
-from tbot_core.system import local_socket
+from tbot_core.system import sockets
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
 from tbot_core.trading.universe import Universe
@@ -99,7 +99,7 @@ class RemoteConnections(LocalConnections):
 
     def broker(self, world: BotEnvironment, name: str) -> Broker:  # noqa: ARG002  there is one venue
         """A client of the venue, with the bot's clock."""
-        return RemoteBroker(local_socket.connect(self._path, _TIMEOUT_S), world.clock)
+        return RemoteBroker(sockets.connect(self._path, _TIMEOUT_S), world.clock)
 
 
 class BurstScenario:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.model import json_document
-from tbot_core.system import file_streams, filesystem
-from tbot_core.system.file_lines import lines_back
+from tbot_core.system import filesystem, large_files
+from tbot_core.system.large_files import lines_back
 from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def log_page(path: Path, level: str = "debug", before: int | None = None, most: 
 
 def _header(path: Path) -> list[str]:
     # The names of the columns of a CSV file; none of one of JSON lines.
-    first = file_streams.read_start(path, _LONGEST_HEADER).decode("utf-8", "replace").partition("\n")[0]
+    first = large_files.read_start(path, _LONGEST_HEADER).decode("utf-8", "replace").partition("\n")[0]
     return next(csv.reader([first])) if first.startswith(_CSV_HEADER) else []
 
 

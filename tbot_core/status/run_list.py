@@ -14,7 +14,7 @@ from tbot_core.model.formatting import money_text
 from tbot_core.reports.html.facts import HEAD_BYTES, read_facts
 from tbot_core.reports.timeline import read_timeline
 from tbot_core.status import runs
-from tbot_core.system import file_streams, filesystem
+from tbot_core.system import filesystem, large_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,7 +138,7 @@ def _of_report(path: Path) -> Document:
 
 
 def _facts(path: Path) -> Document:
-    return read_facts(file_streams.read_start(path, HEAD_BYTES)) or {}
+    return read_facts(large_files.read_start(path, HEAD_BYTES)) or {}
 
 
 def _prices(found: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from tbot_core.journal import records
 from tbot_core.model import json_document
 from tbot_core.model.formatting import one_line, plural
 from tbot_core.status.runs import current_run, open_run_file
-from tbot_core.system import file_lines, filesystem
+from tbot_core.system import filesystem, large_files
 from tbot_core.system.redaction import redact
 from tbot_core.trading.risk.states import StateCause
 
@@ -172,7 +172,7 @@ def last_lines(path: Path, most: int = SHOWN_LINES) -> list[str]:
     """The last lines of an output, redacted and without control characters."""
     found: list[str] = []
     with suppress(AccessError):
-        for _, line in file_lines.lines_back(path) if filesystem.exists(path) else ():
+        for _, line in large_files.lines_back(path) if filesystem.exists(path) else ():
             found.append(shown_line(line.decode("utf-8", "replace")))
             if len(found) == most:
                 break

@@ -1,4 +1,7 @@
-"""Access to files and folders. Every OSError becomes an AccessError that names the path."""
+"""Access to files and folders, and of which type their file system is.
+
+Every OSError becomes an AccessError that names the path.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Exposure = Literal["owner", "mode"]
-
 LOCKS: Final = Path("/proc/locks")
 """The kernel's table of locks."""
 
 _NO_FOLDER_LOCKS: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
-
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-
 NOWHERE: Final = os.devnull
 """A path below which nothing can be read or written."""
 
@@ -41,6 +41,13 @@ _REMEDIES: Final = {
     errno.ENOTDIR: "A part of the path is a file: give a folder.",
     errno.ELOOP: "The path contains a loop of links.",
 }
+MOUNTS: Final = Path("/proc/mounts")
+_NETWORK_NAMES: Final = (
+    "9p afs beegfs ceph cifs fuse.ceph fuse.cephfs fuse.glusterfs fuse.s3fs "
+    "fuse.sshfs gfs2 glusterfs lustre nfs nfs4 ocfs2 smb2 smb3 smbfs"
+)
+NETWORKS: Final = frozenset(_NETWORK_NAMES.split())
+"""File systems served by, or shared with, other machines."""
 
 
 class _Faults:
@@ -411,18 +418,6 @@ def try_lock(path: Path, *, shared: bool = False) -> Iterator[bool]:
         os.close(handle)
 
 
-def _is_locked(handle: int, how: int) -> bool:
-    # Whether the lock was free, and is held by this handle now.
-    try:
-        fcntl.flock(handle, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as fault:
-        if fault.errno not in _NO_FOLDER_LOCKS or not stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise
-    return True
-
-
 def lock_holder(path: Path, folder: Path | None = None) -> int | None:
     """The process id that holds the lock file at `path`; None without one. The lock itself is not touched.
 
@@ -448,6 +443,45 @@ def lock_purpose(path: Path) -> str:
     return ""
 
 
+def locker(folder: Path) -> int | None:
+    """The process that has locked a folder, by the kernel's table; None without one, or where that does not say."""
+    try:
+        status, rows = folder.stat(), LOCKS.read_text().splitlines()
+    except OSError:
+        return None
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for row in rows:
+        _, kind, *_, process, what, _, _ = row.split()
+        if kind == "FLOCK" and what == inode and process.isdecimal() and int(process):
+            return int(process)
+    return None
+
+
+def file_system(path: Path, *, mounts: Path = MOUNTS) -> str:
+    """The type of the path's file system, as the kernel names it; "" if unknown."""
+    try:
+        rows = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return ""
+    with raising_access_errors("look at", path):
+        whole = path.resolve()
+    # A blank in a mount point is written as \040; of two mounts on one folder the last is visible.
+    kinds = {Path(row[1].replace("\\040", " ")): row[2] for row in rows}
+    return next((kinds[one] for one in (whole, *whole.parents) if one in kinds), "")
+
+
+def _is_locked(handle: int, how: int) -> bool:
+    # Whether the lock was free, and is held by this handle now.
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as fault:
+        if fault.errno not in _NO_FOLDER_LOCKS or not stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise
+    return True
+
+
 def _owner(path: Path) -> Path:
     return path.with_name(f"{path.name}.pid")
 
@@ -466,17 +500,3 @@ def _in_use(path: Path, folder: Path | None) -> AccessError:
     number = int(holder) if holder.isdecimal() else None if folder is None else locker(folder)
     named = "" if number is None else f", process {number}"
     return AccessError(f"{path.parent} is in use by another tbot{named}.", "Stop that one, or choose another --home.")
-
-
-def locker(folder: Path) -> int | None:
-    """The process that has locked a folder, by the kernel's table; None without one, or where that does not say."""
-    try:
-        status, rows = folder.stat(), LOCKS.read_text().splitlines()
-    except OSError:
-        return None
-    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    for row in rows:
-        _, kind, *_, process, what, _, _ = row.split()
-        if kind == "FLOCK" and what == inode and process.isdecimal() and int(process):
-            return int(process)
-    return None

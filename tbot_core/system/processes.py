@@ -1,9 +1,13 @@
-"""Child processes, bounded in time and output, with only the given environment."""
+"""Child processes, bounded in time and output, with only the given environment.
+
+A worker answers requests: bytes to its standard input, bytes from its standard output.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -15,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Final, cast
 import attrs
 
 from tbot_core.errors import AccessError
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, secure_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +33,11 @@ _CHUNK: Final = 65_536
 _GRACE_S: Final = 0.2
 _LAST_S: Final = 2.0
 _POLL_S: Final = 0.01
+MEMORY_BYTES: Final = 4 * 2**30
+"""The address space of a confined child; numpy reserves far more than it uses."""
+
+FILES: Final = 64
+_PIECE: Final = 1 << 20
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +48,56 @@ class ProcessResult:
     output: str
     errors: str
     timed_out: bool
+
+
+class WorkerProcess:
+    """The child process; reads and writes block without a limit unless interrupted.
+
+    It gets no file of ours, only `environment`, and its own session. Raises AccessError when it cannot be started, and
+    later when it has ended.
+    """
+
+    def __init__(self, args: Sequence[str], *, environment: Mapping[str, str]) -> None:
+        try:
+            self._child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+                args,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=dict(environment),
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as fault:
+            raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
+        self._in = cast("IO[bytes]", self._child.stdin)
+        self._out = cast("IO[bytes]", self._child.stdout)
+
+    def write(self, data: bytes) -> None:
+        """Write everything to its standard input."""
+        try:
+            _write_whole(self._in.fileno(), data)
+        except OSError as fault:
+            raise self._ended_error() from fault
+
+    def read(self, size: int) -> bytes:
+        """Read exactly so many bytes of its output."""
+        data = _read_whole(self._out.fileno(), size)
+        if len(data) < size:
+            raise self._ended_error()
+        return data
+
+    def end(self) -> None:
+        """Kill it and its descendants."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+        self._in.close()
+        self._out.close()
+
+    def _ended_error(self) -> AccessError:
+        return AccessError(f"its process ended with code {self._child.wait()} before it had answered.")
 
 
 def run_program(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]) -> ProcessResult:
@@ -80,11 +139,6 @@ def started_program(
     with child, ExitStack() as ends:
         ends.callback(_kill_group, child.pid)
         yield finish
-
-
-def _kill_group(process: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process, signal.SIGKILL)
 
 
 @contextmanager
@@ -170,17 +224,6 @@ def start_child(args: Sequence[str], *, environment: Mapping[str, str], output: 
         os.close(handle)
 
 
-def _awaited(child: subprocess.Popen[bytes], ended: Callable[[], None] | None = None) -> int:
-    # The child's process id; when it ends, no trace of it stays in the process table.
-    def wait() -> None:
-        child.wait()
-        if ended is not None:
-            ended()
-
-    threading.Thread(target=wait, name=f"end of {child.pid}", daemon=True).start()
-    return child.pid
-
-
 def end_program(process: int) -> None:
     """Ask a program to end, as `kill` does; one that has ended already needs nothing."""
     with suppress(ProcessLookupError):
@@ -242,13 +285,6 @@ def runs_exclusively(lock: Path) -> bool:
         return not free
 
 
-def _opened(path: Path, ends: ExitStack) -> int:
-    with filesystem.raising_access_errors("open", path):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    ends.callback(os.close, handle)
-    return handle
-
-
 def end_group(process: int) -> None:
     """Ask a program that was started in its own session, and its descendants, to end, as `kill` does.
 
@@ -289,6 +325,66 @@ def read_stdin(timeout_s: float) -> bytes | None:
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
         return os.read(0, _CHUNK) if selector.select(timeout_s) else None
+
+
+def _read_whole(handle: int, size: int) -> bytes:
+    # Read so many bytes; fewer only at the end of the stream.
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(handle, min(size - len(data), _PIECE))
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+def _write_whole(handle: int, data: bytes) -> None:
+    # Write everything.
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def open_child_pipe() -> tuple[Callable[[int], bytes], Callable[[bytes], None]]:
+    """In the child: return functions to read and to write. Later prints go to standard error, which is discarded."""
+    requests, responses = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return lambda size: _read_whole(requests, size), lambda data: _write_whole(responses, data)
+
+
+def confine(hardened: Callable[[], object] = secure_memory.harden) -> None:
+    """In the child: harden the process, and limit its memory and files."""
+    hardened()
+    for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_NOFILE, FILES)):
+        _, hard = resource.getrlimit(what)
+        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (limit, limit))
+
+
+def _kill_group(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
+
+
+def _awaited(child: subprocess.Popen[bytes], ended: Callable[[], None] | None = None) -> int:
+    # The child's process id; when it ends, no trace of it stays in the process table.
+    def wait() -> None:
+        child.wait()
+        if ended is not None:
+            ended()
+
+    threading.Thread(target=wait, name=f"end of {child.pid}", daemon=True).start()
+    return child.pid
+
+
+def _opened(path: Path, ends: ExitStack) -> int:
+    with filesystem.raising_access_errors("open", path):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    ends.callback(os.close, handle)
+    return handle
 
 
 @contextmanager

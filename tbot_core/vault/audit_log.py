@@ -16,7 +16,7 @@ import attrs
 
 from tbot_core.errors import AccessError
 from tbot_core.model import json_document
-from tbot_core.system import file_lines, filesystem, secure_files
+from tbot_core.system import filesystem, large_files, secure_files
 from tbot_core.vault import categories
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 from tbot_core.vault.store import SecretStore
@@ -229,7 +229,7 @@ def entries_back(path: Path, end: int | None = None) -> Generator[tuple[int, Aud
     """
     if not filesystem.is_present(path):
         return
-    for start, line in file_lines.lines_back(path, end):
+    for start, line in large_files.lines_back(path, end):
         if line.endswith(b"\n"):
             yield start, _parsed(path, line, f"at byte {start}")
 
@@ -245,7 +245,7 @@ def place_of(path: Path, moment: datetime) -> int:
     def is_wanted(line: bytes) -> bool:
         return not line.endswith(b"\n") or _parsed(path, line, "in between").utc >= moment
 
-    return file_lines.first_line(path, is_wanted)
+    return large_files.first_line(path, is_wanted)
 
 
 def first_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool]) -> AuditLogEntry | None:
@@ -259,7 +259,7 @@ def first_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool
 
 def last_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool]) -> AuditLogEntry | None:
     """The last entry that is wanted, of a log that exists, searched from its end. Raises as `first_entry` does."""
-    for start, line in file_lines.lines_back(path):
+    for start, line in large_files.lines_back(path):
         where = f"at byte {start}"
         if line.endswith(b"\n") and wanted(entry := _parsed(path, line, where)):
             _assert_written_with(key, path, line, where)

@@ -23,7 +23,7 @@ from tbot_core.rehearsal.bot import BotEnvironment, BotProcess
 from tbot_core.rehearsal.failover_drill import OutageScenario
 from tbot_core.rehearsal.remote_broker import RemoteBroker, dump_line, load_line
 from tbot_core.rehearsal.scenarios import Scenario
-from tbot_core.system import local_socket
+from tbot_core.system import sockets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -39,7 +39,7 @@ _ROUNDS: Final = frozenset({ExitReason.STOPPED.value, ExitReason.SESSION_END.val
 class Herald:
     """Says where the process is, and waits there."""
 
-    def __init__(self, line: local_socket.SocketConnection, watched: Collection[str]) -> None:
+    def __init__(self, line: sockets.SocketConnection, watched: Collection[str]) -> None:
         self._line = line
         self._watched = watched
 
@@ -170,7 +170,7 @@ class AnnouncingJournal:
 class AnnouncingLine:
     """A connection to a venue that says what is on its way, and what has come."""
 
-    def __init__(self, line: local_socket.SocketConnection, herald: Herald, home: Path) -> None:
+    def __init__(self, line: sockets.SocketConnection, herald: Herald, home: Path) -> None:
         self._line = line
         self._herald = herald
         self._home = home
@@ -211,8 +211,8 @@ class Crossing:
     """How a process comes by its journal and its accounts, in the order of `names`: each announces."""
 
     def __init__(self, path: Path, home: Path, watched: Collection[str], names: Sequence[str]) -> None:
-        self._venues = {name: local_socket.connect(path, PATIENCE_S) for name in names}
-        self.herald = Herald(local_socket.connect(path, PATIENCE_S), watched)
+        self._venues = {name: sockets.connect(path, PATIENCE_S) for name in names}
+        self.herald = Herald(sockets.connect(path, PATIENCE_S), watched)
         self._home = home
         self._journal: AnnouncingJournal
 

@@ -30,7 +30,7 @@ from tbot_core.rehearsal.invariants.all import violations
 from tbot_core.rehearsal.remote_broker import VenueServer, dump_line, load_line
 from tbot_core.rehearsal.scenarios import Scenario
 from tbot_core.rehearsal.world import LEAD_S
-from tbot_core.system import local_socket
+from tbot_core.system import sockets
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class Nursery:
     """The process that lets bots live, and where they connect."""
 
     process: subprocess.Popen[bytes]
-    listener: local_socket.SocketListener
+    listener: sockets.SocketListener
 
     def begin(
         self, home: Path, at: float, watched: Collection[str], scene: Scenario | OutageScenario, venues: int
-    ) -> list[local_socket.SocketConnection]:
+    ) -> list[sockets.SocketConnection]:
         """Begin a life; its ways to its venues, and to whoever decides over it."""
         made = type(scene).__name__, attrs.asdict(scene)
         cast("IO[bytes]", self.process.stdin).write(dump_line((str(home), at, tuple(watched), made)))
@@ -66,7 +66,7 @@ def nursery() -> Iterator[Nursery]:
     """One for all tests: what takes time is the start of Python."""
     with tempfile.TemporaryDirectory(prefix="tbot") as folder:
         path = Path(folder) / "venue"
-        with local_socket.listen(path, PATIENCE_S) as listener:
+        with sockets.listen(path, PATIENCE_S) as listener:
             command = [sys.executable, "-W", "error", str(DRIVER), str(path)]
             with subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -136,7 +136,7 @@ class Play:
 
     def _gathered(self, selector: selectors.BaseSelector) -> bool:
         # Wait for what the bot says; whether it is still there.
-        ready = [cast("local_socket.SocketConnection", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
+        ready = [cast("sockets.SocketConnection", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
         assert ready, self.passed[-3:]
         there = [line.fill_buffer() for line in ready]
         return all(there)

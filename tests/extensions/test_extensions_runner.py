@@ -20,8 +20,8 @@ from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.plugins.call_guard import PluginBorder
-from tbot_core.system.daemon_threads import DaemonThreads
 from tbot_core.system.secret import Secret
+from tbot_core.system.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from pathlib import Path

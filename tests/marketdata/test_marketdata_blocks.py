@@ -20,7 +20,7 @@ from tbot_core.marketdata.store import blocks, manifest
 from tbot_core.marketdata.store.verification import FindingLevel, verify_store
 from tbot_core.model.bars import FIELDS
 from tbot_core.model.calendar import ClosedDay, EarlyClose, ExchangeCalendar
-from tbot_core.system import file_streams, filesystem
+from tbot_core.system import filesystem, large_files
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def test_a_copied_block_is_compared_with_its_checksum(
 
     monkeypatch.setattr(zlib, "crc32", count)
     if read_only:
-        monkeypatch.setattr(file_streams, "set_modified_as", refuse)
+        monkeypatch.setattr(large_files, "set_modified_as", refuse)
     for _ in range(2):
         found = read(bench)
         assert same(expected, found)
@@ -301,7 +301,7 @@ def test_an_instances_calendar_cuts_a_block(bench: StoreFixture) -> None:
 def test_the_next_month_is_read_ahead(bench: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a month is walked the system already reads the block of the next; few symbols of many need no block."""
     asked = list[Path]()
-    monkeypatch.setattr(file_streams, "read_ahead", asked.append)
+    monkeypatch.setattr(large_files, "read_ahead", asked.append)
     read(bench)
     assert asked == []
     read(bench)

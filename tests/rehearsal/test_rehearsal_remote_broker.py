@@ -23,7 +23,7 @@ from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.rehearsal.remote_broker import RemoteBroker, VenueServer, dump_line, load_line
 from tbot_core.rehearsal.small_world import SmallWorld
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
-from tbot_core.system import local_socket
+from tbot_core.system import sockets
 from tbot_core.trading.orders import OrderRecord
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def order(cid: str = "o1", *, limit: Decimal | None = None) -> Order:
 class Client:
     """A bot's side: a loop in virtual time, and the broker in it."""
 
-    def __init__(self, line: local_socket.SocketConnection) -> None:
+    def __init__(self, line: sockets.SocketConnection) -> None:
         self.loop = VirtualLoop()
         self.loop.pass_time(BELL_S)
         start = SmallWorld().matching.start
@@ -79,7 +79,7 @@ def client() -> Iterator[Client]:
         command = [sys.executable, "-W", "error", str(DRIVER), str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert cast("IO[bytes]", process.stdout).readline() == b"ready\n"
-            with closing(local_socket.connect(path, 30.0)) as line:
+            with closing(sockets.connect(path, 30.0)) as line:
                 client = Client(line)
                 client.wait(client.broker.connect())
                 yield client

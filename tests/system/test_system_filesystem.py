@@ -15,7 +15,7 @@ import pytest
 from tbot_core.errors import AccessError
 from tbot_core.model.clock import SystemClock
 from tbot_core.system import environ, filesystem, processes
-from tbot_core.system.mounts import file_system
+from tbot_core.system.filesystem import file_system
 
 
 def test_a_file_written_is_read_back_private_and_alone(tmp_path: Path) -> None:

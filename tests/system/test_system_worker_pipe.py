@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.system import environ, worker_pipe
-from tbot_core.system.worker_pipe import WorkerProcess
+from tbot_core.system import environ, processes
+from tbot_core.system.processes import WorkerProcess
 
 ECHO = "import os\nwhile part := os.read(0, 65536): os.write(1, part)"
 
@@ -48,7 +48,7 @@ def test_what_is_printed_is_no_answer() -> None:
         os.dup2(asked[0], 0)
         os.dup2(answered[1], 1)
         os.dup2(printed[1], 2)
-        hear, say = worker_pipe.open_child_pipe()
+        hear, say = processes.open_child_pipe()
         os.write(1, b"print")
         os.write(asked[1], b"question")
         question, nothing = hear(8), os.read(0, 8)
@@ -70,7 +70,7 @@ def test_limits_are_never_raised(monkeypatch: pytest.MonkeyPatch, hard: int, exp
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (0, hard))
     monkeypatch.setattr(resource, "setrlimit", found.__setitem__)
     hardened: list[str] = []
-    worker_pipe.confine(lambda: hardened.append("yes"))
+    processes.confine(lambda: hardened.append("yes"))
     assert hardened == ["yes"]
-    for what, most in ((resource.RLIMIT_AS, worker_pipe.MEMORY_BYTES), (resource.RLIMIT_NOFILE, worker_pipe.FILES)):
+    for what, most in ((resource.RLIMIT_AS, processes.MEMORY_BYTES), (resource.RLIMIT_NOFILE, processes.FILES)):
         assert found[what] == (expected or most, expected or most)

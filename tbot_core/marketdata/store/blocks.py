@@ -39,9 +39,8 @@ from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions,
 from tbot_core.model import json_document
 from tbot_core.model.bars import FIELDS, Array
 from tbot_core.model.calendar import ExchangeCalendar, Session
-from tbot_core.system import file_streams, filesystem, log
-from tbot_core.system.daemon_threads import DaemonThreads
-from tbot_core.system.worker_threads import iterate_ahead, map_in_threads
+from tbot_core.system import filesystem, large_files, log
+from tbot_core.system.threads import DaemonThreads, iterate_ahead, map_in_threads
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -286,7 +285,7 @@ class MonthBlocks:
             return partial(_same, self._files(wanted.month).collect(wanted.groups, wanted.symbols))
         layout = self._layout(wanted.month)
         if (block := _read_block(layout)) is not None:
-            file_streams.read_ahead(layout.path)
+            large_files.read_ahead(layout.path)
             return partial(_same, block)
         try:
             writing = self._written(wanted.month, layout, memory)
@@ -339,7 +338,7 @@ def _read_block(layout: BlockLayout, *, proved: bool = True) -> MonthBlock | Non
     # Map a month's block; None where there is none, or one that is unreadable, short, damaged or of another format.
     # With `proved` a file that was written to since it was made is compared with its checksum.
     try:
-        data = file_streams.map_file(layout.path)
+        data = large_files.map_file(layout.path)
     except AccessError:
         return None
     names, checksum = _fields_of_header(bytes(data[:HEADER_LENGTH]), layout)
@@ -374,7 +373,7 @@ def writing(layout: BlockLayout) -> Iterator[Callable[[MonthBlock], None]]:
     with filesystem.replacing(layout.path) as file:
         yield functools.partial(_write, file, layout.key)
     now = filesystem.modified(layout.path)
-    file_streams.set_modified_as(layout.path, layout.path.with_name(manifest.MANIFEST))
+    large_files.set_modified_as(layout.path, layout.path.with_name(manifest.MANIFEST))
     for path in filesystem.entries(folder):
         stranded = path.name.startswith((".bars-", ".days-")) and filesystem.modified(path) < now - _STRANDED_S
         if stranded or (path.match(f"bars-*{manifest.BLOCK_SUFFIX}") and path != layout.path):
@@ -444,7 +443,7 @@ def _is_proved(path: Path, data: memoryview, checksum: int) -> bool:
         _log.warning("bars.block_damaged", file=str(path), effect="it is made again from the Parquet files")
         return False
     with suppress(AccessError):  # in a read-only folder it is computed each time
-        file_streams.set_modified_as(path, record)
+        large_files.set_modified_as(path, record)
     return True
 
 

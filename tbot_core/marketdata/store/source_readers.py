@@ -27,7 +27,7 @@ from tbot_core.errors import AccessError, DataError, UsageError
 from tbot_core.model import json_document
 from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
-from tbot_core.system.file_streams import open_stream
+from tbot_core.system.large_files import open_stream
 
 SUFFIXES: Final = (".parquet", ".csv", ".txt", ".json", ".csv.gz", ".txt.gz", ".json.gz")
 

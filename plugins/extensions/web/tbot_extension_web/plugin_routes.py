@@ -12,7 +12,7 @@ from tbot_core.actions.plugin_pages import PluginPages, plugin_pages
 from tbot_core.contracts.pages import Block, Field, Form, GoTo, Link, Page, PageRequest, PluginRoute, Table
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.system import log, random
-from tbot_core.system.daemon_threads import DaemonThreads
+from tbot_core.system.threads import DaemonThreads
 from tbot_extension_web.access.permissions import Permission
 from tbot_extension_web.routes import ROUTES, WebRoute
 from tbot_extension_web.site import NAVIGATION, NavigationItem

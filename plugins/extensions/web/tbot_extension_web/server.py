@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tbot_core.errors import AccessError, SettingsError, TbotError
-from tbot_core.system.listener import listening_sockets
+from tbot_core.system.sockets import listening_sockets
 from tbot_extension_web.headers import Origin
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import TbotError
 from tbot_core.instance import Instance, read_settings_files
 from tbot_core.status.service import service_sentence
-from tbot_core.system.daemon_threads import DaemonThreads
+from tbot_core.system.threads import DaemonThreads
 from tbot_extension_web.access.security_log import note_request
 from tbot_extension_web.pages.risk import ACTS, offered
 from tbot_extension_web.posts import Question

@@ -1,12 +1,17 @@
-"""Messages between two processes of this machine, as lines over a Unix socket. Each is received whole or not at all."""
+"""Sockets of this machine: messages between two processes, sockets that listen, and news for the service manager.
+
+Messages go as lines over a Unix socket; each is received whole or not at all. The service manager is told that the
+process is ready, lives and ends, as systemd's sd_notify(3) describes.
+"""
 
 from __future__ import annotations
 
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import AccessError
+from tbot_core.system import environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +19,10 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 65_536
 _END: Final = b"\n"
+_BACKLOG: Final = 128
+READY: Final = "READY=1"
+ALIVE: Final = "WATCHDOG=1"
+STOPPING: Final = "STOPPING=1"
 
 
 class SocketConnection:
@@ -115,6 +124,43 @@ def connect(path: Path, timeout_s: float) -> SocketConnection:
             f"Cannot connect to {path}: {words}.", "Start the process that listens there first."
         ) from fault
     return SocketConnection(connection, timeout_s)
+
+
+def listening_sockets(host: str, port: int) -> list[socket.socket]:
+    """A listening socket for each address of the host, as `localhost` has two; the caller closes them.
+
+    Who connects waits until the server accepts. Raises OSError for a host that is none of this machine, and for a port
+    that is taken or not allowed; no socket is left open then.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    with ExitStack() as ends:
+        made = []
+        for family, kind, protocol, _, place in dict.fromkeys(found):
+            one = ends.enter_context(socket.socket(family, kind, protocol))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(place)
+            one.listen(_BACKLOG)
+            made.append(one)
+        ends.pop_all()
+    return made
+
+
+def notify(state: str) -> bool:
+    """Send a state to the socket that NOTIFY_SOCKET names; returns whether it was sent.
+
+    Without the variable, and where the manager does not listen, nothing happens. It never blocks.
+    """
+    address = environ.service_socket()
+    if not address.startswith(("/", "@")):
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+            sender.sendto(state.encode(), f"\0{address[1:]}" if address.startswith("@") else address)
+    except OSError:
+        return False
+    return True
 
 
 def _broken(fault: OSError) -> AccessError:

@@ -1,13 +1,16 @@
-"""Lines of large files, from the end and by bisection."""
+"""Large files: streams, and lines from the end and by bisection."""
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.system.file_lines import BLOCK, LONGEST, first_line, lines_back
+from tbot_core.system import large_files
+from tbot_core.system.large_files import BLOCK, LONGEST, first_line, lines_back
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +26,47 @@ CONTENTS = [
     b"".join(b"%d %s\n" % (number, b"x" * (number % 300)) for number in range(3_000)),
     (b"y" * (BLOCK - 1) + b"\n") * 3 + b"half",
 ]
+
+
+def test_a_file_is_mapped_as_it_is(tmp_path: Path) -> None:
+    """Read-only, in its length, and after it was removed; an empty one has no bytes."""
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    view = large_files.map_file(path)
+    path.unlink()
+    assert bytes(view) == b"abc"
+    assert view.readonly
+    path.touch()
+    assert bytes(large_files.map_file(path)) == b""
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A pipe is not waited for, and an absent file is named."""
+    os.mkfifo(tmp_path / "pipe")
+    for name, words in (("pipe", "it is a pipe"), ("none", "No such file"), (".", "Is a directory")):
+        with pytest.raises(AccessError, match=words):
+            large_files.map_file(tmp_path / name)
+
+
+def test_reading_ahead_never_fails(tmp_path: Path) -> None:
+    """A file is left as it is, and one that is not there is left out."""
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    for one in (path, tmp_path / "none"):
+        large_files.read_ahead(one)
+    for thread in [one for one in threading.enumerate() if one.name == "read ahead"]:
+        thread.join(5)
+    assert path.read_bytes() == b"abc"
+
+
+def test_a_stream_is_of_a_regular_file(tmp_path: Path) -> None:
+    """It is read from its begin; faults while it is read name the file as well."""
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    with large_files.open_stream(path) as file:
+        assert file.read(2) == b"ab"
+    with pytest.raises(AccessError, match=r"Cannot read .*a: broken"), large_files.open_stream(path):
+        raise OSError(5, "broken")
 
 
 def split(data: bytes) -> list[bytes]:

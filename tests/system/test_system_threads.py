@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.system.worker_threads import iterate_ahead, map_in_threads
+from tbot_core.system.threads import iterate_ahead, map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

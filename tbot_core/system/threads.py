@@ -1,6 +1,8 @@
-"""Work in threads: items that are made ahead of their use, and calls that run at the same time.
+"""Threads that no end of the process waits for, and work in them.
 
-It pays for calls that release the lock of the interpreter: work of numpy and polars on large arrays, checksums, files.
+A call that hangs in one ends with the process. Work is items that are made ahead of their use, and calls that run at
+the same time; it pays for calls that release the lock of the interpreter: work of numpy and polars on large arrays,
+checksums, files.
 """
 
 from __future__ import annotations
@@ -8,18 +10,34 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
-
-from tbot_core.system.daemon_threads import DaemonThreads
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+P = ParamSpec("P")
 T = TypeVar("T")
+# Calls that run at the same time at most: each needs memory.
+_MOST_THREADS: Final = 4
 
-MOST_THREADS: Final = 4
-"""Calls that run at the same time at most: each needs memory."""
+
+class DaemonThreads(ThreadPoolExecutor):
+    """An executor for an event loop, with a daemon thread for each call.
+
+    The standard one is joined when the loop and the process end, so that one hung call keeps the process alive.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Start the call."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # it starts at once, so there is nothing to cancel
+        threading.Thread(target=_run, args=(future, fn, args, kwargs), name=f"call {fn!r}", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  -- as the base
+        """Wait for nothing."""
 
 
 class AbandonedWork(BaseException):
@@ -29,45 +47,6 @@ class AbandonedWork(BaseException):
 class _Thread(threading.local):
     # What the calling thread works for; None where it is not one of `iterate_ahead`.
     ahead: _Ahead[Any] | None = None
-
-
-_THREAD: Final = _Thread()
-
-
-def iterate_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """Iterate over items that a thread makes: the next one while the caller uses the last that it was given.
-
-    An error is raised in its place among the items. Once the iterator is closed the thread closes the items: before the
-    next one, or within `map_in_threads` before the next call. Closing waits for that.
-    """
-    ahead = _Ahead(items)
-    thread = threading.Thread(target=ahead.run, name="iterate ahead", daemon=True)
-    thread.start()
-    try:
-        while (made := ahead.take()) is not None:
-            yield made.value()
-    finally:
-        ahead.abandon()
-        thread.join()
-
-
-def map_in_threads(function: Callable[[T], object], items: Iterable[T], *, threads: int | None = None) -> None:
-    """Call a function for each item: in as many threads as there are processors, MOST_THREADS at most.
-
-    The calling thread is one of them. Raises the error of the first item, in their order, that has one; then some later
-    items are left out.
-    """
-    calls = _Calls(function, list(items), _THREAD.ahead)
-    count = min(MOST_THREADS, os.cpu_count() or 1) if threads is None else threads
-    pool = DaemonThreads()
-    others = [pool.submit(calls.run) for _ in range(min(count, calls.count) - 1)]
-    try:
-        calls.run()
-    finally:
-        calls.is_stopped = True
-        for one in others:
-            one.result()
-    calls.raise_first()
 
 
 class _Calls(Generic[T]):
@@ -144,3 +123,51 @@ class _Ahead(Generic[T]):
         except BaseException as fault:  # noqa: BLE001  -- it is raised by who takes the items
             last = _Made(fault=fault)
         self._made.put(last)
+
+
+_THREAD: Final = _Thread()
+
+
+def iterate_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """Iterate over items that a thread makes: the next one while the caller uses the last that it was given.
+
+    An error is raised in its place among the items. Once the iterator is closed the thread closes the items: before the
+    next one, or within `map_in_threads` before the next call. Closing waits for that.
+    """
+    ahead = _Ahead(items)
+    thread = threading.Thread(target=ahead.run, name="iterate ahead", daemon=True)
+    thread.start()
+    try:
+        while (made := ahead.take()) is not None:
+            yield made.value()
+    finally:
+        ahead.abandon()
+        thread.join()
+
+
+def map_in_threads(function: Callable[[T], object], items: Iterable[T], *, threads: int | None = None) -> None:
+    """Call a function for each item: in as many threads as there are processors, MOST_THREADS at most.
+
+    The calling thread is one of them. Raises the error of the first item, in their order, that has one; then some later
+    items are left out.
+    """
+    calls = _Calls(function, list(items), _THREAD.ahead)
+    count = min(_MOST_THREADS, os.cpu_count() or 1) if threads is None else threads
+    pool = DaemonThreads()
+    others = [pool.submit(calls.run) for _ in range(min(count, calls.count) - 1)]
+    try:
+        calls.run()
+    finally:
+        calls.is_stopped = True
+        for one in others:
+            one.result()
+    calls.raise_first()
+
+
+def _run(future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    try:
+        result = function(*args, **kwargs)
+    except BaseException as fault:  # noqa: BLE001  -- it belongs to who awaits the call
+        future.set_exception(fault)
+    else:
+        future.set_result(result)
