@@ -182,7 +182,7 @@ def _checked_secrets(found: OlderInstallation, contents: Mapping[str, bytes]) ->
     # The content of each category of secrets in its shape. Raises SettingsError with every fault.
     from tbot_core.instance.enabled_plugins import plugins_enabled
     from tbot_core.instance.flat_secrets import sectioned_secrets
-    from tbot_core.vault.content import check_shape
+    from tbot_core.vault.schemas import check_shape
 
     texts = _texts(contents)
     enabled = {name for _, name in plugins_enabled(texts)}

@@ -17,8 +17,18 @@ from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance
 from tbot_core.instance.sources import find_instance
 from tbot_core.system import environ, filesystem
-from tbot_core.vault import backup, key_providers
-from tbot_core.vault.bundle import KINDS, BundleCipher, parse_bundle, read_text
+from tbot_core.vault import key_providers
+from tbot_core.vault.bundle import (
+    KINDS,
+    BundleCipher,
+    backup_of,
+    backup_settings,
+    parse_bundle,
+    plaintext_path,
+    read_text,
+    restore_backup,
+    write_backup,
+)
 from tbot_core.vault.categories import AUDIT, CATEGORIES, ENV_FILE, ENV_KEY_VARIABLE, EVERY, category_paths
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
@@ -30,7 +40,7 @@ if TYPE_CHECKING:
     from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.system.secret import Secret
     from tbot_core.vault.audit_log import BackupHistory
-    from tbot_core.vault.backup import Backup
+    from tbot_core.vault.bundle import Backup
     from tbot_core.vault.vault import AuditAction, Vault
 
 FOLDER: Final = "backups"
@@ -175,7 +185,7 @@ def back_up_secrets(
     path = folder / f"secrets-{vault.clock.now():{_TIME}}{SUFFIX}"
     if filesystem.is_present(path):
         raise UsageError(f"{path} exists already.", "Try again in a second.")
-    return path, backup.write_backup(vault, path, BundleCipher(kind="backup", passphrase=passphrase))
+    return path, write_backup(vault, path, BundleCipher(kind="backup", passphrase=passphrase))
 
 
 def stored_backups(home: Path | None, most: int | None = None) -> StoredBackups:
@@ -219,7 +229,7 @@ def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[
 
 def open_backup(text: bytes, name: str, passphrase: Secret) -> Backup:
     """Open a backup by the text of its file; `name` is used in messages. The caller wipes it. Raises VaultError."""
-    return backup.open_backup(BundleCipher(kind="backup", passphrase=passphrase).open(text, name), name)
+    return backup_of(BundleCipher(kind="backup", passphrase=passphrase).open(text, name), name)
 
 
 def backup_deployment(instance: Instance, found: Backup) -> DeploymentSettings:
@@ -230,7 +240,7 @@ def backup_deployment(instance: Instance, found: Backup) -> DeploymentSettings:
 def backup_texts(instance: Instance, found: Backup) -> dict[str, str]:
     """The texts of both settings files in a backup, by category; bytes that are not UTF-8 are replaced."""
     place = category_paths("env_bot", instance, backup_deployment(instance, found))
-    texts = {"env": _settings(instance, found), "env_bot": backup.backup_settings(found, place)}
+    texts = {"env": _settings(instance, found), "env_bot": backup_settings(found, place)}
     return {category: text.decode(errors="replace") for category, text in texts.items()}
 
 
@@ -376,7 +386,7 @@ def _change(vault: Vault, category: str, data: memoryview) -> ImportChange:
 
 def _refuse_overwrite(vault: Vault, changes: Sequence[ImportChange], *, replace: bool) -> None:
     # Raises UsageError if values would be overwritten, or if settings exist in plaintext.
-    plaintexts = [backup.plaintext_path(vault.store.place(it.category)) for it in changes]
+    plaintexts = [plaintext_path(vault.store.place(it.category)) for it in changes]
     clear = [plain.name for plain in plaintexts if plain is not None and filesystem.is_present(plain)]
     if clear:
         raise UsageError(
@@ -392,7 +402,7 @@ def _refuse_overwrite(vault: Vault, changes: Sequence[ImportChange], *, replace:
 def _settings(instance: Instance, found: Backup) -> bytes:
     from tbot_core.contracts.settings import DeploymentSettings
 
-    return backup.backup_settings(found, category_paths("env", instance, DeploymentSettings()))
+    return backup_settings(found, category_paths("env", instance, DeploymentSettings()))
 
 
 def _deployment(text: bytes) -> DeploymentSettings:
@@ -407,7 +417,7 @@ def _restore_files(
 ) -> tuple[str, ...]:
     from tbot_core.instance.secrets import open_instance_vault
 
-    return backup.restore_backup(open_instance_vault(instance, deployment, ready=False, actor=actor), found)
+    return restore_backup(open_instance_vault(instance, deployment, ready=False, actor=actor), found)
 
 
 def _restore_inside(instance: Instance, found: Backup) -> tuple[str, ...]:

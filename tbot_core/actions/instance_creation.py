@@ -311,7 +311,7 @@ def _named_sections(category: str, part: Any, remedy: str) -> Any:
     # The answers of a category; sections of plugins under the plugins' names.
     from tbot_core.errors import VaultError
     from tbot_core.vault.categories import CATEGORIES
-    from tbot_core.vault.content import assert_utf8, plugin_sections
+    from tbot_core.vault.schemas import assert_utf8, plugin_sections
 
     kind = CATEGORIES.get(category)
     assert_utf8(part, category, category if kind is None else kind.logical)

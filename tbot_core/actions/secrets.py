@@ -26,10 +26,20 @@ from tbot_core.model.formatting import printable_name
 from tbot_core.system import filesystem
 from tbot_core.system.redaction import SHORT
 from tbot_core.system.secret import SHOWN
-from tbot_core.vault import content, rotation
+from tbot_core.vault import rotation
 from tbot_core.vault.categories import CATEGORIES, ENV_FILE
 from tbot_core.vault.error_codes import VaultErrorCode, combined_error
-from tbot_core.vault.schemas import check_content, merged_content, schema_key, short_secrets, stored_fields
+from tbot_core.vault.schemas import (
+    assert_utf8,
+    check_content,
+    check_shape,
+    merged_content,
+    parse_content,
+    plugin_sections,
+    schema_key,
+    short_secrets,
+    stored_fields,
+)
 from tbot_core.vault.vault import CategoryStatus
 
 if TYPE_CHECKING:
@@ -305,8 +315,8 @@ def category_fields(category: str, file: str, data: memoryview) -> dict[str, obj
     shape = CATEGORIES[category].shape
     if shape == "text":
         return {entry.key: entry.value for entry in parse_dotenv(file, bytes(data)).entries}
-    content.check_shape(data, category, file, shape)
-    found = content.parse_content(data, category, file)
+    check_shape(data, category, file, shape)
+    found = parse_content(data, category, file)
     if shape == "object":
         return found
     return {f"{section}.{name}": value for section, part in found.items() for name, value in part.items()}
@@ -424,11 +434,11 @@ def _refuse_shadowing(home: Path | None, category: str) -> None:
 def _input_values(vault: Vault, category: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
     # The values, sections of plugins under the plugins' names. Raises VaultError.
     paths = vault.store.place(category)
-    content.assert_utf8(values, category, paths.shown(paths.file))
+    assert_utf8(values, category, paths.shown(paths.file))
     if not CATEGORIES[category].by_plugin:
         return values
     try:
-        return content.plugin_sections(values, category, paths.shown(paths.file))
+        return plugin_sections(values, category, paths.shown(paths.file))
     except VaultError as fault:
         raise _input_error(fault) from None
 
@@ -445,7 +455,7 @@ def _content(vault: Vault, category: str) -> bytes:
     paths = vault.store.place(category)
     try:
         with vault.read(category) as opened:
-            content.check_shape(opened.view, category, paths.shown(paths.file), CATEGORIES[category].shape)
+            check_shape(opened.view, category, paths.shown(paths.file), CATEGORIES[category].shape)
             return bytes(opened.view)
     except VaultError as error:
         if error.code not in _CONTENT_LOST:

@@ -30,7 +30,7 @@ from tbot_core.model import json_document
 from tbot_core.system import filesystem, log
 from tbot_core.vault import files, token
 from tbot_core.vault.audit_log import anchor_path, log_path
-from tbot_core.vault.backup import assert_restorable
+from tbot_core.vault.bundle import assert_restorable
 from tbot_core.vault.categories import AUDIT, CATEGORIES, SETUP, CategoryPaths, category_paths
 from tbot_core.vault.key_providers import PassphraseKeyProvider
 from tbot_core.vault.vault import Vault
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions import Notify
     from tbot_core.instance.older_layout import OlderInstallation
-    from tbot_core.vault.backup import Backup
+    from tbot_core.vault.bundle import Backup
 
 T = TypeVar("T")
 

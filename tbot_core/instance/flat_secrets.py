@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tbot_core.errors import SettingsError
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.content import parse_content
+from tbot_core.vault.schemas import parse_content
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

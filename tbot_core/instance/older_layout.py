@@ -20,7 +20,7 @@ from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, OLDER_FOLDER
 from tbot_core.instance.sources import ENV_BOT_FILE, deployment_of
 from tbot_core.system import filesystem
 from tbot_core.vault.categories import CATEGORIES, CategoryPaths, category_paths
-from tbot_core.vault.foreign_files import open_foreign_file
+from tbot_core.vault.store import open_foreign_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

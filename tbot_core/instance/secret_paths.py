@@ -14,7 +14,7 @@ import attrs
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, IGNORE_FILES, IGNORED, OLDER_FOLDER, Instance
 from tbot_core.system import filesystem, secure_files
-from tbot_core.vault import categories, key_files, keys
+from tbot_core.vault import categories, key_providers, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,7 +41,7 @@ class SecretPaths:
     def keys(self) -> tuple[Path, ...]:
         """The key of each category, and those of a rotation beside it; the audit log's key too."""
         current = [it.key for it in (*self._places(), categories.audit_paths(self.instance))]
-        return tuple(key_files.slot_path(key, slot) for key in current for slot in keys.SLOTS)
+        return tuple(key_providers.slot_path(key, slot) for key in current for slot in keys.SLOTS)
 
     def files(self) -> tuple[Path, ...]:
         """The encrypted file of each category."""

@@ -1,4 +1,7 @@
-"""Key providers besides files: a passphrase, the system's keyring, a plugin. There is no fallback between them."""
+"""Key providers: one file per category, beside it those of a rotation; a passphrase, the system's keyring, a plugin.
+
+There is no fallback between them.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 
+from tbot_core.errors import VaultError
 from tbot_core.model import json_document
 from tbot_core.system import random, secure_files
 from tbot_core.system.secret import Secret
-from tbot_core.system.secure_files import FileSystemCalls
+from tbot_core.system.secure_files import FileFlaw, FileSystemCalls
 from tbot_core.system.secure_memory import SecureBuffer
-from tbot_core.vault import keys
+from tbot_core.vault import files, keys
+from tbot_core.vault.categories import CategoryPaths
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
@@ -28,51 +33,12 @@ VARIABLE: Final = "TBOT_KEY_PROVIDER"
 HEADER_PATH: Final = "storage/keys/passphrase.json"
 MEMORY_KIB: Final = 65_536
 ITERATIONS: Final = 3
-LANES: Final = 4
+_LANES: Final = 4
 SALT_BYTES: Final = 16
-
 _LABEL: Final = b"tbot passphrase key v1 "
 _HEADER_LIMIT_BYTES: Final = 4096
 _UNUSABLE: Final = frozenset({"keyring.backends.fail", "keyring.backends.null"})
-
-
-def choose_provider(
-    name: str | None,
-    instance: HasHome,
-    *,
-    ask: Callable[[], Secret],
-    offered: Callable[[], KeyProvider | None],
-    system: FileSystemCalls = secure_files.SYSTEM,
-) -> KeyProvider | None:
-    """The provider with that name; None for key files.
-
-    `ask` reads the passphrase, `offered` returns a plugin's provider. Raises VaultError for an unknown name, and when
-    no plugin offers a provider.
-    """
-    match name:
-        case None | "" | "file":
-            return None
-        case "passphrase":
-            return PassphraseKeyProvider(path=instance.home / HEADER_PATH, prompt=ask, system=system)
-        case "keyring":
-            return KeyringKeyProvider(service=f"tbot {instance.home}")
-        case "plugin":
-            provider = offered()
-            if provider is None:
-                raise vault_error(VaultErrorCode.PROVIDER_ABSENT, "every category", VARIABLE)
-            return provider
-        case _:
-            raise vault_error(VaultErrorCode.PROVIDER_UNKNOWN, "every category", "all files", section=name)
-
-
-def stretch_passphrase(secret: Secret, salt: bytes) -> SecureBuffer:
-    """Derive 32 bytes from a passphrase by argon2id; the caller wipes them."""
-    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-
-    master = SecureBuffer(keys.KEY_BYTES)
-    kdf = Argon2id(salt=salt, length=keys.KEY_BYTES, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB)
-    kdf.derive_into(secret.inspect_bytes(), master.view)
-    return master
+_ABSENT: Final = frozenset({VaultErrorCode.KEY_MISSING.text, VaultErrorCode.KEY_FOLDER_MISSING.text})
 
 
 @attrs.define(kw_only=True)
@@ -228,6 +194,90 @@ class KeyringKeyProvider:
             return action(backend)
         except KeyringError:
             raise vault_error(VaultErrorCode.KEYRING_LOCKED, category, where) from None
+
+
+@attrs.define(kw_only=True)
+class FileKeyProvider:
+    """Keys in files: `smtp.key`, and `smtp.next.key` and `smtp.prev.key` around a rotation."""
+
+    locate: Callable[[str], CategoryPaths]
+    strict: bool
+    system: FileSystemCalls
+    reported: dict[str, tuple[FileFlaw, ...]] = attrs.field(factory=dict)
+    """The flaws of each category's key as last read."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Files can be written."""
+        return frozenset({"put", "files"})
+
+    def get_key(self, category: str, slot: str) -> bytearray | None:
+        """The 32 bytes of a key; None when its file is missing. Raises VaultError."""
+        place = self.locate(category)
+        path = slot_path(place.key, slot)
+        try:
+            content = files.read_key(place, path, strict=self.strict, system=self.system)
+        except VaultError as error:
+            if error.code in _ABSENT:
+                return None
+            raise
+        self.reported[category] = content.flaws
+        with content.data as text, keys.parse_key(text.view, category, place.shown(path)).root as root:
+            return bytearray(root.view)
+
+    def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
+        """Write a key durably, or remove it (None). Raises VaultError."""
+        place = self.locate(category)
+        path = slot_path(place.key, slot)
+        if key is None:
+            files.remove_key(place, path, system=self.system)
+            return
+        with keys.render_key(key) as text:
+            files.write_key(place, path, text, system=self.system)
+
+
+def choose_provider(
+    name: str | None,
+    instance: HasHome,
+    *,
+    ask: Callable[[], Secret],
+    offered: Callable[[], KeyProvider | None],
+    system: FileSystemCalls = secure_files.SYSTEM,
+) -> KeyProvider | None:
+    """The provider with that name; None for key files.
+
+    `ask` reads the passphrase, `offered` returns a plugin's provider. Raises VaultError for an unknown name, and when
+    no plugin offers a provider.
+    """
+    match name:
+        case None | "" | "file":
+            return None
+        case "passphrase":
+            return PassphraseKeyProvider(path=instance.home / HEADER_PATH, prompt=ask, system=system)
+        case "keyring":
+            return KeyringKeyProvider(service=f"tbot {instance.home}")
+        case "plugin":
+            provider = offered()
+            if provider is None:
+                raise vault_error(VaultErrorCode.PROVIDER_ABSENT, "every category", VARIABLE)
+            return provider
+        case _:
+            raise vault_error(VaultErrorCode.PROVIDER_UNKNOWN, "every category", "all files", section=name)
+
+
+def stretch_passphrase(secret: Secret, salt: bytes) -> SecureBuffer:
+    """Derive 32 bytes from a passphrase by argon2id; the caller wipes them."""
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+    master = SecureBuffer(keys.KEY_BYTES)
+    kdf = Argon2id(salt=salt, length=keys.KEY_BYTES, iterations=ITERATIONS, lanes=_LANES, memory_cost=MEMORY_KIB)
+    kdf.derive_into(secret.inspect_bytes(), master.view)
+    return master
+
+
+def slot_path(key: Path, slot: str) -> Path:
+    """The file of a slot: `smtp.key` for the current key, `smtp.next.key` for the next."""
+    return key if slot == "cur" else key.with_name(f"{key.stem}.{slot}{key.suffix}")
 
 
 def _first(backend: Any) -> Any:

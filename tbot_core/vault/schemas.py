@@ -1,7 +1,11 @@
-"""Checks the content of a category against the fields its users declare, and fills a class from it."""
+"""The content of decrypted files, checked against the fields that its users declare, and a class filled from it.
+
+Content is settings as text, or JSON objects with one section per consumer.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -9,20 +13,21 @@ import attrs
 
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import VaultError
+from tbot_core.model import json_document
+from tbot_core.model.formatting import printable_name
 from tbot_core.system.redaction import SHORT
-from tbot_core.vault import content
+from tbot_core.system.secret import Secret
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import VaultErrorCode, combined_error, vault_error
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from tbot_core.contracts.credentials import SecretField
-    from tbot_core.system.secret import Secret
+    from tbot_core.vault.categories import Shape
 
 T = TypeVar("T")
 _LONG: Final = 80
-
 Schemas: TypeAlias = Mapping[tuple[str, str], Mapping[str, "SecretField"]]
 """The fields by category and section; the section is "" where the fields are those of the whole category."""
 
@@ -62,18 +67,18 @@ def check_content(  # noqa: PLR0913, PLR0917  what is judged, its place, and the
     """
     shape = CATEGORIES[category].shape
     try:
-        content.check_shape(data, category, file, shape)
+        check_shape(data, category, file, shape)
     except VaultError as error:
         return (error,)
     if shape == "text":
         return ()
-    sections = content.parse_content(data, category, file) if shape == "sections" else ("",)
+    sections = parse_content(data, category, file) if shape == "sections" else ("",)
     absent = sorted(section for place, section in required if place == category and section not in sections)
     found = [vault_error(VaultErrorCode.CONTENT_ABSENT, category, file, section=name) for name in absent]
     for section in sections:
         schema = schemas.get(schema_key(category, section))
         if schema is not None and (only is None or not section or section in only):
-            fields = content.content_fields(data, category, file, section or None)
+            fields = content_fields(data, category, file, section or None)
             found += _read(schema, fields, FieldLocation(category, file, section))[1]
             for value in fields.values():
                 value.wipe()
@@ -86,12 +91,12 @@ def short_secrets(data: memoryview, category: str, file: str, schemas: Schemas) 
     if shape == "text":
         return ()
     found = []
-    for section in content.parse_content(data, category, file) if shape == "sections" else ("",):
+    for section in parse_content(data, category, file) if shape == "sections" else ("",):
         known = schemas.get(schema_key(category, section), {})
         spelt = _spellings({name: one for name, one in known.items() if one.hidden})
         if not spelt:
             continue
-        for name, value in content.content_fields(data, category, file, section or None).items():
+        for name, value in content_fields(data, category, file, section or None).items():
             if name.lower() in spelt and len(value.inspect()) < SHORT:
                 found.append(f"{section}.{spelt[name.lower()]}" if section else spelt[name.lower()])
             value.wipe()
@@ -117,11 +122,11 @@ def renewed_content(schema: type[Any], data: memoryview, spot: FieldLocation, va
     Raises VaultError as `content.replaced_fields` does.
     """
     section, spelt = spot.section or None, _spellings(secret_fields(schema))
-    before = content.content_fields(data, spot.category, spot.file, section)
+    before = content_fields(data, spot.category, spot.file, section)
     changed: dict[str, str | None] = {name: None for name in before if spelt.get(name.lower()) in values}
     for value in before.values():
         value.wipe()
-    return content.replaced_fields(data, spot.category, spot.file, section, {**changed, **values})
+    return _replaced_fields(data, spot.category, spot.file, section, {**changed, **values})
 
 
 def merged_content(
@@ -149,6 +154,84 @@ def stored_fields(stored: Mapping[str, Any], known: Mapping[str, SecretField]) -
     """The known fields that have a value, in whatever spelling."""
     spelt = _spellings(known)
     return frozenset(spelt[name.lower()] for name in stored if name.lower() in spelt)
+
+
+def content_fields(data: memoryview, category: str, file: str, section: str | None) -> Mapping[str, Secret]:
+    """The fields of one section, or of the whole object, as secrets; values other than text as JSON.
+
+    Raises VaultError for anything but a JSON object, for a missing section, and for an empty field.
+    """
+    found = parse_content(data, category, file)
+    if section is not None:
+        found = _section(found, category, file, section)
+    return {name: _secret(value, category, file, name) for name, value in found.items()}
+
+
+def _replaced_fields(
+    data: memoryview, category: str, file: str, section: str | None, changed: Mapping[str, str | None]
+) -> bytes:
+    # The content with changed fields of one section, or of the whole object; a field of None is left out.
+    # Raises VaultError for anything but a JSON object, and for a missing section.
+    found = parse_content(data, category, file)
+    part = found if section is None else _section(found, category, file, section)
+    for name in changed.keys() & part.keys():
+        del part[name]
+    part.update({name: value for name, value in changed.items() if value is not None})
+    return json.dumps(found, ensure_ascii=False).encode()
+
+
+def check_shape(data: memoryview, category: str, file: str, shape: Shape) -> None:
+    """Raises VaultError unless the content has the category's shape."""
+    if shape == "text":
+        _text(data, category, file)
+        return
+    found = parse_content(data, category, file)
+    if CATEGORIES[category].by_plugin:
+        plugin_sections(found, category, file)
+    parts = [_section(found, category, file, name) for name in found] if shape == "sections" else [found]
+    for part in parts:
+        for name, value in part.items():
+            _secret(value, category, file, name).wipe()
+
+
+def plugin_sections(found: Mapping[str, Any], category: str, file: str) -> dict[str, Any]:
+    """The sections under the names of their plugins, which are in lower case.
+
+    Raises VaultError, which names both, for two sections of one plugin in other spelling.
+    """
+    spelt: dict[str, str] = {}
+    for name in found:
+        if (other := spelt.setdefault(name.lower(), name)) != name:
+            both = " and ".join(map(printable_name, (other, name)))
+            raise vault_error(VaultErrorCode.SECTION_SPELT_TWICE, category, file, section=both)
+    return {name.lower(): part for name, part in found.items()}
+
+
+def parse_content(data: memoryview, category: str, file: str) -> dict[str, Any]:
+    """Parse the JSON object in a file; duplicate fields are refused. Raises VaultError."""
+
+    def pairs(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) < len(items):
+            raise vault_error(VaultErrorCode.CONTENT_REPEATED, category, file)
+        return found
+
+    text = _text(data, category, file)
+    try:
+        found = json_document.parse_json(text, pairs)
+    except json_document.InvalidJson:
+        raise vault_error(VaultErrorCode.CONTENT_JSON, category, file) from None
+    if not isinstance(found, dict):
+        raise vault_error(VaultErrorCode.CONTENT_OBJECT, category, file)
+    assert_utf8(found, category, file)
+    return found
+
+
+def assert_utf8(found: Any, category: str, file: str) -> None:
+    """Raises VaultError, naming the first field, for text that UTF-8 cannot encode."""
+    for name in json_document.invalid_utf8_places(found):
+        code = VaultErrorCode.CONTENT_WRONG if name else VaultErrorCode.CONTENT_UTF8
+        raise vault_error(code, category, file, section=name, allowed="UTF-8 text")
 
 
 def _merged_fields(
@@ -205,3 +288,26 @@ def _value(one: SecretField, given: Secret | None, *, needed: bool) -> Any:
         return given
     given.wipe()
     return value
+
+
+def _text(data: memoryview, category: str, file: str) -> str:
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        raise vault_error(VaultErrorCode.CONTENT_UTF8, category, file) from None
+
+
+def _section(found: Mapping[str, Any], category: str, file: str, section: str) -> dict[str, Any]:
+    if section not in found:
+        raise vault_error(VaultErrorCode.CONTENT_ABSENT, category, file, section=section)
+    part = found[section]
+    if not isinstance(part, dict):
+        raise vault_error(VaultErrorCode.CONTENT_SECTION, category, file, section=section)
+    return part
+
+
+def _secret(value: Any, category: str, file: str, name: str) -> Secret:
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    if not text:
+        raise vault_error(VaultErrorCode.CONTENT_EMPTY, category, file, section=name)
+    return Secret(text)

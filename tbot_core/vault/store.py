@@ -1,11 +1,14 @@
-"""Reads and writes secrets with their keys, without the audit log."""
+"""Reads and writes secrets with their keys, without the audit log.
+
+Opens encrypted files of another installation as well, wherever they and their keys are.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
@@ -19,11 +22,12 @@ from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import fernet, files, keys, token
 from tbot_core.vault.categories import AUDIT, CATEGORIES, HasHome, audit_paths, category_paths
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
-from tbot_core.vault.key_files import FileKeyProvider, slot_path
-from tbot_core.vault.keys import CategoryKeys, RootKey
+from tbot_core.vault.key_providers import FileKeyProvider, slot_path
+from tbot_core.vault.keys import CategoryKeys, RootKey, parse_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tbot_core.system.secure_files import FileFlaw
     from tbot_core.vault.categories import CategoryPaths
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 _TRIES = 3
 _ROTATED = frozenset({VaultErrorCode.TOKEN_KEY_ID.text, VaultErrorCode.FERNET_TAG.text})
 """Codes that a reader may get when a rotation happened between reading the file and the keys."""
+
+_OTHER_KEY: Final = frozenset({VaultErrorCode.TOKEN_KEY_ID.text, VaultErrorCode.FERNET_TAG.text})
 
 
 class OpenedSecrets:
@@ -225,3 +231,35 @@ class SecretStore:
                 with suppress(AccessError):  # the write goes on without, and `tbot check` names what is left
                     if filesystem.is_present(beside):
                         secure_files.remove(beside, system=self.system)
+
+
+def open_foreign_file(place: CategoryPaths, keys: Sequence[Path]) -> OpenedSecrets:
+    """Decrypt `place.file` with the first of the existing `keys` that opens it, to be used as a context manager.
+
+    Loose modes are tolerated. Raises VaultError where no key exists, none fits, or a key or the file is unusable.
+    """
+    present = [key for key in keys if filesystem.is_present(key)]
+    if not present:
+        raise vault_error(VaultErrorCode.KEY_MISSING, place.category, place.shown(place.key))
+    content = files.read_file(place, strict=False, system=secure_files.SYSTEM)
+    with content.data as text:
+        for path in present[:-1]:
+            try:
+                return _opened(place, path, text.view)
+            except VaultError as error:
+                if error.code not in _OTHER_KEY:
+                    raise
+        return _opened(place, present[-1], text.view)
+
+
+def _opened(place: CategoryPaths, key_file: Path, text: memoryview) -> OpenedSecrets:
+    with _key(attrs.evolve(place, key=key_file)) as ring:
+        plain, key = files.open_text(ring, place, text)
+        return OpenedSecrets(plain, format_words=files.format_text(text) or "", key_id=key.name, flaws=())
+
+
+def _key(place: CategoryPaths) -> CategoryKeys:
+    content = files.read_key(place, place.key, strict=False, system=secure_files.SYSTEM)
+    with content.data as text:
+        key: RootKey = parse_key(text.view, place.category, place.shown(place.key))
+    return CategoryKeys(cur=key)

@@ -14,7 +14,7 @@ from tbot_core.errors import TbotError, VaultError
 from tbot_core.model.clock import Clock
 from tbot_core.system import random, secure_files
 from tbot_core.system.secure_files import FileSystemCalls
-from tbot_core.vault import categories, content, files, keys, schemas
+from tbot_core.vault import categories, files, keys, schemas
 from tbot_core.vault.categories import HasHome
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 from tbot_core.vault.store import OpenedSecrets, SecretStore
@@ -141,7 +141,7 @@ class Vault:
         here = self.store.place(category)
         with self.read(category) as opened:
             try:
-                return content.content_fields(opened.view, category, here.shown(here.file), plugin)
+                return schemas.content_fields(opened.view, category, here.shown(here.file), plugin)
             except VaultError as error:
                 self.note("deny", category, error.code, opened.key_id)
                 raise
@@ -182,7 +182,7 @@ class Vault:
         with self._writing(category) as key:
             with self.read(category) as opened:
                 plaintext = schemas.renewed_content(schema, opened.view, spot, values)
-            fields = content.content_fields(memoryview(plaintext), category, spot.file, plugin)
+            fields = schemas.content_fields(memoryview(plaintext), category, spot.file, plugin)
             made = schemas.fill_schema(schema, fields, spot)
             self._put(category, plaintext, key)
         return made

@@ -29,14 +29,13 @@ from tbot_core.instance.sources import deployment_of, is_made, unfinished_setup
 from tbot_core.system.secret import Secret
 from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault.audit_log import log_entries, log_path
-from tbot_core.vault.backup import open_backup, write_backup
-from tbot_core.vault.bundle import BundleCipher
+from tbot_core.vault.bundle import BundleCipher, backup_of, write_backup
 from tbot_core.vault.key_providers import PassphraseKeyProvider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.vault.backup import Backup
+    from tbot_core.vault.bundle import Backup
 
 IDENTITY = {"bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_PAPER_B01"}}
 
@@ -169,7 +168,7 @@ def backed_up(home: Path, contents: Mapping[str, bytes]) -> Path:
 def opened(path: Path) -> Backup:
     """The backup, opened."""
     cipher = BundleCipher(kind="backup", passphrase=Secret(PHRASE), stretch=cheap)
-    return open_backup(cipher.read(path), path.name)
+    return backup_of(cipher.read(path), path.name)
 
 
 def begun(instance: Instance) -> SetUp:

@@ -18,7 +18,7 @@ from tbot_core.errors import AccessError, VaultError
 from tbot_core.system import filesystem
 from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.testing.canaries import canary
-from tbot_core.vault import categories, content, keys, token
+from tbot_core.vault import categories, keys, schemas, token
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode, table, vault_error
 from tbot_core.vault.keys import CategoryKeys, RootKey
@@ -182,23 +182,23 @@ def test_an_object_is_handed_over_whole(smtp: Any) -> None:
 )
 def test_content_that_is_not_what_it_should_be_is_refused(data: bytes, code: VaultErrorCode) -> None:
     """Each fault of the content has its code, and names the section or field that it is about, never a value."""
-    assert code_of(lambda: content.content_fields(memoryview(data), "broker", "f", "a")) is code
+    assert code_of(lambda: schemas.content_fields(memoryview(data), "broker", "f", "a")) is code
     if code is not VaultErrorCode.CONTENT_ABSENT:
-        assert code_of(lambda: content.check_shape(memoryview(data), "broker", "f", "sections")) is code
+        assert code_of(lambda: schemas.check_shape(memoryview(data), "broker", "f", "sections")) is code
 
 
 def test_content_is_judged_by_its_categorys_shape() -> None:
     """Settings may be any text; an object has fields, sections have objects of fields."""
-    content.check_shape(memoryview(b"A=1"), "env", "f", "text")
-    content.check_shape(memoryview(b'{"a": "b"}'), "smtp", "f", "object")
-    content.check_shape(memoryview(b'{"a": {"b": "c"}}'), "broker", "f", "sections")
-    assert code_of(lambda: content.check_shape(memoryview(b"\xff"), "env", "f", "text")) is VaultErrorCode.CONTENT_UTF8
+    schemas.check_shape(memoryview(b"A=1"), "env", "f", "text")
+    schemas.check_shape(memoryview(b'{"a": "b"}'), "smtp", "f", "object")
+    schemas.check_shape(memoryview(b'{"a": {"b": "c"}}'), "broker", "f", "sections")
+    assert code_of(lambda: schemas.check_shape(memoryview(b"\xff"), "env", "f", "text")) is VaultErrorCode.CONTENT_UTF8
     assert (
-        code_of(lambda: content.check_shape(memoryview(b'{"a": "b"}'), "broker", "f", "sections"))
+        code_of(lambda: schemas.check_shape(memoryview(b'{"a": "b"}'), "broker", "f", "sections"))
         is VaultErrorCode.CONTENT_SECTION
     )
     with pytest.raises(VaultError, match="field x of its file f is empty"):
-        content.check_shape(memoryview(b'{"x": ""}'), "smtp", "f", "object")
+        schemas.check_shape(memoryview(b'{"x": ""}'), "smtp", "f", "object")
 
 
 def put_key(bench: Any, data: bytes, mode: int = 0o600) -> None:

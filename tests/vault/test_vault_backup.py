@@ -15,7 +15,7 @@ from tbot_core.errors import AccessError, VaultError
 from tbot_core.instance.folder import Instance
 from tbot_core.system.secret import Secret
 from tbot_core.system.secure_memory import SecureBuffer
-from tbot_core.vault import backup, keys, rotation
+from tbot_core.vault import bundle, keys, rotation
 from tbot_core.vault.bundle import BundleCipher, pack_parts
 from tbot_core.vault.categories import AUDIT
 from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode
@@ -61,7 +61,7 @@ def filled(bench: Any) -> Any:
 def made(bench: Any, **more: Any) -> Path:
     """A backup of the instance."""
     path: Path = bench.path("backup.tbot")
-    backup.write_backup(bench.vault(**more), path, SEAL)
+    bundle.write_backup(bench.vault(**more), path, SEAL)
     return path
 
 
@@ -76,8 +76,8 @@ def beside(bench: Any, name: str = "other") -> Any:
 def restored(bench: Any, path: Path, name: str = "other", **more: Any) -> Any:
     """The bench of another instance, into which the backup was put."""
     other = beside(bench, name)
-    with backup.open_backup(SEAL.read(path), path.name) as found:
-        backup.restore_backup(other.vault(**more), found)
+    with bundle.backup_of(SEAL.read(path), path.name) as found:
+        bundle.restore_backup(other.vault(**more), found)
     return other
 
 
@@ -137,8 +137,8 @@ def test_the_settings_of_a_backup_are_read_before_it_is_put_anywhere(filled: Any
             filled.path(".env.enc").unlink(missing_ok=True)
             filled.path(".env").write_bytes(expected) if expected else filled.path(".env").unlink()
         path = made(filled)
-        with backup.open_backup(SEAL.read(path), "x") as found:
-            assert backup.backup_settings(found, here) == expected
+        with bundle.backup_of(SEAL.read(path), "x") as found:
+            assert bundle.backup_settings(found, here) == expected
 
 
 def test_a_backup_that_would_not_open_is_not_written(filled: Any) -> None:
@@ -202,13 +202,13 @@ def test_what_a_killed_backup_left_is_taken_away_by_the_next(filled: Any, died: 
     filled.disk.fails_at, filled.disk.fault = len(filled.disk.calls) - 2, died()
     filled.disk.calls.clear()
     with pytest.raises(died):
-        backup.write_backup(filled.vault(), filled.path("backup-of-yesterday.tbot"), SEAL)
+        bundle.write_backup(filled.vault(), filled.path("backup-of-yesterday.tbot"), SEAL)
     filled.quiet()
     left = filled.path(".backup-of-yesterday.tbot.new")
     outside = filled.path("other")
     outside.mkdir()
     shutil.copy(left, outside)
-    backup.write_backup(beside(filled).vault(), filled.path("theirs.tbot"), SEAL)
+    bundle.write_backup(beside(filled).vault(), filled.path("theirs.tbot"), SEAL)
     assert left.exists()
     made(filled)
     assert not left.exists()
@@ -226,10 +226,10 @@ def test_a_restore_that_was_killed_may_be_begun_anew(filled: Any, died: type[Bas
         killed = beside(filled)
         killed.disk.fails_at, killed.disk.fault = position, died()
         with (
-            backup.open_backup(SEAL.read(path), path.name) as found,
+            bundle.backup_of(SEAL.read(path), path.name) as found,
             pytest.raises(died),
         ):
-            backup.restore_backup(killed.vault(), found)
+            bundle.restore_backup(killed.vault(), found)
         restored(filled, path)
         assert content(killed.instance.home) == content(filled.instance.home)
         shutil.rmtree(killed.instance.home)
@@ -324,10 +324,10 @@ def test_a_part_that_no_backup_has_is_refused(name: str) -> None:
     """As a later tbot might write it: refused whole, by its name, and wiped."""
     parts = {name: bytes(range(32)), "key/smtp/cur": bytes(range(32))}
     found = SEAL.open(SEAL.close(parts, "x"), "x")
-    assert code_of(lambda: backup.open_backup(found, "x")) is VaultErrorCode.BUNDLE_CONTENT
+    assert code_of(lambda: bundle.backup_of(found, "x")) is VaultErrorCode.BUNDLE_CONTENT
     assert bytes(found.parts[name]) == bytes(32)
     short = SEAL.open(SEAL.close({"key/smtp/cur": bytes(31)}, "x"), "x")
-    assert code_of(lambda: backup.open_backup(short, "x")) is VaultErrorCode.BUNDLE_CONTENT
+    assert code_of(lambda: bundle.backup_of(short, "x")) is VaultErrorCode.BUNDLE_CONTENT
 
 
 def test_one_process_writes_at_a_time(filled: Any) -> None:
@@ -342,7 +342,7 @@ def test_one_process_writes_at_a_time(filled: Any) -> None:
 def test_parts_are_wiped(filled: Any) -> None:
     """What was opened of a backup, keys above all, is zeros afterwards."""
     path = made(filled)
-    with backup.open_backup(SEAL.read(path), "x") as found:
+    with bundle.backup_of(SEAL.read(path), "x") as found:
         part = found.bundle.parts["key/smtp/cur"]
         root = found.rings["smtp"].cur
         assert root is not None

@@ -15,12 +15,12 @@ from tbot_core.contracts.setting import DeclaredConfig, boolean, integer, text
 from tbot_core.errors import VaultError
 from tbot_core.instance.secret_schemas import schemas
 from tbot_core.system.secret import Secret
-from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import VaultErrorCode
 from tbot_core.vault.schemas import (
     FieldLocation,
     check_content,
+    content_fields,
     fill_schema,
     merged_content,
     schema_key,
@@ -243,7 +243,7 @@ def test_text_is_text() -> None:
 
         a: str = shown_field(text(), doc="A text.")
 
-    fields = content.content_fields(memoryview(b'{"a": " b "}'), "smtp", "f", None)
+    fields = content_fields(memoryview(b'{"a": " b "}'), "smtp", "f", None)
     assert fill_schema(One, fields, FieldLocation("smtp", "f")).a == " b "
 
 

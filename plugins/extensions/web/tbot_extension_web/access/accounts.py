@@ -15,7 +15,7 @@ from tbot_core.errors import AccessError, SettingsError, UsageError
 from tbot_core.instance.secrets import encrypt_category
 from tbot_core.system import filesystem
 from tbot_core.system.secret import Secret
-from tbot_core.vault import content, schemas
+from tbot_core.vault import schemas
 from tbot_extension_web.access.credentials import LoginCredentials, Role
 from tbot_extension_web.access.password_rules import check_password
 from tbot_extension_web.access.second_factor import is_totp_secret, recovery_hash
@@ -267,8 +267,8 @@ def _load(log: SecurityLog, actor: str = "") -> dict[str, Account]:
     file = vault.store.place(CATEGORY)
     shown, found = file.shown(file.file), dict[str, Account]()
     with vault.read(CATEGORY) as opened:
-        for section in content.parse_content(opened.view, CATEGORY, shown):
-            fields = content.content_fields(opened.view, CATEGORY, shown, section)
+        for section in schemas.parse_content(opened.view, CATEGORY, shown):
+            fields = schemas.content_fields(opened.view, CATEGORY, shown, section)
             filled = schemas.fill_schema(LoginCredentials, fields, schemas.FieldLocation(CATEGORY, shown, section))
             name = section.casefold()
             if name in found:
