@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import settings_reference
 from rehearsal_mutants import catalogue
 
-from tbot_core.instance import reference, secret_schemas
+from tbot_core.instance import secret_schemas
 from tbot_core.model import reasons
 from tbot_core.rehearsal import faults
 from tbot_core.trading import orders
@@ -61,7 +62,7 @@ notices, and by which invariant; ALIVE: only by an error that the bot died of; a
 `python tools/mutants.py --mutant NAME` searches for one.
 """
 PAGES = {
-    "settings.md": reference.render(),
+    "settings.md": settings_reference.render(),
     "reasons.md": f"{REASONS}\n{reasons.table()}\n",
     "security-codes.md": f"{CODES}\n{error_codes.table()}\n",
     "credentials.md": f"{CREDENTIALS}\n{secret_schemas.table()}\n",

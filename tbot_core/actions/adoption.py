@@ -181,7 +181,7 @@ def _texts(contents: Mapping[str, bytes]) -> dict[str, str]:
 def _checked_secrets(found: OlderInstallation, contents: Mapping[str, bytes]) -> dict[str, bytes]:
     # The content of each category of secrets in its shape. Raises SettingsError with every fault.
     from tbot_core.instance.enabled_plugins import plugins_enabled
-    from tbot_core.instance.flat_secrets import sectioned_secrets
+    from tbot_core.instance.older_layout import sectioned_secrets
     from tbot_core.vault.schemas import check_shape
 
     texts = _texts(contents)

@@ -13,9 +13,8 @@ from tbot_core.actions import control_requests
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
 from tbot_core.execution.trading_state import recall_states
-from tbot_core.instance import Instance, is_there, journal_head
-from tbot_core.instance.journal_head import NOTED
-from tbot_core.instance.journal_key import accept_journal, chain_key
+from tbot_core.instance import Instance, is_there, journal_chain
+from tbot_core.instance.journal_chain import NOTED, accept_journal, chain_key
 from tbot_core.journal import integrity
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.store import read_journal
@@ -94,8 +93,8 @@ def audit_document(
 
 def lost_events(home: Path | None) -> list[str]:
     """What is known of a journal that is older than its head in the audit log, as lines; empty for any other."""
-    older = journal_head.older_journal(_instance(home))
-    return [] if older is None else [older.sentence, journal_head.REMEDY.partition(", then run")[0] + "."]
+    older = journal_chain.older_journal(_instance(home))
+    return [] if older is None else [older.sentence, journal_chain.REMEDY.partition(", then run")[0] + "."]
 
 
 def accept_chain(home: Path | None, actor: str = "") -> dict[str, Any]:
@@ -107,7 +106,7 @@ def accept_chain(home: Path | None, actor: str = "") -> dict[str, Any]:
     """
     instance = _instance(home)
     first, is_new = accept_journal(instance)
-    head = journal_head.accept_head(instance, actor) if journal_head.older_journal(instance) else None
+    head = journal_chain.accept_head(instance, actor) if journal_chain.older_journal(instance) else None
     text = None if head is None else f"{head[0]}:{head[1]}"
     accepted = is_new or head is not None
     pending = _pass_on(instance, actor) if head is not None or _awaits_acceptance(instance) else ""
@@ -257,8 +256,8 @@ def _pass_on(instance: Instance, actor: str) -> str:
 
 
 def _assert_recorded_head(instance: Instance) -> None:
-    if (older := journal_head.older_journal(instance)) is not None:
-        raise JournalError(older.sentence, journal_head.REMEDY)
+    if (older := journal_chain.older_journal(instance)) is not None:
+        raise JournalError(older.sentence, journal_chain.REMEDY)
 
 
 def _assert_head(journal: Journal, head: AuditAnchor) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions import Notify
     from tbot_core.contracts.settings import DeploymentSettings
-    from tbot_core.instance.preflight_subject import PreflightFinding
+    from tbot_core.instance.preflight import PreflightFinding
     from tbot_core.system.secret import Secret
     from tbot_core.vault.audit_log import BackupHistory
     from tbot_core.vault.bundle import Backup

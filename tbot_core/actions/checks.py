@@ -33,8 +33,7 @@ from tbot_core.instance import (
 )
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.findings import LEVELS, Level, SettingsFinding
-from tbot_core.instance.preflight import APPROVAL, OF_SETTINGS, preflight_findings
-from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
+from tbot_core.instance.preflight import APPROVAL, OF_SETTINGS, PreflightFinding, PreflightSubject, preflight_findings
 from tbot_core.instance.secrets import account_mode
 from tbot_core.instance.sources import deployment_of, keep_opened_settings
 from tbot_core.model.clock import SystemClock

@@ -244,7 +244,7 @@ def _effect(name: str, old: object, new: object, equity: Decimal) -> str:
 
 def worst_day_change(before: Settings, after: Settings) -> str:
     """The effect of the changes on the planned worst day; empty without an effect."""
-    from tbot_core.instance.worst_day import planned_worst_day
+    from tbot_core.instance.report import planned_worst_day
     from tbot_core.model.formatting import format_money, format_percent
 
     old, new = planned_worst_day(before).worst_day, planned_worst_day(after).worst_day
@@ -328,9 +328,9 @@ def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
 
     Without an instance the value is the default.
     """
+    from tbot_core.instance.cross_checks import needed_plugin
     from tbot_core.instance.loading import examine_settings
     from tbot_core.instance.report import NOT_ACTED_ON
-    from tbot_core.instance.required_plugins import needed_plugin
 
     plugins = plugin_declarations(home, keys=(key.upper(),))
     examined = examine_settings(home, mode="demo", declared=plugins.declared)

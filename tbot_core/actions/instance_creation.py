@@ -93,7 +93,7 @@ def create_instance(instance: Instance, contents: Mapping[str, bytes]) -> None:
     AccessError for a folder that belongs to another user.
     """
     from tbot_core.instance.creation_marker import creation
-    from tbot_core.instance.journal_key import open_instance_journal
+    from tbot_core.instance.journal_chain import open_instance_journal
     from tbot_core.instance.secret_paths import SecretPaths
     from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
     from tbot_core.system import filesystem

@@ -20,10 +20,9 @@ from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.errors import JournalError, RiskError, SettingsError, UsageError
 from tbot_core.instance import Instance, Settings, is_there, load_settings
 from tbot_core.instance.control_folder import known_control_folder
-from tbot_core.instance.report import format_share
+from tbot_core.instance.report import format_share, planned_worst_day
 from tbot_core.instance.secrets import account_mode
 from tbot_core.instance.sources import find_instance
-from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import integrity
 from tbot_core.journal.projections.approvals import (
     PendingConfirmations,

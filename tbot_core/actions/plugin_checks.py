@@ -23,7 +23,7 @@ from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import AccessError, DataError, SettingsError, TbotError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, load_settings
 from tbot_core.instance.identity import jurisdiction_of, read_identity
-from tbot_core.instance.preflight_subject import PreflightFinding
+from tbot_core.instance.preflight import PreflightFinding
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.day_facts import DayFacts

@@ -114,8 +114,8 @@ def load_edited(
     installed are a warning each: they may be installed later; so are unknown keys, and secrets that are not stored.
     Raises SettingsError for other faults.
     """
+    from tbot_core.instance.cross_checks import missing_plugins
     from tbot_core.instance.loading import faults_error
-    from tbot_core.instance.required_plugins import missing_plugins
 
     plugins = plugin_declarations(home, sources=sources)
     examined = examine_edited(home, sources, plugins)

@@ -18,8 +18,8 @@ from tbot_core.actions.plugin_declarations import PluginDeclarations, plugin_dec
 from tbot_core.contracts.credentials import SecretField
 from tbot_core.errors import AccessError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, is_there, read_settings_files
+from tbot_core.instance.cross_checks import needed_plugin
 from tbot_core.instance.plugin_settings import known_plugins
-from tbot_core.instance.required_plugins import needed_plugin
 from tbot_core.instance.secret_schemas import secret_owners, secret_rules
 from tbot_core.model import json_document
 from tbot_core.model.formatting import printable_name

@@ -14,14 +14,13 @@ from tbot_core.actions.config import SettingChange, StoredConfig, stored_config,
 from tbot_core.actions.plugin_declarations import PluginDeclarations, examine_edited, plugin_declarations
 from tbot_core.errors import SettingsError, UsageError
 from tbot_core.instance import Instance, SettingsFiles, examine_settings, load_settings, read_settings_files
+from tbot_core.instance.cross_checks import needed_plugin
 from tbot_core.instance.dotenv import replace_values
 from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.folder import ENV_FILE
 from tbot_core.instance.loading import faults_error
 from tbot_core.instance.plugin_settings import off_by_filters
-from tbot_core.instance.registry import CORE, EffectiveSetting, strategy_of
-from tbot_core.instance.required_plugins import needed_plugin
-from tbot_core.instance.setting_groups import SettingGroup, setting_groups
+from tbot_core.instance.registry import CORE, EffectiveSetting, SettingGroup, setting_groups, strategy_of
 from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:

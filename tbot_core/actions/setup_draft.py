@@ -22,7 +22,7 @@ from tbot_core.errors import AccessError, UsageError, VaultError
 from tbot_core.instance.creation_marker import creation, leftovers, undo_creation
 from tbot_core.instance.dotenv import parse_dotenv, replace_values
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, FOLDERS, SETUP_DRAFT, Instance
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import open_instance_journal
 from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
 from tbot_core.instance.sources import deployment_of, is_made, is_sealed, read_settings_files

@@ -18,7 +18,7 @@ import attrs
 from tbot_core.errors import TbotError
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.instance import Instance
-from tbot_core.instance.journal_head import OlderJournal, note_head, older_journal
+from tbot_core.instance.journal_chain import OlderJournal, note_head, older_journal
 from tbot_core.journal import integrity, records
 from tbot_core.journal.events.risk import Disarmed
 from tbot_core.journal.projections import carryover
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tbot_core.engine.control import ControlRequest
+    from tbot_core.instance.journal_chain import OlderJournal
+    from tbot_core.journal.store import JournalRecorder, NewEvent
     from tbot_core.model.types import RiskState
 
 T = TypeVar("T")

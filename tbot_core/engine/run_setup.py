@@ -29,7 +29,7 @@ from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.sole_install import SoleInstallCheck
 from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import open_instance_journal
 from tbot_core.journal import gauges, records
 from tbot_core.journal.events.sessions import RunStarted
 from tbot_core.journal.projections.book import SessionBook, fold_events

@@ -16,6 +16,7 @@ from tbot_core.contracts import settings
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
 from tbot_core.instance import cross_checks
+from tbot_core.instance.cross_checks import missing_plugins
 from tbot_core.instance.dotenv import Assignment
 from tbot_core.instance.enabled_plugins import applied_filters, filters_taken_away, running_strategies
 from tbot_core.instance.findings import (
@@ -38,7 +39,6 @@ from tbot_core.instance.registry import (
     strategy_declarations,
     strategy_of,
 )
-from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.instance.settings import Settings
 from tbot_core.instance.sources import SettingsFiles
 from tbot_core.instance.sources import read_settings_files as configured

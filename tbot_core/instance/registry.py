@@ -1,4 +1,7 @@
-"""All known variables, of the core, of each strategy and of plugins, and their effective values."""
+"""All known variables, of the core, of each strategy and of plugins, their effective values, and their groups.
+
+The groups are those of the reference of settings: of the core, of each strategy, of each plugin.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tbot_core.instance.findings import ValueOrigin
 from tbot_core.instance.plugin_settings import known_plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tbot_core.contracts.setting import DeclaredConfig
 
@@ -63,6 +66,36 @@ class VariableCatalogue:
         return found[0] if found else None
 
 
+@attrs.frozen(kw_only=True)
+class EffectiveSetting:
+    """A variable's effective value: its declaration, owner (`core`, or `strategy open`), value, text and origin.
+
+    `written` is the text in the file or the option, "" for a default.
+    """
+
+    declaration: SettingDeclaration
+    owner: str
+    value: Any
+    text: str
+    origin: ValueOrigin
+    written: str = ""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a file or an option sets it."""
+        return self.origin != ValueOrigin()
+
+
+@attrs.frozen(kw_only=True)
+class SettingGroup:
+    """A group: its `name` in addresses, its title, one sentence, and the variables in order."""
+
+    name: str
+    title: str
+    doc: str
+    variables: tuple[str, ...]
+
+
 def catalogue(strategies: Iterable[str], declared: Sequence[DeclaredConfig] = ()) -> VariableCatalogue:
     """Collect the variables known to a run with these strategies and plugin declarations."""
     known: dict[str, KnownVariable] = {}
@@ -106,6 +139,38 @@ def strategy_of(key: str) -> str | None:
     return None
 
 
+def group_title(name: str) -> str:
+    """The title of a group of the core."""
+    return name.capitalize()
+
+
+def group_doc(config: type) -> str:
+    """The sentence of a group of settings, by its class."""
+    return " ".join((config.__doc__ or "").split())
+
+
+def setting_groups(values: Mapping[str, EffectiveSetting]) -> tuple[SettingGroup, ...]:
+    """The groups of these settings; each setting is in one of them."""
+    titles = {name: (group_title(name), group_doc(config)) for name, config in GROUPS.items()}
+    of_core = {one.name: name for name, config in GROUPS.items() for one in declarations(config).values()}
+    members: dict[str, list[str]] = {name: [] for name in titles}
+    for name, one in values.items():
+        owner = one.owner if one.owner != CORE else f"strategy {strategy_of(name)}"
+        group = of_core.get(name) or owner.replace(" ", "-")
+        if group not in titles:
+            kind, _, plugin = owner.partition(" ")
+            of_plugin = f"Settings that the {kind} {plugin} reads."
+            doc = "Window, universe and rules of the strategy." if kind == "strategy" else of_plugin
+            titles[group] = (f"{kind.capitalize()} {plugin}", doc)
+        members.setdefault(group, []).append(name)
+    order = [*GROUPS, *sorted(set(members) - set(GROUPS), key=lambda it: (not it.startswith("strategy-"), it))]
+    return tuple(
+        SettingGroup(name=name, title=titles[name][0], doc=titles[name][1], variables=tuple(members[name]))
+        for name in order
+        if members[name]
+    )
+
+
 def _declare(known: dict[str, KnownVariable], plugin: DeclaredConfig) -> None:
     owner = f"{plugin.kind} {plugin.name}"
     for declaration in declarations(plugin.config).values():
@@ -120,23 +185,3 @@ def _declare(known: dict[str, KnownVariable], plugin: DeclaredConfig) -> None:
 
     for declaration in host_settings(plugin.name, plugin.hosts).values():
         known.setdefault(declaration.name, KnownVariable(declaration=declaration, owner=owner))
-
-
-@attrs.frozen(kw_only=True)
-class EffectiveSetting:
-    """A variable's effective value: its declaration, owner (`core`, or `strategy open`), value, text and origin.
-
-    `written` is the text in the file or the option, "" for a default.
-    """
-
-    declaration: SettingDeclaration
-    owner: str
-    value: Any
-    text: str
-    origin: ValueOrigin
-    written: str = ""
-
-    @property
-    def is_set(self) -> bool:
-        """Whether a file or an option sets it."""
-        return self.origin != ValueOrigin()

@@ -13,7 +13,7 @@ from tbot_core.errors import DataError, TbotError
 from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance, Settings
 from tbot_core.instance.folder import REHEARSAL_MODE, SIMULATION
-from tbot_core.instance.journal_head import OlderJournal, older_journal
+from tbot_core.instance.journal_chain import OlderJournal, older_journal
 from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.accounts import PositionDisputed
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.instance import Settings
-    from tbot_core.instance.journal_head import OlderJournal
+    from tbot_core.instance.journal_chain import OlderJournal
     from tbot_core.journal.gauges import Gauges
     from tbot_core.journal.projections.approvals import ArmingState, ArmingTerms
     from tbot_core.journal.projections.book import SessionBook

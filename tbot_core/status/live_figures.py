@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.errors import JournalError, TbotError
-from tbot_core.instance.journal_key import chain_key
+from tbot_core.instance.journal_chain import chain_key
 from tbot_core.journal import gauges, records
 from tbot_core.journal.events.feeds import VixRead
 from tbot_core.journal.events.orders import OrderIntended

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.instance.journal_head import OlderJournal
+    from tbot_core.engine.control import ControlRequest
+    from tbot_core.instance.journal_chain import OlderJournal
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event
     from tbot_core.status import Document

@@ -12,7 +12,7 @@ from tbot_core.actions.plugin_declarations import PluginDeclarations
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import TbotError
 from tbot_core.instance import Instance, read_settings_files, secrets
-from tbot_core.instance.preflight_subject import PreflightFinding
+from tbot_core.instance.preflight import PreflightFinding
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from tbot_core.instance.preflight_subject import PreflightFinding
+    from tbot_core.instance.preflight import PreflightFinding
 
 NOV_23, NOV_27 = dt.date(2026, 11, 23), dt.date(2026, 11, 27)
 

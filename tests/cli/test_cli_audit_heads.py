@@ -15,8 +15,7 @@ from tbot_core.actions.audit import accept_chain, acceptance_lines
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance
 from tbot_core.instance.folder import SIMULATION
-from tbot_core.instance.journal_head import note_head
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import note_head, open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal.store import NewEvent
 from tbot_core.system import filesystem

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from tbot_core import cli
 from tbot_core.instance import Instance
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import open_instance_journal
 from tbot_core.journal import integrity, records
 from tbot_core.journal.store import SCHEMA_VERSION, NewEvent
 from tbot_core.testing.trades import session

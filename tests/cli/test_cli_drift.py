@@ -13,7 +13,7 @@ from tbot_core import cli
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.instance import Instance
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import open_instance_journal
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import SignalDecided
 from tbot_core.journal.store import NewEvent, open_journal

@@ -25,7 +25,7 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.plugin_context import plugin_secrets
 from tbot_core.errors import PluginError, VaultError
 from tbot_core.instance import Instance, load_settings
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import open_instance_journal
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
 from tbot_core.system import filesystem

@@ -17,8 +17,7 @@ from tbot_core.engine.chain_heads import JournalGuard, log_chain_heads, with_cha
 from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.instance import Instance
-from tbot_core.instance.journal_head import accept_head, older_journal
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import accept_head, older_journal, open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal import records
 from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal

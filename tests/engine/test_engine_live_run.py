@@ -24,10 +24,9 @@ from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.engine.session.arming import armed_event, live_context, record_terms
 from tbot_core.errors import DataError, SettingsError, Unavailable
 from tbot_core.instance import Instance, Mode
-from tbot_core.instance.journal_head import accept_head, note_head
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import accept_head, note_head, open_instance_journal
+from tbot_core.instance.report import planned_worst_day
 from tbot_core.instance.secrets import open_instance_vault
-from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
 from tbot_core.journal.projections.approvals import ArmingGrant, recall_arming
 from tbot_core.journal.store import Event, JournalRecorder, NewEvent, open_journal, read_journal

@@ -13,9 +13,8 @@ import pytest
 
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, read_settings_files, secrets
-from tbot_core.instance.journal_key import open_instance_journal
-from tbot_core.instance.preflight import BACKUP_DAYS, preflight_findings
-from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
+from tbot_core.instance.journal_chain import open_instance_journal
+from tbot_core.instance.preflight import BACKUP_DAYS, PreflightFinding, PreflightSubject, preflight_findings
 from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal

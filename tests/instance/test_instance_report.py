@@ -7,16 +7,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+from settings_reference import render
 
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
 from tbot_core.instance import load_settings
+from tbot_core.instance.cross_checks import missing_plugins, needed_plugin
 from tbot_core.instance.plugin_settings import known_plugins
-from tbot_core.instance.reference import render
 from tbot_core.instance.registry import GROUPS
-from tbot_core.instance.report import settings_report
-from tbot_core.instance.required_plugins import missing_plugins, needed_plugin
-from tbot_core.instance.worst_day import planned_worst_day
+from tbot_core.instance.report import planned_worst_day, settings_report
 from tbot_core.plugins import discovery
 from tbot_core.plugins.loader import PluginLoader
 

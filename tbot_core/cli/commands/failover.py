@@ -125,7 +125,7 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
 
     from tbot_core.engine.bootstrap import assemble
     from tbot_core.instance import load_settings
-    from tbot_core.instance.journal_key import open_instance_journal
+    from tbot_core.instance.journal_chain import open_instance_journal
     from tbot_core.instance.secrets import account_mode
     from tbot_core.journal.projections.failover import FailoverDrill
     from tbot_core.journal.store import JournalRecorder

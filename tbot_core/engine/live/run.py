@@ -25,7 +25,7 @@ from tbot_core.engine.session.vix import live_vix_brokers
 from tbot_core.engine.settings_reload import SettingsChanged
 from tbot_core.errors import BrokerError, DataError, FeedRefused, TbotError
 from tbot_core.execution import corporate_actions
-from tbot_core.instance.worst_day import planned_worst_day as planned
+from tbot_core.instance.report import planned_worst_day as planned
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.failover import StandbyAbsent
 from tbot_core.journal.events.sessions import DriftMeasured, RunStopped, SessionClosed

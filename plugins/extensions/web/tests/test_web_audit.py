@@ -22,8 +22,7 @@ from tbot_core.actions import secrets
 from tbot_core.actions.audit import MOST_BYTES
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance
-from tbot_core.instance.journal_head import note_head
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import note_head, open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.journal import codec, records

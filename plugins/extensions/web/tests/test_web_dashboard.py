@@ -27,7 +27,7 @@ from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
 from tbot_core.actions.secrets import put_values, vault_of_home
 from tbot_core.errors import SettingsError
 from tbot_core.instance import Instance
-from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.journal_chain import open_instance_journal
 from tbot_core.instance.secrets import encrypt_category
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tbot_core.actions.config import SettingChange
-    from tbot_core.instance.setting_groups import SettingGroup
+    from tbot_core.instance.registry import SettingGroup
     from tbot_extension_web.call import Call
 
 FIELD: Final = "set."

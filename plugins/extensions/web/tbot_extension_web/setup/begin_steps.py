@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.contracts.setting import SettingKind, choice
 from tbot_core.errors import TbotError
+from tbot_core.instance.cross_checks import missing_plugins
 from tbot_core.instance.dotenv import parse_dotenv
 from tbot_core.instance.findings import printable_value
 from tbot_core.instance.older_layout import OlderFile, OlderInstallation, read_older_installation
-from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.instance.sources import deployment_of
 from tbot_core.plugins import discovery
 from tbot_core.system import filesystem

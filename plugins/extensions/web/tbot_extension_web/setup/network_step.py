@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import TbotError
-from tbot_core.instance.certificate import certificate_findings
+from tbot_core.instance.preflight import certificate_findings
 from tbot_core.instance.secret_schemas import NetworkConfig
 from tbot_core.model.clock import SystemClock
 from tbot_core.system.secret import Secret

@@ -9,9 +9,9 @@ import attrs
 from tbot_core.actions.instance_creation import paper_settings
 from tbot_core.contracts.setting import declarations
 from tbot_core.instance import EffectiveSetting, examine_settings
+from tbot_core.instance.cross_checks import missing_plugins
 from tbot_core.instance.dotenv import parse_dotenv
 from tbot_core.instance.registry import GROUPS, strategy_of
-from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.plugins.discovery import installed_plugins
 from tbot_extension_web.setup.fields import FormField
 from tbot_extension_web.setup.step import Step

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.instance import examine_settings
-from tbot_core.instance.registry import GROUPS
-from tbot_core.instance.setting_groups import setting_groups
+from tbot_core.instance.registry import GROUPS, setting_groups
 
 
 def test_each_setting_is_in_one_group() -> None:

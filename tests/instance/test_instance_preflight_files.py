@@ -10,9 +10,8 @@ import pytest
 
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, read_settings_files
-from tbot_core.instance.preflight_subject import PreflightSubject
+from tbot_core.instance.preflight import PreflightSubject, ignore_file_findings, plaintext_findings, tracked_findings
 from tbot_core.instance.secret_paths import SecretPaths
-from tbot_core.instance.stored_files import ignore_file_findings, plaintext_findings, tracked_findings
 from tbot_core.model.clock import SystemClock
 
 if TYPE_CHECKING:

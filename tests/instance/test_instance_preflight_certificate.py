@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from tbot_core import cli
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, secrets
-from tbot_core.instance.certificate import certificate_findings
+from tbot_core.instance.preflight import certificate_findings
 from tbot_core.instance.secret_schemas import NetworkConfig
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from tbot_core.contracts import settings
 from tbot_core.contracts.setting import declarations
 from tbot_core.instance.plugin_settings import known_plugins
-from tbot_core.instance.registry import GROUPS
+from tbot_core.instance.registry import GROUPS, group_doc, group_title
 from tbot_core.instance.report import NOT_ACTED_ON
-from tbot_core.instance.setting_groups import group_doc, group_title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
