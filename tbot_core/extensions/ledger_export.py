@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tbot_core.journal import records
-from tbot_core.reports.ledger_csv import ledger_csv, ledger_name
+from tbot_core.reports.trades_csv import ledger_csv, ledger_name
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from tbot_core.errors import JournalError, TbotError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.model.formatting import money_text
-from tbot_core.reports.html.facts import HEAD_BYTES, read_facts
+from tbot_core.reports.html import HEAD_BYTES, read_facts
 from tbot_core.reports.timeline import read_timeline
 from tbot_core.status import runs
 from tbot_core.system import filesystem, large_files

@@ -18,7 +18,7 @@ from tbot_core.extensions.ledger_export import LedgerExport
 from tbot_core.extensions.progress import ProgressFile, failing_extensions, progress_folder
 from tbot_core.extensions.runner import ExtensionRunner, FollowTerms
 from tbot_core.model.clock import ManualClock
-from tbot_core.reports.ledger_csv import LEDGER_COLUMNS
+from tbot_core.reports.trades_csv import LEDGER_COLUMNS
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ import pytest
 
 from tbot_core.contracts import ClosedTrade
 from tbot_core.model.types import ExitReason, Side, Trade
-from tbot_core.reports.ledger_csv import LEDGER_COLUMNS, ledger_csv, ledger_name
 from tbot_core.reports.summary import trade_document
-from tbot_core.reports.trades_csv import COLUMNS, trades_csv
+from tbot_core.reports.trades_csv import COLUMNS, LEDGER_COLUMNS, ledger_csv, ledger_name, trades_csv
 
 EVENING = dt.datetime(2026, 11, 24, 20, 59, tzinfo=dt.UTC)
 

@@ -31,8 +31,7 @@ from tbot_core.model.formatting import (
 from tbot_core.model.json_document import parse_json
 from tbot_core.rehearsal.failover_drill import OutageScenario
 from tbot_core.reports import html
-from tbot_core.reports.html import charts
-from tbot_core.reports.html.facts import HEAD_BYTES, read_facts
+from tbot_core.reports.html import HEAD_BYTES, charts, read_facts
 from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline, in_order_of_entry, read_timeline, with_gaps
 from tbot_core.reports.trade_charts import TradeCharts

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from tbot_core.reports.html import scripts
+from tbot_core.reports import html
 
 ROOT = Path(__file__).parents[2]
 BUILD = "import os, sys, uv_build; os.chdir(sys.argv[1]); print(uv_build.build_wheel(sys.argv[2]))"
-README = (scripts.VENDOR / "README.md").read_text(encoding="utf-8")
+README = (html.VENDOR / "README.md").read_text(encoding="utf-8")
 
 
 def test_each_third_party_file_has_the_hash_that_is_written_down() -> None:
     """A file that was changed, added or left out is found."""
     written = dict(re.findall(r"\| `(\S+)` \|.*\| `([0-9a-f]{64})` \|", README))
-    there = {path.name: path for path in scripts.VENDOR.iterdir() if path.name != "README.md"}
+    there = {path.name: path for path in html.VENDOR.iterdir() if path.name != "README.md"}
     assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()} == written
 
 
@@ -35,7 +35,7 @@ def test_the_wheel_contains_what_a_report_is_made_of(tmp_path: Path) -> None:
     built = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     with zipfile.ZipFile(tmp_path / built.stdout.split()[-1]) as wheel:
         names = set(wheel.namelist())
-    for path in (*scripts.VENDOR.iterdir(), scripts.FOLDER / "report.js", scripts.FOLDER / "report.css"):
+    for path in (*html.VENDOR.iterdir(), html.FOLDER / "report.js", html.FOLDER / "report.css"):
         assert path.relative_to(ROOT).as_posix() in names
 
 
@@ -43,17 +43,17 @@ def test_version_licence_and_integrity_are_stated() -> None:
     """Whoever renews the files knows which ones they are, and the version is that of the file itself."""
     assert re.search(r"sha512-[A-Za-z0-9+/]{86}==", README)
     assert "1.6.32" in README
-    assert "uPlot (v1.6.32)" in (scripts.VENDOR / "uPlot.iife.min.js").read_text(encoding="utf-8")[:80]
+    assert "uPlot (v1.6.32)" in (html.VENDOR / "uPlot.iife.min.js").read_text(encoding="utf-8")[:80]
 
 
 def test_each_report_has_the_licence_of_what_it_contains() -> None:
     """The MIT licence asks that its text is part of every copy."""
-    licence = (scripts.VENDOR / "uPlot.LICENSE").read_text(encoding="utf-8")
-    assert licence in scripts.data_and_script({})
+    licence = (html.VENDOR / "uPlot.LICENSE").read_text(encoding="utf-8")
+    assert licence in html.data_and_script({})
     assert "Copyright (c) 2022 Leon Sorokin" in licence
 
 
 def test_data_cannot_end_its_element() -> None:
     """Text that looks like markup is escaped in the data of the charts."""
-    page = scripts.data_and_script({"days": ["</script><script>alert(1)</script>"]})
+    page = html.data_and_script({"days": ["</script><script>alert(1)</script>"]})
     assert page.count("</script>") == 2

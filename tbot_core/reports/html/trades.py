@@ -16,7 +16,7 @@ from tbot_core.model.formatting import (
     round_to_cents,
 )
 from tbot_core.model.types import ExitReason
-from tbot_core.reports.html.parts import clock, section, signed
+from tbot_core.reports.html.tables import clock, section, signed
 from tbot_core.reports.timeline import in_order_of_entry
 from tbot_core.reports.trade_charts import MOST_CHARTS, largest
 from tbot_core.reports.trade_levels import key_of

@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from tbot_core.errors import TbotError
-from tbot_core.reports.html.scripts import VENDOR
+from tbot_core.reports.html import VENDOR
 from tbot_core.system import log, random
 from tbot_extension_web.access.denials import Denied
 from tbot_extension_web.access.permissions import Permission, allows

@@ -19,7 +19,7 @@ from tbot_extension_web.testing.given_sessions import CSRF
 from tbot_extension_web.texts import profit
 
 from tbot_core.actions.simulations import SimulationRequest, write_progress
-from tbot_core.reports.html.scripts import head
+from tbot_core.reports.html import page_head
 from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
 from tbot_core.status.trades import trades_document
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from tbot_extension_web.testing.client import Answer
 
-HEAD = head("any report", "")
+HEAD = page_head("any report", "")
 VIEWER = {"cookie": "tbot-session=viewer"}
 TRADER = {"cookie": "tbot-session=trader"}
 DAY = "2018-07-02"
