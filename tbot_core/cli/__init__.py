@@ -47,7 +47,6 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "calendar": ("tbot_core.cli.commands.calendar:command", "Show sessions and strategy windows."),
     "screen": ("tbot_core.cli.commands.decisions:screen_command", "Screen the symbols before the bell, with reasons."),
-    "options": ("tbot_core.cli.commands.options:command", "Price an option and judge its quote by the model."),
     "backtest": ("tbot_core.cli.commands.backtest:command", "Backtest a range of stored sessions."),
     "rehearse": ("tbot_core.cli.commands.rehearse:command", "Fault-injection test of the order engine."),
     "data": ("tbot_core.cli.commands.data:command", "Import, download, list and verify stored bars."),
@@ -66,8 +65,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 """The commands of the core: "module:object", and the line in `tbot --help`."""
 
 HARDENED: Final = frozenset({
-    "alerts", "arm", "audit", "broker", "check", "config", "data", "drift", "failover", "init", "options", "run",
-    "screen", "secrets", "service",
+    "alerts", "arm", "audit", "broker", "check", "config", "data", "drift", "failover", "init", "run", "screen",
+    "secrets", "service",
 })  # fmt: skip
 """Commands that hold secrets in memory. The process is hardened before they start."""
 

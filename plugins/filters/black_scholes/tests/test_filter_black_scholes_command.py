@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from tbot_filter_black_scholes.command import option_contract, stored_prices
 
 from tbot_core import cli
-from tbot_core.actions.options import option_contract, stored_prices
 from tbot_core.contracts import OptionContract, OptionRequest, OptionRight
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import UsageError
