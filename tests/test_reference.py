@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import real_sessions
+import reference
 import strategy_pictures
 from rehearsal_mutants import catalogue
 
-from tbot_core.instance import secret_schemas
 from tbot_core.instance.registry import catalogue as catalogue_of_settings
 from tbot_core.model import reasons
 from tbot_core.rehearsal import faults
 from tbot_core.trading import orders
-from tbot_core.vault import error_codes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 def test_the_page_of_reason_codes_is_in_step(root: Path) -> None:
     """docs/reference/reasons.md holds the table of the enum; `python tools/reference.py` renews it."""
-    assert reasons.table() in (root / "docs" / "reference" / "reasons.md").read_text(encoding="utf-8")
+    assert reference.reasons_table() in (root / "docs" / "reference" / "reasons.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_orders_is_in_step(root: Path) -> None:
@@ -33,7 +32,9 @@ def test_the_page_of_orders_is_in_step(root: Path) -> None:
 
 def test_the_page_of_security_codes_is_in_step(root: Path) -> None:
     """docs/reference/security-codes.md holds the table of the codes; `python tools/reference.py` renews it."""
-    assert error_codes.table() in (root / "docs" / "reference" / "security-codes.md").read_text(encoding="utf-8")
+    assert reference.vault_codes_table() in (root / "docs" / "reference" / "security-codes.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.slow
@@ -66,7 +67,7 @@ def test_the_page_of_mutants_is_in_step(root: Path) -> None:
 def test_the_page_of_credentials_is_in_step(root: Path) -> None:
     """docs/reference/credentials.md holds the table of the fields; `python tools/reference.py` renews it."""
     page = (root / "docs" / "reference" / "credentials.md").read_text(encoding="utf-8")
-    assert secret_schemas.table() in page
+    assert reference.credentials_table() in page
     assert "| login | each user | role | one of viewer, trader, admin | viewer |" in page
 
 

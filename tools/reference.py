@@ -8,10 +8,10 @@ import settings_reference
 from rehearsal_mutants import catalogue
 
 from tbot_core.instance import secret_schemas
-from tbot_core.model import reasons
+from tbot_core.model.reasons import Reason
 from tbot_core.rehearsal import faults
 from tbot_core.trading import orders
-from tbot_core.vault import error_codes
+from tbot_core.vault.error_codes import VaultErrorCode
 
 REASONS = """# Reason codes
 
@@ -61,11 +61,46 @@ Rules of the bot that are broken on purpose, one at a time, to try the simulatio
 notices, and by which invariant; ALIVE: only by an error that the bot died of; a dash: none is recorded.
 `python tools/mutants.py --mutant NAME` searches for one.
 """
+
+
+def reasons_table() -> str:
+    """The reason codes as a Markdown table; `{NAME}` stands for the name of a strategy."""
+    rows = [f"| {int(reason)} | `{reason.name}` | {reason.sentence} | {reason.remedy.text} |" for reason in Reason]
+    return "\n".join(("| number | code | meaning | what changes it |", "|---|---|---|---|", *rows))
+
+
+def vault_codes_table() -> str:
+    """The codes of the vault's errors as a Markdown table."""
+    rows = [
+        f"| {code.text} | {code.name} | {_example(code.sentence)} | {_example(code.remedy)} |"
+        for code in sorted(VaultErrorCode, key=lambda code: code.number)
+    ]
+    return "\n".join(["| Code | Name | What is wrong | What to do |", "|---|---|---|---|", *rows])
+
+
+def _example(text: str) -> str:
+    return text.replace("{category}", "CATEGORY").format(
+        file="FILE", folder="FOLDER", section="NAME", allowed="ALLOWED"
+    )
+
+
+def credentials_table() -> str:
+    """The known fields of secrets as a Markdown table."""
+    rows = ["| Category | Section | Field | Allowed | Default | Meaning | Also spelt |", f"|{'---|' * 7}"]
+    for (category, section), schema in secret_schemas.schemas().items():
+        place = section or ("each user" if category == "login" else "")
+        for field in schema.values():
+            default = "must be given" if field.default_text is None else field.default_text or "empty"
+            cells = (field.kind.allowed, default, field.doc, ", ".join(field.aliases))
+            rows.append(f"| {category} | {place} | {field.name} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 PAGES = {
     "settings.md": settings_reference.render(),
-    "reasons.md": f"{REASONS}\n{reasons.table()}\n",
-    "security-codes.md": f"{CODES}\n{error_codes.table()}\n",
-    "credentials.md": f"{CREDENTIALS}\n{secret_schemas.table()}\n",
+    "reasons.md": f"{REASONS}\n{reasons_table()}\n",
+    "security-codes.md": f"{CODES}\n{vault_codes_table()}\n",
+    "credentials.md": f"{CREDENTIALS}\n{credentials_table()}\n",
     "faults.md": f"{FAULTS}\n{faults.table()}\n",
     "mutants.md": f"{MUTANTS}\n{catalogue.table()}\n",
     "orders.md": f"{ORDERS}\n{orders.transition_table()}\n",

@@ -13,21 +13,17 @@ import attrs
 from tbot_core.contracts.setting import plain_decimal
 from tbot_core.instance.cross_checks import missing_plugins
 from tbot_core.instance.findings import LEVELS, SettingsFinding, printable_value
-from tbot_core.instance.loading import examine_settings
 from tbot_core.instance.plugin_settings import off_by_filters
 from tbot_core.instance.registry import CORE
 from tbot_core.model.formatting import format_money, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Iterator, Mapping
 
-    from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.instance.findings import Mode
     from tbot_core.instance.loading import ExaminedSettings
     from tbot_core.instance.registry import EffectiveSetting
     from tbot_core.instance.settings import Settings
-    from tbot_core.instance.sources import SettingsFiles
 
 NOT_ACTED_ON = "accepted, no effect yet"
 _BEYOND: Final = "only gaps and slippage can reach it"
@@ -45,25 +41,10 @@ class WorstDay:
     notes: tuple[str, ...]
 
 
-def settings_report(
-    home: Path | str | None,
-    *,
-    mode: Mode,
-    declared: Sequence[DeclaredConfig],
-    installed: Collection[tuple[str, str]],
-    sources: SettingsFiles | None = None,
-) -> tuple[SettingsFinding, ...]:
-    """Return every finding about the settings for a run in this mode with these plugins; failing ones first.
-
-    `sources` are settings files that were read already.
-    """
-    return examined_report(examine_settings(home, mode=mode, declared=declared, sources=sources), mode, installed)
-
-
 def examined_report(
     examined: ExaminedSettings, mode: Mode, installed: Collection[tuple[str, str]]
 ) -> tuple[SettingsFinding, ...]:
-    """The findings of `settings_report` about settings that were examined for this mode."""
+    """Return every finding about examined settings for a run in this mode with these plugins; failing ones first."""
     found = [*examined.findings, *missing_plugins(examined.values, mode, installed), *_idle(examined.values)]
     if examined.settings is not None:
         found += _limits(examined.settings)

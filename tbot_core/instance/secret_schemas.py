@@ -48,18 +48,6 @@ class NetworkConfig:
     )
 
 
-def table() -> str:
-    """The known fields as a Markdown table, for the reference."""
-    rows = ["| Category | Section | Field | Allowed | Default | Meaning | Also spelt |", f"|{'---|' * 7}"]
-    for (category, section), schema in schemas().items():
-        place = section or ("each user" if category == "login" else "")
-        for one in schema.values():
-            default = "must be given" if one.default_text is None else one.default_text or "empty"
-            words = (one.kind.allowed, default, one.doc, ", ".join(one.aliases))
-            rows.append(f"| {category} | {place} | {one.name} | {' | '.join(words)} |")
-    return "\n".join(rows)
-
-
 @attrs.frozen(kw_only=True)
 class SecretRules:
     """How secrets are judged: the fields by category and section, and the (category, section) that must be there."""

@@ -474,10 +474,6 @@ def lots_of(steps: Sequence[LotMovement | ShareSplit], pick: _LotPicker = _oldes
     return lots
 
 
-METHODS: Final[Mapping[str, _LotPicker]] = {"fifo": _oldest_lot}
-"""The supported methods of LOT_METHOD."""
-
-
 def _movement(fill: Fill) -> LotMovement:
     quantity = fill.quantity if fill.buy else -fill.quantity
     return LotMovement(key=fill.execution_id, time=fill.time, quantity=quantity, price=fill.price, fees=fill.fees)

@@ -404,9 +404,3 @@ REASON_BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in
 def most_frequent(counts: Mapping[str, int]) -> str:
     """The name that was counted most often, the first one by name of several."""
     return min(counts, key=lambda name: (-counts[name], name))
-
-
-def table() -> str:
-    """The codes as a Markdown table, for the reference; `{NAME}` stands for the name of a strategy."""
-    rows = [f"| {int(reason)} | `{reason.name}` | {reason.sentence} | {reason.remedy.text} |" for reason in Reason]
-    return "\n".join(("| number | code | meaning | what changes it |", "|---|---|---|---|", *rows))

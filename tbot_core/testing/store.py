@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from tbot_core.marketdata.store.importer import ImportEvent
+    from tbot_core.marketdata.store.store import BarBlock
     from tbot_core.model.calendar import Session
 
 
@@ -101,3 +103,10 @@ class StoreFixture:
 
         import_files(self.bars, self.calendar, files, ImportOptions(**options), collect)
         return outcomes
+
+
+def walk_sessions(blocks: Iterable[BarBlock]) -> Iterator[tuple[BarBlock, int]]:
+    """Iterate over sessions in order of date, as block and index; holds one month at a time."""
+    for _, month in itertools.groupby(blocks, key=lambda block: block.month):
+        pairs = [(block, index) for block in month for index in range(len(block.sessions))]
+        yield from sorted(pairs, key=lambda pair: pair[0].sessions[pair[1]].date)

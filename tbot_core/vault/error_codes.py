@@ -280,18 +280,3 @@ def combined_error(faults: Sequence[VaultError]) -> VaultError:
     first, *others = faults
     message = "\n".join((first.message, *(it.message for it in others)))
     return VaultError(message, first.remedy, code=first.code)
-
-
-def table() -> str:
-    """The codes as a Markdown table, for the reference."""
-    rows = [
-        f"| {code.text} | {code.name} | {_shown(code.sentence)} | {_shown(code.remedy)} |"
-        for code in sorted(VaultErrorCode, key=lambda it: it.number)
-    ]
-    return "\n".join(["| Code | Name | What is wrong | What to do |", "|---|---|---|---|", *rows])
-
-
-def _shown(text: str) -> str:
-    return text.replace("{category}", "CATEGORY").format(
-        file="FILE", folder="FOLDER", section="NAME", allowed="ALLOWED"
-    )

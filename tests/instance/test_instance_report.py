@@ -11,11 +11,11 @@ from settings_reference import render
 
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
-from tbot_core.instance import load_settings
+from tbot_core.instance import examine_settings, load_settings
 from tbot_core.instance.cross_checks import missing_plugins, needed_plugin
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.instance.registry import GROUPS
-from tbot_core.instance.report import planned_worst_day, settings_report
+from tbot_core.instance.report import examined_report, planned_worst_day
 from tbot_core.plugins import discovery
 from tbot_core.plugins.loader import PluginLoader
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.instance import Settings
-    from tbot_core.instance.findings import Mode
+    from tbot_core.instance.findings import Mode, SettingsFinding
     from tbot_core.instance.plugin_settings import KnownPlugin
 
 ALL = {
@@ -39,6 +39,11 @@ def loaded(home: Path, text: str, mode: Mode = "replay") -> Settings:
     """Settings from this text."""
     (home / ".env_bot").write_text(text)
     return load_settings(home, mode=mode)
+
+
+def findings(home: Path) -> tuple[SettingsFinding, ...]:
+    """What a check for a replay with the plugins of ALL reports."""
+    return examined_report(examine_settings(home, mode="replay"), "replay", ALL)
 
 
 def refused(found: Settings, mode: Mode) -> list[str]:
@@ -151,18 +156,18 @@ def test_an_absent_plugin_is_reported_once(tmp_path: Path, mode: Mode) -> None:
 def test_a_check_puts_faults_first_and_says_what_has_no_effect(tmp_path: Path) -> None:
     """Failing findings lead; a setting that nothing acts on is said when a file changes it."""
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nLOT_METHOD=lifo\nLEDGER_EXPORT_MODE=off\nX=1\n")
-    found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
+    found = findings(tmp_path)
     assert [finding.level for finding in found[:3]] == ["warn", "warn", "note"]
     assert str(found[1]) == ".env_bot:2: LOT_METHOD=lifo: accepted, no effect yet."
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=nobody\nWEIGHTS=2\nLOT_METHOD=lifo\n")
-    found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
+    found = findings(tmp_path)
     assert [finding.level for finding in found] == ["fail", "fail", "warn"]
 
 
 def test_a_check_prints_the_planned_worst_day(tmp_path: Path) -> None:
     """Four trades of 0.8, 0.4, 0.4 and 0.4 % of equity with a stop of 2 %: 0.04 % a window, 2 % of exposure."""
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open,mid\nSTRAT_MID_ENABLED=false\n")
-    found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
+    found = findings(tmp_path)
     assert [str(finding) for finding in found if finding.level == "ok"] == [
         "2 settings of 1 file set, all others use their defaults; open would run.",
         "Planned worst day: 0.04 % of equity, before slippage and fees; largest gross exposure: 2 % of equity.",
@@ -189,7 +194,7 @@ def test_a_check_names_the_standard_filters_that_are_taken_away(tmp_path: Path) 
     words = "Off by FILTERS: price_volume (price, volume, gap, market capitalisation and spread checks)"
     for text, off in (("mine", []), ("mine,-price_volume", [f"{words}."]), ("none\nENABLE_BSM_FILTER=1", [words])):
         (tmp_path / ".env_bot").write_text(f"STRATEGY_SEQUENCE=open\nFILTERS={text}\n")
-        found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
+        found = findings(tmp_path)
         said = [one.message for one in found if one.level == "ok" and one.keys == ("FILTERS",)]
         assert [one[: len(words) + 1].rstrip(",") for one in said] == off
         assert not said or ("black_scholes (" in said[0]) is ("BSM" in text)
@@ -219,7 +224,7 @@ def test_without_a_strategy_nothing_is_at_risk(tmp_path: Path) -> None:
     """No strategy: no loss, no exposure, and the check says so."""
     planned = planned_worst_day(loaded(tmp_path, "SEED=1\n"))
     assert (planned.worst_day, planned.gross) == (Decimal(0), Decimal(0))
-    found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
+    found = findings(tmp_path)
     assert any("no strategy would run" in str(finding) for finding in found)
 
 

@@ -21,7 +21,7 @@ from tbot_core.instance import (
     read_settings_files,
     secrets,
 )
-from tbot_core.instance.report import settings_report
+from tbot_core.instance.report import examined_report
 from tbot_core.instance.sources import deployment_of, keep_opened_settings
 from tbot_core.system import terminal
 from tbot_core.testing.canaries import canary
@@ -81,7 +81,7 @@ def test_a_live_check_names_the_cap_of_the_first_day(home: Path, cap: str, mode:
     """In dollars; nothing where it is off, and on paper."""
     vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
     secrets.encrypt_category(vault, "env_bot", f"{BOT}FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL={cap}\n".encode())
-    found = [str(one) for one in settings_report(home, mode=mode, declared=(), installed=())]
+    found = [str(one) for one in examined_report(examine_settings(home, mode=mode), mode, ())]
     sentence = f"On the first day that an account trades live, an entry is at most {cap}.00."
     assert (sentence in found) is there
 

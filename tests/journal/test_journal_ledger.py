@@ -17,7 +17,6 @@ from tbot_core.journal import codec, records
 from tbot_core.journal.events.accounts import AccountMoved, Adjustment, CashStated, ForeignOrder
 from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.ledger import (
-    METHODS,
     Ledger,
     LotMovement,
     Posting,
@@ -343,7 +342,6 @@ def test_the_method_says_which_lot_is_closed() -> None:
     for movement in (moved("a", "10", "10"), moved("b", "10", "12"), moved("c", "-10", "13")):
         lots.apply(movement)
     assert [lot.key for lot in lots.open] == ["a"]
-    assert METHODS["fifo"](lots.open) == 0
 
 
 QUANTITIES = st.integers(min_value=-(10**9), max_value=10**9).filter(bool).map(lambda units: Decimal(units).scaleb(-6))

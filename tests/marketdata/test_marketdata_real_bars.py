@@ -10,10 +10,9 @@ import polars as pl
 import pytest
 
 from tbot_core.marketdata.store.importer import ImportedFile, source_files
-from tbot_core.marketdata.store.store import walk_sessions
 from tbot_core.marketdata.store.verification import FindingLevel, verify_store
 from tbot_core.model.bars import FIELDS
-from tbot_core.testing.store import StoreFixture
+from tbot_core.testing.store import StoreFixture, walk_sessions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,10 +18,10 @@ from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import parquet
 from tbot_core.marketdata.store.selection import select_symbols
-from tbot_core.marketdata.store.store import BarBlock, BarStore, walk_sessions
+from tbot_core.marketdata.store.store import BarBlock, BarStore
 from tbot_core.model.bars import FIELDS
 from tbot_core.model.calendar import ClosedDay, ExchangeCalendar
-from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars, walk_sessions
 
 ENTRY_OF_NO_KIND = {"file": "f", "sha256": "s", "adjustment": "none", "volume": "partial", "sources": []}
 

@@ -20,7 +20,7 @@ from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.testing.canaries import canary
 from tbot_core.vault import categories, keys, schemas, token
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode, table, vault_error
+from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode, vault_error
 from tbot_core.vault.keys import CategoryKeys, RootKey
 
 if TYPE_CHECKING:
@@ -681,7 +681,6 @@ def test_the_codes_are_stable_distinct_and_complete() -> None:
         assert "a/b.enc" in error.message
         assert error.remedy.strip()
         assert "{" not in str(error)
-        assert f"| {code.text} | {code.name} |" in table()
     assert vault_error(VaultErrorCode.KEY_FOLDER_MODE, "smtp", "b.key").remedy == "chmod 700 ."
     assert VaultErrorCode.KEY_MISSING.text == "TB-SEC-021"
 

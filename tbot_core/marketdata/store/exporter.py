@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tbot_core.marketdata.store.store import BarStore
     from tbot_core.model.calendar import Session
 
-FORMATS: Final = ("csv", "parquet")
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 

@@ -396,13 +396,6 @@ class BarStore:
         return np.moveaxis(typical, 0, -1)[rows][..., : sessions[-1].minutes]
 
 
-def walk_sessions(blocks: Iterable[BarBlock]) -> Iterator[tuple[BarBlock, int]]:
-    """Iterate over sessions in order of date, as block and index; holds one month at a time."""
-    for _, month in itertools.groupby(blocks, key=lambda block: block.month):
-        pairs = [(block, index) for block in month for index in range(len(block.sessions))]
-        yield from sorted(pairs, key=lambda pair: pair[0].sessions[pair[1]].date)
-
-
 def _kinds(months: Sequence[manifest.MonthManifest], sessions: Sequence[Session], symbols: tuple[str, ...]) -> Index:
     by_name = {month.name: month for month in months}
 
