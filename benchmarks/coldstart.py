@@ -32,7 +32,7 @@ from tbot_core.system import sockets
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.journal.records import Payload
+    from tbot_core.journal.codec import Payload
 
 ENTRIES: Final = 500
 ORDERS: Final = 2 * ENTRIES

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from tbot_core.contracts import BrokerCapabilities
-    from tbot_core.journal import records
+    from tbot_core.journal.codec import Payload
     from tbot_core.journal.store import Event
     from tbot_core.marketdata.received_bars import RecordedSession
 
@@ -79,7 +79,7 @@ class RunWatcher:
 
 
 SessionDrift: TypeAlias = (
-    "Callable[[Assembly, BrokerCapabilities, RecordedSession, Sequence[Event]], Awaitable[records.Payload]]"
+    "Callable[[Assembly, BrokerCapabilities, RecordedSession, Sequence[Event]], Awaitable[Payload]]"
 )
 """Computes the drift of a session from what it received and its events in the journal."""
 

@@ -30,7 +30,7 @@ SENDING = "sending"
 DROPPED = "dropped"
 NO_ANSWER = "no_answer"
 SENT_AGAIN = "sent_again"
-SILENCE = "silence"
+REQUEST_FAILED = "silence"
 ORDER_NOT_FOUND = "absent"
 LOST = "lost"
 STATE = "state"
@@ -87,8 +87,6 @@ DISPUTED = "disputed"
 
 CLOSED = "closed"
 """The `state` of the last protection event of a position."""
-
-Payload = dict[str, Any]
 
 
 def signal_of(payload: Mapping[str, Any]) -> SignalId:

@@ -28,10 +28,12 @@ from tbot_core.trading.commands import Decision
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tbot_core.journal.codec import Payload
+
 MINUTE = dt.timedelta(minutes=1)
 
 
-def asked(name: str, symbol: str, expires: dt.datetime) -> records.Payload:
+def asked(name: str, symbol: str, expires: dt.datetime) -> Payload:
     """A question."""
     decision = Decision(proposal=proposal(symbol), reason=Reason.ALLOWED, order=order(symbol=symbol))
     return codec.write(ConfirmationAsked.asked(name, decision, expires))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.engine.session.session import TradingSession
+    from tbot_core.journal.codec import Payload
 
 MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 
@@ -346,7 +347,7 @@ RESUMED = (
     ],
 )
 def test_a_session_that_a_person_stopped_is_not_interrupted(
-    tmp_path: Path, after: list[tuple[str, records.Payload]], words: str
+    tmp_path: Path, after: list[tuple[str, Payload]], words: str
 ) -> None:
     """After a stop only what is left open needs attention, until the session is resumed."""
     create_demo_instance(tmp_path)

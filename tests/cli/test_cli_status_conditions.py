@@ -22,13 +22,15 @@ from tbot_core.trading.risk.states import KINDS, StateCause
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tbot_core.journal.codec import Payload
+
 
 OPENED = {"date": "2026-01-05", "symbols": 1, "equity": "1000", "primary": "acme", "accounts": {"acme": "A1"}}
 STOP = order(Leg.STOP, stop="9")
 ENTRY = order(limit="10", protection=(STOP,))
 
 
-def events(path: Path, *told: tuple[str, records.Payload]) -> list[Event]:
+def events(path: Path, *told: tuple[str, Payload]) -> list[Event]:
     """Events of a journal, one a minute from the bell on."""
     clock = ManualClock(session().open)
     with closing(open_journal(path / "tbot.sqlite")) as journal:
@@ -39,7 +41,7 @@ def events(path: Path, *told: tuple[str, records.Payload]) -> list[Event]:
         return list(journal.events())
 
 
-def state(cause: StateCause, words: str = "", *, there: bool = True) -> tuple[str, records.Payload]:
+def state(cause: StateCause, words: str = "", *, there: bool = True) -> tuple[str, Payload]:
     """A cause that was raised or cleared."""
     return records.STATE, codec.write(
         StateChanged(cause=cause, there=there, state=KINDS[cause].state.word, words=words)
@@ -49,7 +51,7 @@ def state(cause: StateCause, words: str = "", *, there: bool = True) -> tuple[st
 def held(*, cancelling: bool = False) -> SessionBook:
     """The book of a session that holds a position, whose stop rests; `cancelling`: its cancel was requested."""
     heard = {"acknowledged": STOP, "fill": ENTRY}
-    told: list[tuple[str, str | None, records.Payload]] = [
+    told: list[tuple[str, str | None, Payload]] = [
         (records.RUN_STARTED, None, {"equity": "1000"}),
         (records.SESSION_OPENED, None, OPENED),
         *((records.INTENDED, one.client_order_id, codec.write(OrderIntended.of(one))) for one in (ENTRY, STOP)),
@@ -62,7 +64,7 @@ def held(*, cancelling: bool = False) -> SessionBook:
     )
 
 
-def reported(kind: str, of: Order) -> records.Payload:
+def reported(kind: str, of: Order) -> Payload:
     """A broker's event of an order."""
     one = fill(of, "10") if kind == "fill" else None
     return codec.write(
@@ -70,7 +72,7 @@ def reported(kind: str, of: Order) -> records.Payload:
     )
 
 
-def request(verb: ControlVerb) -> tuple[str, records.Payload]:
+def request(verb: ControlVerb) -> tuple[str, Payload]:
     """A request that was recorded."""
     return records.REQUEST, {"verb": verb.value}
 
@@ -161,7 +163,7 @@ def test_of_a_bot_that_has_ended_a_condition_says_what_the_next_start_does(tmp_p
 
 def test_a_session_that_is_not_ready_is_named_until_it_is(tmp_path: Path) -> None:
     """With the reasons of the latest report."""
-    missing: tuple[str, records.Payload] = (records.NOT_READY, {"session": "2026-01-05", "reasons": ["no feed: 406."]})
+    missing: tuple[str, Payload] = (records.NOT_READY, {"session": "2026-01-05", "reasons": ["no feed: 406."]})
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert not_ready_sentence([]) == ""

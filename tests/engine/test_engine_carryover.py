@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedSession, LiveSession
+    from tbot_core.journal.codec import Payload
     from tbot_core.model.calendar import Session
 
 TERMS = ArmingTerms(mode="live", account="a", settings="s", plugins="p")
@@ -108,7 +109,7 @@ class Two:
         return self.scene.world.market.symbols[0]
 
     @property
-    def _carried(self) -> records.Payload:
+    def _carried(self) -> Payload:
         first = self.scene.calendar.previous(self.earlier.date)
         price = Decimal(self.scene.world.market.paths[self._symbol].prices[0]) / 10_000
         signal = SignalId(session=first.date, strategy="open", symbol=self._symbol, minute=3, rule="up")
@@ -116,15 +117,15 @@ class Two:
                     price=round(price, 4), fees=Decimal(0), time=first.open)  # fmt: skip
         return codec.write(CarriedPosition(signal=signal, **fill_facts(fill)))
 
-    def _opened(self, session: Session) -> records.Payload:
+    def _opened(self, session: Session) -> Payload:
         equity = self.scene.world.way(self.scene.world.names[0]).exchange.account().equity
         hours = {"open": session.open.isoformat(), "close": session.close.isoformat(), "minutes": session.minutes}
         return {"date": str(session.date), "symbols": 2, "equity": str(equity), "primary": "w", "account": "a"} | hours
 
-    def _closed(self, session: Session) -> records.Payload:
+    def _closed(self, session: Session) -> Payload:
         return {"date": str(session.date), "equity": "100000", "open": [self._symbol], "account": "a"}
 
-    def _say(self, kind: str, payload: records.Payload, time: dt.datetime) -> None:
+    def _say(self, kind: str, payload: Payload, time: dt.datetime) -> None:
         self.scene.journal.append([NewEvent(kind=kind, payload=payload, time=time)])
 
 

@@ -18,7 +18,7 @@ from tbot_core.engine.session.open_positions import OpenPositions, open_at_end
 from tbot_core.errors import Unavailable
 from tbot_core.instance import Instance
 from tbot_core.journal import codec, records
-from tbot_core.journal.codec import fill_facts
+from tbot_core.journal.codec import Payload, fill_facts
 from tbot_core.journal.events.accounts import ForeignHolding
 from tbot_core.journal.events.orders import OrderIntended, OrderReported
 from tbot_core.journal.events.sessions import CarriedPosition
@@ -107,13 +107,13 @@ def books(scene: SimulatedInstance, tmp_path: Path) -> Iterator[SimulatedInstanc
     made.journal.close()
 
 
-def say(books: SimulatedInstance, *said: tuple[str, records.Payload]) -> None:
+def say(books: SimulatedInstance, *said: tuple[str, Payload]) -> None:
     """Let the journal say this of the day before."""
     at = books.world.session.close - DAY
     books.journal.append([NewEvent(kind=kind, payload=payload, time=at) for kind, payload in said])
 
 
-def yesterday(books: SimulatedInstance, account: str, carried: records.Payload | None = None) -> records.Payload:
+def yesterday(books: SimulatedInstance, account: str, carried: Payload | None = None) -> Payload:
     """How the session of the day before was opened."""
     told = books.world.session
     begins, ends = (moment.isoformat() for moment in (told.open - DAY, told.close - DAY))
@@ -122,7 +122,7 @@ def yesterday(books: SimulatedInstance, account: str, carried: records.Payload |
     return said | {"equity": "100000", "primary": "w", "account": account} | held
 
 
-def stuck(books: SimulatedInstance) -> records.Payload:
+def stuck(books: SimulatedInstance) -> Payload:
     """Seven shares that could not be closed."""
     day = books.world.session.date - DAY
     bought = Fill(
@@ -140,7 +140,7 @@ def stuck(books: SimulatedInstance) -> records.Payload:
     return codec.write(CarriedPosition(signal=signal, **fill_facts(bought))) | told
 
 
-def closed(books: SimulatedInstance, account: str) -> tuple[str, records.Payload]:
+def closed(books: SimulatedInstance, account: str) -> tuple[str, Payload]:
     """The end of the day before."""
     day = str(books.world.session.date - DAY)
     return records.SESSION_CLOSED, {"date": day, "equity": "100000", "open": ["KO"], "account": account}
@@ -191,7 +191,7 @@ def test_what_was_carried_into_a_session_is_open_as_long_as_that_holds_it(books:
     assert open_at_end(books.journal) == OpenPositions()
 
 
-Said = tuple[str, records.Payload, str | None]
+Said = tuple[str, Payload, str | None]
 
 
 def entering(*words: str, symbol: str = "KO", at: str = "", bought: str = "") -> list[Said]:

@@ -542,7 +542,7 @@ def test_a_cancel_that_cannot_be_written_down_ends_the_session_once_all_have_lef
 
     class Full(Journal):
         def append(self, entries: Sequence[NewEvent]) -> None:
-            if {entry.kind for entry in entries} & {records.SILENCE}:
+            if {entry.kind for entry in entries} & {records.REQUEST_FAILED}:
                 raise JournalError("full", "make room")
             super().append(entries)
 
@@ -646,7 +646,7 @@ def test_a_broker_that_does_not_answer_is_asked_again_within_the_cycle(bench: Be
     bench.hear(said("acknowledged", "AAA entry"))
     assert bench.broker.polls == polls + 3
     assert bench.kinds[-3:] == ["silence", "silence", "acknowledged AAA entry"]
-    assert [one.payload for one in bench.journal.events(kind=records.SILENCE)] == [
+    assert [one.payload for one in bench.journal.events(kind=records.REQUEST_FAILED)] == [
         {"asked": "poll", "words": "no way"}
     ] * 2
     assert [0.25 <= bench.waits[0] <= 0.5, 0.5 <= bench.waits[1] <= 1.0] == [True, True]

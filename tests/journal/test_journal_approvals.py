@@ -11,6 +11,7 @@ import pytest
 
 from tbot_core.engine.session.arming import armed_event
 from tbot_core.journal import codec, records
+from tbot_core.journal.codec import Payload
 from tbot_core.journal.events.orders import ConfirmationAsked, SignalDecided
 from tbot_core.journal.projection import TypedEvent
 from tbot_core.journal.projections.approvals import (
@@ -147,12 +148,12 @@ class RecordedRequest(TypedEvent):
     """An event."""
 
     kind: str
-    payload: records.Payload
+    payload: Payload
     cid: str | None = None
     applied: dt.datetime = NOON
 
 
-def asked(symbol: str) -> records.Payload:
+def asked(symbol: str) -> Payload:
     """An entry that somebody is asked about."""
     found = proposal(symbol)
     decision = Decision(proposal=found, reason=Reason.ALLOWED, order=order(symbol=symbol))

@@ -13,7 +13,7 @@ import pytest
 from tbot_core.cli.commands.status import figure_lines
 from tbot_core.errors import JournalError
 from tbot_core.journal import codec, records
-from tbot_core.journal.codec import fill_facts
+from tbot_core.journal.codec import Payload, fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projection import JournalEvent, project
 from tbot_core.journal.projections import carryover
@@ -26,6 +26,7 @@ from tbot_core.trading.portfolio import Position
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
 
 BELL = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 
@@ -49,7 +50,7 @@ OPENED = (
 
 CLOSED = (records.SESSION_CLOSED, {"account": "a"})
 
-Said = tuple[str, records.Payload]
+Said = tuple[str, Payload]
 
 
 def stuck(broker: str = "", tries: int = 2) -> Said:

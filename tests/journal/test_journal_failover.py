@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from tbot_core.journal import codec, records
+from tbot_core.journal.codec import Payload
 from tbot_core.journal.projection import TypedEvent
 from tbot_core.journal.projections.failover import (
     DRILL_VALID_FOR,
@@ -120,7 +121,7 @@ class RecordedDrill(TypedEvent):
     """An event."""
 
     kind: str
-    payload: records.Payload
+    payload: Payload
     applied: datetime
     cid: str | None = None
 

@@ -34,13 +34,14 @@ from tbot_core.trading.commands import Decision
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tbot_core.journal.codec import Payload
     from tbot_core.journal.store import Journal
 
 UNKNOWN_FACTS = ("previous_close", "average_volume", "market_cap", "atr", "vix", "restricted")
 NOW = dt.datetime(2026, 3, 2, 15, 0, tzinfo=dt.UTC)
 
 
-def asked(name: str, symbol: str, seconds: int) -> records.Payload:
+def asked(name: str, symbol: str, seconds: int) -> Payload:
     """A question that expires so many seconds from now."""
     decision = Decision(proposal=proposal(symbol), reason=Reason.ALLOWED, order=order(symbol=symbol))
     return codec.write(ConfirmationAsked.asked(name, decision, NOW + dt.timedelta(seconds=seconds)))
@@ -64,7 +65,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def append(journal: Journal, told: list[tuple[str, records.Payload]]) -> None:
+def append(journal: Journal, told: list[tuple[str, Payload]]) -> None:
     """Write events."""
     journal.append([NewEvent(kind=kind, payload=payload, time=NOW) for kind, payload in told])
 
@@ -104,7 +105,7 @@ def test_what_was_sent_is_not_called_bought_before_it_is(home: Path) -> None:
     confirmed = Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, detail="confirmed by ann")
     sent = order(symbol="AAA", quantity="7", limit="100")
 
-    def told(kind: str, payload: records.Payload, cid: str = "") -> dict[str, Any]:
+    def told(kind: str, payload: Payload, cid: str = "") -> dict[str, Any]:
         with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
             journal.append([NewEvent(kind=kind, payload=payload, time=NOW, cid=cid or None)])
         decided = confirmations_document(home, NOW)["decided"]
