@@ -116,7 +116,7 @@ def alert_documents(home: Path | None, last: int, *, only_open: bool = False) ->
     ends = limits_end(instance, run_time(instance, SystemClock().now()))
     failures = channel_failures(instance)
     rows = [row for row in stored_alerts(instance, last) if row.open or not only_open]
-    return [alert_document(row, ends, failures.get(row.message or "", {})) for row in rows]
+    return [_alert_document(row, ends, failures.get(row.message or "", {})) for row in rows]
 
 
 def acknowledge_alerts(home: Path | None, ids: Sequence[int], actor: str = "") -> list[int]:
@@ -140,13 +140,11 @@ def acknowledge_alerts(home: Path | None, ids: Sequence[int], actor: str = "") -
         store.close()
 
 
-def alert_document(
+def _alert_document(
     row: StoredAlert, limits: Mapping[Urgency, dt.datetime], failures: Mapping[str, str]
 ) -> dict[str, Any]:
-    """An alert as a JSON document; `limits`: until when an urgency's limit lets no message go.
-
-    `failures`: why channels did not deliver it with the others; those that delivered it later are left out.
-    """
+    # An alert as a JSON document; `limits`: until when an urgency's limit lets no message go.
+    # `failures`: why channels did not deliver it with the others; those that delivered it later are left out.
     until = None if row.sent else limits.get(row.urgency)
     moments = {name: getattr(row, name) for name in ("opened", "cleared", "sent", "acked")}
     return {

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tbot_core.vault.vault import AuditAction, Vault
 
 FOLDER: Final = "backups"
-SUFFIX: Final = ".tbot"
+_SUFFIX: Final = ".tbot"
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][\w.+-]{0,200}\.tbot", re.ASCII)
 _DATED: Final = re.compile(r"secrets-(\d{8}T\d{6}Z)\.tbot")
 _TIME: Final = "%Y%m%dT%H%M%SZ"
@@ -182,7 +182,7 @@ def back_up_secrets(
     vault = vault_of_home(home, actor=actor)
     folder = instance.path(FOLDER) if folder is None else folder
     filesystem.make_folder(folder)
-    path = folder / f"secrets-{vault.clock.now():{_TIME}}{SUFFIX}"
+    path = folder / f"secrets-{vault.clock.now():{_TIME}}{_SUFFIX}"
     if filesystem.is_present(path):
         raise UsageError(f"{path} exists already.", "Try again in a second.")
     return path, write_backup(vault, path, BundleCipher(kind="backup", passphrase=passphrase))

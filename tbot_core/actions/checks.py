@@ -139,7 +139,7 @@ def check_with_broker(
         if any(row.level == "fail" for row in found):
             action_clock(notify)
         else:
-            found = _with_broker(found, tuple(reached_findings(home, notify)))
+            found = _with_broker(found, tuple(_reached_findings(home, notify)))
     return CheckResult(rows=found, strict=strict)
 
 
@@ -184,8 +184,8 @@ def check_instance(
     found += [
         *rows,
         *control_folder_findings(instance),
-        *creation_findings(home, plugins),
-        *enabled_plugin_findings(examiner, plugins, progress, live=mode == "live"),
+        *_creation_findings(home, plugins),
+        *_enabled_plugin_findings(examiner, plugins, progress, live=mode == "live"),
     ]
     return tuple(sorted(found, key=lambda row: LEVELS.index(row.level)))
 
@@ -210,7 +210,7 @@ def start_faults(home: Path | None, sources: SettingsFiles) -> tuple[SettingsFin
     rows = _fatal(preflight_findings(subject, OF_SETTINGS), mode)
     settings = examiner.settings("replay")
     if settings is not None:
-        others = (*feed_findings(settings, plugins, live=mode == "live"), *failover_findings(settings))
+        others = (*_feed_findings(settings, plugins, live=mode == "live"), *_failover_findings(settings))
         rows += [row for row in others if row.level == "fail"]
     return (
         *(one for one in check_config(home, mode, plugins, examiner.examined(mode)) if one.level == "fail"),
@@ -233,11 +233,9 @@ def _with_broker(
     return tuple(sorted([*rows, *reached], key=lambda row: LEVELS.index(row.level)))
 
 
-def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[PreflightFinding]:
-    """What a login at the broker of the settings finds; none for the simulator.
-
-    A broker that refuses or does not answer is a warning: a bot that starts again manages its positions all the same.
-    """
+def _reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[PreflightFinding]:
+    # What a login at the broker of the settings finds; none for the simulator.
+    # A broker that refuses or does not answer is a warning: a bot that starts again manages its positions all the same.
     instance, remedy = Instance.at(home), "`tbot broker test` tries it again."
     if load_settings(home, mode="replay").trading.broker_name == SIMULATED.lower():
         return
@@ -256,20 +254,20 @@ def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[Pr
         yield PreflightFinding(level=level, subject=subject, message=message, remedy=tried)
 
 
-def enabled_plugin_findings(
+def _enabled_plugin_findings(
     examiner: SettingsExaminer, plugins: PluginDeclarations, progress: Notify = discard, *, live: bool
 ) -> Iterator[PreflightFinding]:
-    """Every finding about what the enabled plugins can do now; none with settings that a run refuses."""
+    # Every finding about what the enabled plugins can do now; none with settings that a run refuses.
     settings = examiner.settings("replay")
     if settings is None:
         return
     yield from warning_findings(settings, plugins)
-    yield from broker_findings(settings, plugins, progress)
-    yield from feed_findings(settings, plugins, live=live)
+    yield from _broker_findings(settings, plugins, progress)
+    yield from _feed_findings(settings, plugins, live=live)
     yield from fact_findings(settings, plugins)
     yield from market_cap_findings(settings, plugins, progress)
     yield from vix_findings(settings, plugins, progress)
-    yield from failover_findings(settings)
+    yield from _failover_findings(settings)
     paper = examiner.settings("paper")
     if paper is not None:
         yield from alert_findings(paper, plugins)
@@ -298,12 +296,11 @@ def _control_remedy(folder: Path) -> str:
     return f"chmod 700 {folder}"
 
 
-def creation_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
-    """The enabled plugins that cannot be created, which a run refuses.
-
-    Those that cannot be loaded are in the settings. A recorded failure is tried again: what a plugin requires may have
-    changed since.
-    """
+def _creation_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+    # The enabled plugins that cannot be created, which a run refuses.
+    # Those that cannot be loaded are in the settings. A recorded failure is tried again: what a plugin requires may
+    # have
+    # changed since.
     listings, known, _ = plugin_listings(home, settings={})  # `plugins` says which are enabled
     for listing in listings:
         record = known.of(listing.entry)
@@ -316,8 +313,8 @@ def creation_findings(home: Path | None, plugins: PluginDeclarations) -> Iterato
             yield PreflightFinding(level="fail", subject="plugins", message=failure.sentence, remedy=remedy)
 
 
-def broker_findings(settings: Settings, plugins: PluginDeclarations, progress: Notify) -> Iterator[PreflightFinding]:
-    """The capabilities of the enabled broker that differ from the default, in one row."""
+def _broker_findings(settings: Settings, plugins: PluginDeclarations, progress: Notify) -> Iterator[PreflightFinding]:
+    # The capabilities of the enabled broker that differ from the default, in one row.
     name = settings.trading.broker_name
     declared = broker_capabilities(name, settings.instance.home, progress) if name in plugins.brokers else None
     if declared is not None:  # a broker that cannot be created has its own row
@@ -328,8 +325,8 @@ def broker_findings(settings: Settings, plugins: PluginDeclarations, progress: N
         yield PreflightFinding(level="ok", subject="broker", message=message, remedy=remedy)
 
 
-def feed_findings(settings: Settings, plugins: PluginDeclarations, *, live: bool) -> Iterator[PreflightFinding]:
-    """The coverage that the live feed declares; no row without a live feed."""
+def _feed_findings(settings: Settings, plugins: PluginDeclarations, *, live: bool) -> Iterator[PreflightFinding]:
+    # The coverage that the live feed declares; no row without a live feed.
     try:
         name = settings.trading.data_source or settings.trading.broker_name
         offer = plugins.brokers.get(name)
@@ -344,8 +341,8 @@ def feed_findings(settings: Settings, plugins: PluginDeclarations, *, live: bool
     yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {words}.", remedy=remedy)
 
 
-def failover_findings(settings: Settings) -> Iterator[PreflightFinding]:
-    """Whether failover is possible: a drill with the brokers passed recently."""
+def _failover_findings(settings: Settings) -> Iterator[PreflightFinding]:
+    # Whether failover is possible: a drill with the brokers passed recently.
     try:
         names = settings.brokers
         if not names[1:]:

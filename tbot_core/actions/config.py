@@ -130,7 +130,7 @@ class StoredConfig:
 
     def changes(self, examined: ExaminedSettings) -> tuple[SettingChange, ...]:
         """What differs in examined settings of another text."""
-        return setting_changes(self.values, examined.values, Instance.at(self.home))
+        return _setting_changes(self.values, examined.values, Instance.at(self.home))
 
     def replace(self, text: bytes, words: str = "") -> None:
         """Store a text that was judged; `words` tell the audit log what changes.
@@ -202,7 +202,7 @@ def compare_config(home: Path | None, other: Path | None = None) -> SettingsComp
     since, parsed = _read_file(other) if other is not None else settings_of_last_run(Instance.at(home))
     former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
     before, after = _load(home, declared, former), _load(home, declared, sources)
-    changes = setting_changes(before.values, after.values, after.instance)
+    changes = _setting_changes(before.values, after.values, after.instance)
     return SettingsComparison(since=since, changes=changes, worst_day=worst_day_change(before, after))
 
 
@@ -213,10 +213,10 @@ def _read_file(path: Path) -> tuple[str, ParsedDotenv]:
     return str(path), parse_dotenv(str(path), filesystem.read_bytes(path, limit=LIMIT_BYTES))
 
 
-def setting_changes(
+def _setting_changes(
     before: Mapping[str, EffectiveSetting], after: Mapping[str, EffectiveSetting], instance: Instance
 ) -> tuple[SettingChange, ...]:
-    """Every variable with a different value, in the order of `tbot config show`; one that is new had its default."""
+    # Every variable with a different value, in the order of `tbot config show`; one that is new had its default.
     equity = _equity(instance, after)
     changes = []
     for name, new in after.items():

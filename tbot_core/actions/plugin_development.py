@@ -42,7 +42,7 @@ KINDS: Final = {
 }
 """For each kind its entry-point group, and how a plugin of it is enabled."""
 
-CHECK_LIMIT_S: Final = 300.0
+_CHECK_LIMIT_S: Final = 300.0
 """Seconds that the contract of one plugin may take in all."""
 
 _TEMPLATES: Final = Path(testing.__file__).with_name("scaffold")
@@ -127,7 +127,7 @@ def check_contract(name: str, home: Path | None) -> dict[str, Any]:
     """
     entry = find_plugins(name, plugin_listings(home)[0])[0].entry
     try:
-        found = dict(run_apart("tbot_core.testing.plugin_check", entry, limit_s=CHECK_LIMIT_S))
+        found = dict(run_apart("tbot_core.testing.plugin_check", entry, limit_s=_CHECK_LIMIT_S))
     except PluginError as fault:
         raise PluginError(
             f"The contract of {entry.kind} {entry.name} was not run to its end: {fault.message}"

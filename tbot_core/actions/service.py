@@ -39,11 +39,11 @@ PROGRAM: Final = (sys.executable, "-P", "-m", "tbot_core")
 LINGER: Final = Path("/var/lib/systemd/linger")
 """Has a file for each user whose units run without a login."""
 
-START_S: Final = 20.0
+_START_S: Final = 20.0
 STOP_S: Final = 180.0
 """How long a start and a stop are waited for."""
 
-STEADY_S: Final = 5.0
+_STEADY_S: Final = 5.0
 """A bot that lives for so long has started; its settings are read by then."""
 
 _POLL_S: Final = 0.05
@@ -78,7 +78,7 @@ class ServiceHost:
     program: Sequence[str] = PROGRAM
     systemctl: str = "systemctl"
     journalctl: str = "journalctl"
-    steady_s: float = STEADY_S
+    steady_s: float = _STEADY_S
 
     def ask(self, *words: str) -> str | None:
         """What systemd's user manager answers to a command; None where it refuses, or there is none."""
@@ -122,7 +122,7 @@ def start_service(
     if bot is not None and bot != service.left_bot(instance, state):
         words = f"Process {bot} runs here already, and the service did not start it; nothing was changed."
         return ServiceChange(changed=False, code=1, sentences=(words, "Stop it first: `tbot stop`."), service=found)
-    notice(f"Starting the bot; waiting until it has run for {host.steady_s:g} s, at most {START_S:g} s.")
+    notice(f"Starting the bot; waiting until it has run for {host.steady_s:g} s, at most {_START_S:g} s.")
     filesystem.make_folder(instance.logs)
     filesystem.make_folder(instance.data / service.FOLDER)
     command = (*host.program, "run", f"--home={instance.home}", *options)
@@ -270,7 +270,7 @@ def _start_own(instance: Instance, command: Sequence[str], fresh: ServiceState) 
 def _settled(instance: Instance, host: ServiceHost) -> Document | None:
     # The service once its bot has lived for a moment, or is not started again.
     clock = SystemClock()
-    until, process, since = clock.monotonic() + START_S, None, clock.monotonic()
+    until, process, since = clock.monotonic() + _START_S, None, clock.monotonic()
     while (found := service_status(instance.home, host)) is not None and clock.monotonic() < until:
         if found["process"] != process:
             process, since = found["process"], clock.monotonic()

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 
 FOLDER: Final = "simulations"
-UPLOADS: Final = "uploads"
-MOST_KEPT: Final = 50
+_UPLOADS: Final = "uploads"
+_MOST_KEPT: Final = 50
 """How many of the latest are kept; the files of older ones are removed when one is started."""
 
-PROGRAM: Final = (sys.executable, "-P", "-m", "tbot_core")
+_PROGRAM: Final = (sys.executable, "-P", "-m", "tbot_core")
 Kind = Literal["backtest", "replay", "download"]
 _IMPORT: Final = "import"
 _RESULTS: Final = {"download": "bars", _IMPORT: "files"}
@@ -138,7 +138,7 @@ def receive_file(home: Path | None, name: str, size: int) -> Iterator[tuple[Rece
     if not suffix:
         kinds = ", ".join(SUFFIXES)
         raise UsageError(f"The name {printable_value(own)} ends in none of {kinds}.", "Choose a file of these kinds.")
-    folder = instance.data / UPLOADS
+    folder = instance.data / _UPLOADS
     for one in (instance.data, folder):
         filesystem.make_folder(one)
     with filesystem.try_lock(folder) as free:
@@ -221,7 +221,7 @@ def start_simulation(
     request: SimulationRequest | ImportRequest,
     actor: str,
     now: dt.datetime,
-    program: Sequence[str] = PROGRAM,
+    program: Sequence[str] = _PROGRAM,
 ) -> str:
     """Start it and return its id; `program` is tbot's command line. The file of an import is removed after its end.
 
@@ -306,10 +306,10 @@ def simulation_document(home: Path | None, name: str) -> Document:
     }
 
 
-def remove_older(home: Path, most: int = MOST_KEPT) -> None:
+def remove_older(home: Path, most: int = _MOST_KEPT) -> None:
     """Remove the files of all but the latest, and files of imports that ended; runs keep their journals and reports."""
     instance = Instance.at(home)
-    if filesystem.is_folder(uploads := instance.data / UPLOADS):
+    if filesystem.is_folder(uploads := instance.data / _UPLOADS):
         with filesystem.try_lock(uploads) as free:  # none arrives
             _remove_uploads(instance, parts=free)
     folder = _folder(instance)
@@ -346,7 +346,7 @@ def _folder(instance: Instance) -> Path:
 
 def _kept(instance: Instance, name: str, suffix: str) -> Path:
     # The file of the import with this id; no symbol has an underscore, so that its name counts for none.
-    return instance.data / UPLOADS / f"{name}{_TAKEN}{suffix}"
+    return instance.data / _UPLOADS / f"{name}{_TAKEN}{suffix}"
 
 
 def _remove_uploads(instance: Instance, *, parts: bool = False) -> None:
@@ -354,7 +354,7 @@ def _remove_uploads(instance: Instance, *, parts: bool = False) -> None:
     # tried again at the next start. The files are listed first: one that an import takes meanwhile is not among them.
     folder = _folder(instance)
     with suppress(AccessError):
-        found = filesystem.entries(instance.data / UPLOADS)
+        found = filesystem.entries(instance.data / _UPLOADS)
         running = next((name for name in _names(folder)[:1] if _is_running(folder, name)), "")
         for path in found:
             if not (path.name.startswith(f"{running}{_TAKEN}") or (_ARRIVING in path.name and not parts)):

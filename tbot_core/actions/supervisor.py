@@ -21,16 +21,16 @@ from tbot_core.model.clock import Clock, SystemClock
 from tbot_core.status import service
 from tbot_core.system import environ, filesystem, processes, signals
 
-PAUSES_S: Final = (1.0, 3.0, 10.0, 30.0)
+_PAUSES_S: Final = (1.0, 3.0, 10.0, 30.0)
 """Before the first restart in ten minutes, the second, and so on."""
 
-MOST_FAILURES: Final = 5
-WINDOW_S: Final = 600.0
-NOT_AGAIN: Final = {2: "wrong usage", 3: "settings or secrets", 5: "refused by risk, or not armed"}
+_MOST_FAILURES: Final = 5
+_WINDOW_S: Final = 600.0
+_NOT_AGAIN: Final = {2: "wrong usage", 3: "settings or secrets", 5: "refused by risk, or not armed"}
 """Exit codes after which a restart changes nothing."""
 
 CONDITION: Final = "--may-start"
-OUTPUT_BYTES: Final = 1_000_000
+_OUTPUT_BYTES: Final = 1_000_000
 _POLL_S: Final = 1.0
 _ADOPTED_POLL_S: Final = 0.2
 
@@ -43,7 +43,7 @@ class Supervisor:
     command: Sequence[str]
     wait: Callable[[float], bool]
     clock: Clock
-    pauses: Sequence[float] = PAUSES_S
+    pauses: Sequence[float] = _PAUSES_S
     _failures: list[float] = attrs.field(factory=list, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
 
@@ -80,7 +80,7 @@ class Supervisor:
                 asked = True
             self._pause(_POLL_S)
             with suppress(AccessError):
-                filesystem.keep_end(output, OUTPUT_BYTES)
+                filesystem.keep_end(output, _OUTPUT_BYTES)
         return self._exit(child.returncode)
 
     def _adopted(self) -> dict[str, Any]:
@@ -109,14 +109,17 @@ class Supervisor:
             left = ", ".join(stopped["open"]) if stopped else ""
             return f"The bot was stopped{f' and left open: {left}' if left else ''}.", False
         said = self._said()
-        if code in NOT_AGAIN:
-            return f"The bot ended with {code} ({NOT_AGAIN[code]}), which a restart does not change: {said}", True
+        if code in _NOT_AGAIN:
+            return f"The bot ended with {code} ({_NOT_AGAIN[code]}), which a restart does not change: {said}", True
         now = self.clock.monotonic()
-        self._failures = [one for one in self._failures if now - one < WINDOW_S] + [now]
-        if len(self._failures) < MOST_FAILURES:
+        self._failures = [one for one in self._failures if now - one < _WINDOW_S] + [now]
+        if len(self._failures) < _MOST_FAILURES:
             return "", True
         how = service.exit_words(ended)
-        return f"{MOST_FAILURES} starts failed within {WINDOW_S / 60:g} minutes; the last exit was {how}: {said}", True
+        return (
+            f"{_MOST_FAILURES} starts failed within {_WINDOW_S / 60:g} minutes; the last exit was {how}: {said}",
+            True,
+        )
 
     def _said(self) -> str:
         # The sentence with which the bot has ended, else its last line.

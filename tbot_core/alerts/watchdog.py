@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from tbot_core.alerts.store import AlertStore
     from tbot_core.model.clock import Clock
 
-STALL_S: Final = 10.0
+_STALL_S: Final = 10.0
 """A run whose loop was blocked for this long has hung."""
 
-GRACE_S: Final = 6.0
+_GRACE_S: Final = 6.0
 """A hung run still in the same call after this time is in native code, since every call has a shorter limit."""
 
-AGAIN: Final = 60
+_AGAIN: Final = 60
 """A watchdog that died is replaced at once; one that cannot be started, again after this many heartbeats."""
 
 BEAT: Final = b"."
-END: Final = b"!"
-STACKS: Final = "stalled.txt"
-OUTPUT: Final = "restarted.txt"
+_END: Final = b"!"
+_STACKS: Final = "stalled.txt"
+_OUTPUT: Final = "restarted.txt"
 _log = log.logger(__name__)
 
 
@@ -65,7 +65,7 @@ def running_watchdog(instance: Instance, again: Sequence[str] = ()) -> Iterator[
     """
     command = (sys.executable, "-m", __name__, str(instance.home), str(processes.process_id()), *again)
     filesystem.make_folder(instance.logs)
-    with stalls.dump_stacks_if_stalled(instance.logs / STACKS, STALL_S) as rearm, ExitStack() as stack:
+    with stalls.dump_stacks_if_stalled(instance.logs / _STACKS, _STALL_S) as rearm, ExitStack() as stack:
 
         def start() -> Callable[[bytes], bool]:
             return stack.enter_context(processes.listening_process(command, environment=environ.own_environment()))
@@ -78,7 +78,7 @@ def running_watchdog(instance: Instance, again: Sequence[str] = ()) -> Iterator[
             if send(BEAT):
                 missed = 0
                 return True
-            if missed % AGAIN == 0:
+            if missed % _AGAIN == 0:
                 _log.error("watchdog.lost")
                 send = start()
             missed += 1
@@ -87,9 +87,9 @@ def running_watchdog(instance: Instance, again: Sequence[str] = ()) -> Iterator[
         try:
             yield beat
         except (TbotError, KeyboardInterrupt):
-            send(END)
+            send(_END)
             raise
-        send(END)
+        send(_END)
 
 
 def watch_heartbeat(
@@ -98,13 +98,15 @@ def watch_heartbeat(
     """Watch until the run ends. `read` waits so many seconds: None on timeout, empty at the end of input."""
     rescue = rescue or RescueActions()
     stalled, last, place = False, b"", None
-    while (data := read(GRACE_S if place else STALL_S)) != b"":
+    while (data := read(_GRACE_S if place else _STALL_S)) != b"":
         if data is None:
             seen = rescue.locate()
             if not stalled:
                 stalled = True
                 _open_incident(
-                    store, clock, f"The run has been unresponsive for {STALL_S:g} s{_in(seen)}; stacks: logs/{STACKS}."
+                    store,
+                    clock,
+                    f"The run has been unresponsive for {_STALL_S:g} s{_in(seen)}; stacks: logs/{_STACKS}.",
                 )
             elif seen is not None and seen == place and _ended(store, clock, rescue, seen):
                 return
@@ -114,7 +116,7 @@ def watch_heartbeat(
             if stalled:
                 stalled = False
                 store.clear_incident(PROCESS, clock.now())
-    if last != END and not _end_is_reported(store):
+    if last != _END and not _end_is_reported(store):
         where = _in(rescue.locate())
         _open_incident(store, clock, f"The run died unexpectedly{where}; open positions are not managed.", "tbot run")
 
@@ -146,11 +148,11 @@ def restart_without_plugin(instance: Instance, stuck: HungCall, process: int, ag
     if not may_start:
         return "was stopped for the third time in ten minutes, and not restarted"
     try:
-        processes.start_detached(again, environment=environ.own_environment(), output=instance.logs / OUTPUT)
+        processes.start_detached(again, environment=environ.own_environment(), output=instance.logs / _OUTPUT)
     except AccessError as fault:
         return f"was stopped, and could not be restarted: {fault.message}"
     how = " without it" if stuck.off else ""
-    return f"was stopped and restarted{how}; its output: logs/{OUTPUT}"
+    return f"was stopped and restarted{how}; its output: logs/{_OUTPUT}"
 
 
 def _ended(store: AlertStore, clock: Clock, rescue: RescueActions, place: CurrentActivity) -> bool:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-ATTEMPTS: Final = 8
+_ATTEMPTS: Final = 8
 """How often a request is sent before the download fails: for about two minutes."""
 
 _log = log.logger(__name__)
@@ -114,7 +114,7 @@ class _Download:
             DownloadSource(name=self.request.source, volume=volume_kind(self.quality), simulated=feed.label.simulated),
         )
         downloader = Downloader(
-            source=source, store=store, clock=self.assembly.clock, attempts=ATTEMPTS, on_progress=on_progress
+            source=source, store=store, clock=self.assembly.clock, attempts=_ATTEMPTS, on_progress=on_progress
         )
         progress = await downloader.download(sessions, symbols)
         return DownloadResult(

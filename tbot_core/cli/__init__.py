@@ -64,7 +64,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """The commands of the core: "module:object", and the line in `tbot --help`."""
 
-HARDENED: Final = frozenset({
+_HARDENED: Final = frozenset({
     "alerts", "arm", "audit", "broker", "check", "config", "data", "drift", "failover", "init", "run", "screen",
     "secrets", "service",
 })  # fmt: skip
@@ -191,7 +191,7 @@ def main() -> int:
 def _run() -> int:
     from tbot_core.cli.crash_report import CrashReporter
 
-    if HARDENED.intersection(sys.argv[1:2]):
+    if _HARDENED.intersection(sys.argv[1:2]):
         from tbot_core.system.secure_memory import harden
 
         for sentence in harden():

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-COMMAND: Final = "web"
-OUTPUT: Final = "web.out"
+_COMMAND: Final = "web"
+_OUTPUT: Final = "web.out"
 """What the page prints, in the folder of the logs."""
 
 _START_S: Final = 15.0
@@ -90,7 +90,7 @@ def page_beside(home: Path) -> Iterator[int | None]:
     Yields its process, None for one that is served already. It outlives a crash of this process, and the run goes on
     without it. Raises UsageError where no plugin serves a page.
     """
-    if COMMAND not in {it.entry.name for it in installed_commands(reserved=()) if it.state == "available"}:
+    if _COMMAND not in {it.entry.name for it in installed_commands(reserved=()) if it.state == "available"}:
         raise UsageError("--web: no installed plugin serves a page.", "Install tbot-extension-web.")
     instance = Instance.at(home)
     if (address := _address(instance)) is not None:
@@ -98,8 +98,8 @@ def page_beside(home: Path) -> Iterator[int | None]:
         yield None
         return
     filesystem.make_folder(instance.logs)
-    command = [sys.executable, "-m", "tbot_core", COMMAND, "--home", str(instance.home)]
-    output = instance.logs / OUTPUT
+    command = [sys.executable, "-m", "tbot_core", _COMMAND, "--home", str(instance.home)]
+    output = instance.logs / _OUTPUT
     before = filesystem.size(output) if filesystem.exists(output) else 0
     child = processes.start_detached(command, environment=environ.own_environment(), output=output)
     address = _wait_for_address(instance, child)

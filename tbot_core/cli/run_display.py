@@ -65,7 +65,7 @@ def make_display(options: RunOptions, assembly: Assembly, clock: Clock, *, as_js
     live = sys.stdout.isatty() and not as_json and not terminal.is_dumb()
     folder, backups = _logs(options, assembly)
     start_log(assembly, folder, backups, screen=as_json or not sys.stdout.isatty())
-    print_warnings(assembly)
+    _print_warnings(assembly)
     if live:
         from tbot_core.cli.live_view import LiveView
 
@@ -91,8 +91,8 @@ def _logs(options: RunOptions, assembly: Assembly) -> tuple[Path | None, Path | 
     return (instance.logs / DRY_RUN, instance.home / "backups" / DRY_RUN) if options.dry else (instance.logs, None)
 
 
-def print_warnings(assembly: Assembly) -> None:
-    """Print warnings about the settings to standard error."""
+def _print_warnings(assembly: Assembly) -> None:
+    # Print warnings about the settings to standard error.
     for warning in settings_warnings(assembly):
         print_warning(warning)
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Instance
 
-DEMO_HOME: Final = Path("tbot-demo")
-DEMO_SESSIONS: Final = 3
+_DEMO_HOME: Final = Path("tbot-demo")
+_DEMO_SESSIONS: Final = 3
 
 DRY_RUN: Final = "dry-run"
 """The mode that decides on live data and sends no orders."""
@@ -113,13 +113,13 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
     first, last = (None, None) if replay is None else _range(replay)
     return RunOptions(
         mode="demo" if demo else "replay" if replay is not None else "dry-run" if dry_run else "paper",
-        home=(home or DEMO_HOME) if demo else resolve_home(home),
+        home=(home or _DEMO_HOME) if demo else resolve_home(home),
         first=first,
         last=last,
         symbols=parse_symbols(symbols),
         rate=_rate(speed),
         seed=seed,
-        sessions=sessions or (DEMO_SESSIONS if demo else 1),
+        sessions=sessions or (_DEMO_SESSIONS if demo else 1),
         once=once,
         allow_shared_key=allow_shared_key,
         rehearsal=None if simulated else _target(rehearsal, dry_run=dry_run),

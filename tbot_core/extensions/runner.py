@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 STEP_S: Final = 0.5
 """How long an extension may run between two waits."""
 
-GRACE_S: Final = 0.1
+_GRACE_S: Final = 0.1
 """How long an extension that has read no event yet may still begin to, at the end of a run."""
 
 DRAIN_S: Final = 5.0
@@ -39,7 +39,7 @@ STOP_S: Final = 2.0
 HEALTHY_S: Final = 60.0
 """An extension that follows no events works again when it has run so long."""
 
-LONGEST_PAUSE_S: Final = 60.0
+_LONGEST_PAUSE_S: Final = 60.0
 _LONGEST: Final = 500
 _log = log.logger(__name__)
 
@@ -55,7 +55,7 @@ class FollowTerms:
     clock: Clock
     every_s: float = EVERY_S
     pause_s: float = 1.0
-    off_s: float = LONGEST_PAUSE_S
+    off_s: float = _LONGEST_PAUSE_S
 
 
 class ExtensionRunner:
@@ -92,7 +92,7 @@ class ExtensionRunner:
         if task is None:
             return
         self._journal.end()
-        await asyncio.wait({task}, timeout=GRACE_S)
+        await asyncio.wait({task}, timeout=_GRACE_S)
         if self._journal.used:
             await asyncio.wait({task}, timeout=DRAIN_S)
         for seconds in (STOP_S + 1.0, 1.0):  # a second time for one that hangs while it stops
@@ -105,7 +105,7 @@ class ExtensionRunner:
 
     async def _run(self) -> None:
         while not await self._wait_while_off() and await self._attempt(self._journal) is not None and not self._ending:
-            pause_s = min(self._terms.pause_s * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
+            pause_s = min(self._terms.pause_s * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE_S)
             if await self._journal.wait_for_end(pause_s):
                 return
             self._journal = self._follow()

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from tbot_core.engine.run_plan import RunPlan
 
 T = TypeVar("T")
-LEDGER: Final = "ledger"
+_LEDGER: Final = "ledger"
 """The name of the ledger export among the progress files; those of plugins begin with their kind."""
 
-LEDGER_FOLDER: Final = "ledger"
+_LEDGER_FOLDER: Final = "ledger"
 """Its folder, below that of the reports."""
 
 _log = log.logger(__name__)
@@ -66,10 +66,10 @@ def _runners(plan: RunPlan, journal: Path) -> list[ExtensionRunner]:
         found.append(ExtensionRunner(made, progress, terms, partial(guard.report_extension, loaded.entry), border))
         names.add(name)
     if assembly.settings.ledger.ledger_export_mode == "auto":
-        export = LedgerExport(assembly.settings.instance.reports / LEDGER_FOLDER, plan.rehearsal)
-        progress = ProgressFile(folder / f"{LEDGER}.json", "ledger export")
+        export = LedgerExport(assembly.settings.instance.reports / _LEDGER_FOLDER, plan.rehearsal)
+        progress = ProgressFile(folder / f"{_LEDGER}.json", "ledger export")
         found.append(ExtensionRunner(export, progress, terms, lambda _, words: guard.on_extension_failing(words)))
-        names.add(LEDGER)
+        names.add(_LEDGER)
     try:
         forget_failures(journal, names)
     except TbotError as fault:

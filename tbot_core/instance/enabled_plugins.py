@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL_EXTENSIONS = ("extension", "*")
-ALWAYS_STANDARD = "price_volume"
-NO_FILTER = "none"
-TAKEN_AWAY = "-"
+_ALWAYS_STANDARD = "price_volume"
+_NO_FILTER = "none"
+_TAKEN_AWAY = "-"
 _ON = frozenset({"true", "yes", "on", "1"})
 
 
@@ -49,7 +49,7 @@ def plugins_enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 
 def failover_brokers(texts: Mapping[str, str]) -> tuple[str, ...]:
     """The brokers that entries may fail over to."""
-    return split_names(texts.get("FAILOVER_BROKERS", "")) if is_on(texts.get("FAILOVER_ENABLED", "")) else ()
+    return split_names(texts.get("FAILOVER_BROKERS", "")) if _is_on(texts.get("FAILOVER_ENABLED", "")) else ()
 
 
 def running_strategies(texts: Mapping[str, str]) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def running_strategies(texts: Mapping[str, str]) -> tuple[str, ...]:
     if override:
         return (override,)
     sequence = split_names(texts.get("STRATEGY_SEQUENCE", ""))
-    return tuple(name for name in sequence if is_on(texts.get(f"STRAT_{name.upper()}_ENABLED", "true")))
+    return tuple(name for name in sequence if _is_on(texts.get(f"STRAT_{name.upper()}_ENABLED", "true")))
 
 
 def applied_filters(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ...]:
@@ -66,26 +66,30 @@ def applied_filters(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple
 
     `filters` is the value of FILTERS, `texts` has the switches.
     """
-    standard, away = standard_filters(texts), filters_taken_away(filters, texts)
-    named = (name for name in filters if name != NO_FILTER and not name.startswith(TAKEN_AWAY) and name not in standard)
+    standard, away = _standard_filters(texts), filters_taken_away(filters, texts)
+    named = (
+        name for name in filters if name != _NO_FILTER and not name.startswith(_TAKEN_AWAY) and name not in standard
+    )
     return (*(name for name in standard if name not in away), *named)
 
 
 def filters_taken_away(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ...]:
     """The standard filters that the value of FILTERS takes away: those with `-` before the name, or with `none` all."""
-    if NO_FILTER not in filters and not any(name.startswith(TAKEN_AWAY) for name in filters):
+    if _NO_FILTER not in filters and not any(name.startswith(_TAKEN_AWAY) for name in filters):
         return ()
-    return tuple(name for name in standard_filters(texts) if NO_FILTER in filters or f"{TAKEN_AWAY}{name}" in filters)
+    return tuple(
+        name for name in _standard_filters(texts) if _NO_FILTER in filters or f"{_TAKEN_AWAY}{name}" in filters
+    )
 
 
-def standard_filters(texts: Mapping[str, str]) -> tuple[str, ...]:
-    """The filters that apply unless FILTERS takes them away: price_volume, and those whose switch is on."""
-    switched_on = {key for key, text in texts.items() if key.endswith("_FILTER") and is_on(text)}
+def _standard_filters(texts: Mapping[str, str]) -> tuple[str, ...]:
+    # The filters that apply unless FILTERS takes them away: price_volume, and those whose switch is on.
+    switched_on = {key for key, text in texts.items() if key.endswith("_FILTER") and _is_on(text)}
     if not switched_on:  # the usual case; avoids reading plugins.json
-        return (ALWAYS_STANDARD,)
+        return (_ALWAYS_STANDARD,)
     from tbot_core.instance.plugin_settings import filter_switches
 
-    return (ALWAYS_STANDARD, *(name for name, keys in filter_switches().items() if switched_on.intersection(keys)))
+    return (_ALWAYS_STANDARD, *(name for name, keys in filter_switches().items() if switched_on.intersection(keys)))
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -93,8 +97,8 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in text.split(",") if part.strip())
 
 
-def is_on(text: str) -> bool:
-    """Whether a switch is on."""
+def _is_on(text: str) -> bool:
+    # Whether a switch is on.
     return text.strip().lower() in _ON
 
 

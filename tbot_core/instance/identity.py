@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 FIELD: Final = "BOT_IDENTITY_STRING"
 PATTERN: Final = re.compile(r"([A-Z]{2,6})_([A-Z]{2,4})_([A-Z]{2,10})_([A-Z0-9]{2,6})")
 _LETTERS: Final = 10
-SHORT: Final = "ENTITY_JURISDICTION_BROKER_BOTID"
+_SHORT: Final = "ENTITY_JURISDICTION_BROKER_BOTID"
 ALLOWED: Final = (
-    f"{SHORT}: four parts in capital letters, the owner (2 to 6), the country (2 to 4), the broker (2 to 10) and a "
+    f"{_SHORT}: four parts in capital letters, the owner (2 to 6), the country (2 to 4), the broker (2 to 10) and a "
     "name of the bot (2 to 6 letters or digits), as in ACME_US_PAPER_B01"
 )
 
@@ -74,7 +74,7 @@ class BotIdentityConfig:
     """The bot's identity."""
 
     identity: str = shown_field(
-        text_setting(pattern=PATTERN.pattern, allowed=ALLOWED), name=FIELD, doc=f"The bot's identity, {SHORT}."
+        text_setting(pattern=PATTERN.pattern, allowed=ALLOWED), name=FIELD, doc=f"The bot's identity, {_SHORT}."
     )
 
 

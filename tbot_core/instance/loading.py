@@ -55,7 +55,7 @@ _ENV_FILES = frozenset({ENV_FILE, f"{ENV_FILE}{ENCRYPTED_SUFFIX}"})
 # A file of only unknown keys is no settings file, and comparing each would take a minute.
 _COMPARED = 50
 _LINES = 200
-WITHDRAWN: Final = {
+_WITHDRAWN: Final = {
     "SIGNAL_MAX_AGE": "a signal is acted on only while its bar is the latest closed one, live as in replay and backtest"
 }
 """The settings that there were once, each with the reason why there are none now."""
@@ -252,8 +252,8 @@ def unknown_setting(key: str, nearest: str = "") -> str:
 
     Of a setting that was withdrawn it has the reason.
     """
-    if key in WITHDRAWN:
-        return f"{key} is no longer a setting: {WITHDRAWN[key]}."
+    if key in _WITHDRAWN:
+        return f"{key} is no longer a setting: {_WITHDRAWN[key]}."
     meant = f"; the nearest name is {nearest}" if nearest else ""
     return f"Unknown setting {printable_value(key)}{meant}."
 

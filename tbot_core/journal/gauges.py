@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tbot_core.journal.projections.book import SessionBook
 
 FILE: Final = "gauges.json"
-SCHEMA: Final = 1
-MOST_BYTES: Final = 1_000_000
+_SCHEMA: Final = 1
+_MOST_BYTES: Final = 1_000_000
 _BEYOND: Final = 10**15
 _LETTERS: Final = 100
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class Gauges:
 
 def write_gauges(folder: Path, gauges: Gauges) -> None:
     """Replace the file, without waiting for the disk. Raises AccessError when it cannot be written."""
-    document = {"schema": SCHEMA} | attrs.asdict(gauges)
+    document = {"schema": _SCHEMA} | attrs.asdict(gauges)
     filesystem.replace(folder / FILE, json.dumps(document, default=str).encode())
 
 
@@ -110,8 +110,8 @@ def read_gauges(folder: Path) -> Gauges | None:
     if not filesystem.is_present(path):
         return None
     try:
-        raw = json_document.parse_json(filesystem.read_bytes(path, limit=MOST_BYTES))
-        return _gauges(raw) if raw["schema"] == SCHEMA else None
+        raw = json_document.parse_json(filesystem.read_bytes(path, limit=_MOST_BYTES))
+        return _gauges(raw) if raw["schema"] == _SCHEMA else None
     except (AccessError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError):
         return None
 

@@ -76,7 +76,7 @@ class _Symbol:
             cash(self.broker): -self.paid - self.fees,
             EXTERNAL: -self.owed,
             _FEES: self.fees,
-            securities(self.symbol, self.broker): self.lots.cost,
+            _securities(self.symbol, self.broker): self.lots.cost,
             _REALISED: -self.lots.gain,
         }
 
@@ -161,7 +161,7 @@ class Ledger:
     @property
     def balances(self) -> dict[str, Decimal]:
         """The balance of each account; they sum to zero."""
-        return balances(self.transactions)
+        return _balances(self.transactions)
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event; events that move neither money nor shares change nothing."""
@@ -279,7 +279,7 @@ class Ledger:
         if any(amounts.values()):
             name = cash(self._at)
             self._cash[name] = self._cash.get(name, _ZERO) + amounts.get(name, _ZERO)
-            self.transactions.append(transaction(time, what, reference, amounts, self._tag))
+            self.transactions.append(_transaction(time, what, reference, amounts, self._tag))
 
 
 @attrs.frozen
@@ -436,8 +436,8 @@ def ledger_of(events: Iterable[JournalEvent], pick: _LotPicker = _oldest_lot) ->
     return fold(events, Ledger(pick=pick))
 
 
-def securities(symbol: str, broker: str = "") -> str:
-    """The account that holds a symbol's shares at cost; short positions at their proceeds, negative."""
+def _securities(symbol: str, broker: str = "") -> str:
+    # The account that holds a symbol's shares at cost; short positions at their proceeds, negative.
     return f"{_SECURITIES}{symbol}{_at(broker)}"
 
 
@@ -446,16 +446,16 @@ def cash(broker: str = "") -> str:
     return f"{CASH}{_at(broker)}"
 
 
-def transaction(
+def _transaction(
     time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal], tag: str = ""
 ) -> Transaction:
-    """Build a transaction from amounts by account, leaving out zeros."""
+    # Build a transaction from amounts by account, leaving out zeros.
     postings = tuple(Posting(account, amount) for account, amount in amounts.items() if amount)
     return Transaction(time=time, what=what, reference=reference, postings=postings, tag=tag)
 
 
-def balances(transactions: Iterable[Transaction]) -> dict[str, Decimal]:
-    """Sum the postings by account, sorted by name."""
+def _balances(transactions: Iterable[Transaction]) -> dict[str, Decimal]:
+    # Sum the postings by account, sorted by name.
     found: defaultdict[str, Decimal] = defaultdict(Decimal)
     for one in transactions:
         for posting in one.postings:

@@ -89,11 +89,11 @@ def project(events: Iterable[JournalEvent], *projections: Projection) -> None:
             for projection in projections:
                 projection.apply(at)
     except ArithmeticError as fault:
-        raise uncomputable(at, fault) from fault
+        raise _uncomputable(at, fault) from fault
 
 
-def uncomputable(event: JournalEvent | None, fault: ArithmeticError) -> JournalError:
-    """The error for an event with a figure that cannot be computed with, as an older version may have booked it."""
+def _uncomputable(event: JournalEvent | None, fault: ArithmeticError) -> JournalError:
+    # The error for an event with a figure that cannot be computed with, as an older version may have booked it.
     place = "" if event is None else f" {getattr(event, 'seq', '')} ({event.kind})"
     return JournalError(
         f"The journal's event{place} has a figure that cannot be computed with: {type(fault).__name__}.",

@@ -26,22 +26,22 @@ SILENT_S: Final = 10.0
 """A feed without any message for this long is stale."""
 
 LEADERS: Final = frozenset({"SPY", "QQQ", "IWM"})
-LEADERS_S: Final = 2 * MINUTE_S
+_LEADERS_S: Final = 2 * MINUTE_S
 """The feed is stale when all subscribed leaders are silent for this long."""
 
-SYMBOL_S: Final = 3 * MINUTE_S
-MOST_STALE: Final = 0.2
-MARK_S: Final = 2 * MINUTE_S
-FULL_BARS: Final = 2
-REOPENED_S: Final = 300.0
+_SYMBOL_S: Final = 3 * MINUTE_S
+_MOST_STALE: Final = 0.2
+_MARK_S: Final = 2 * MINUTE_S
+_FULL_BARS: Final = 2
+_REOPENED_S: Final = 300.0
 _NONE: Final[frozenset[str]] = frozenset()
 _TRADED: Final = "it has traded"
 
 
-APART: Final = 0.01
+_APART: Final = 0.01
 """Maximum relative distance between a quote's midpoint and the broker's price at the same time."""
 
-APART_A_MINUTE: Final = 0.02
+_APART_A_MINUTE: Final = 0.02
 """The same for the close of a minute that ended less than a minute ago."""
 
 
@@ -181,13 +181,15 @@ class FeedHealth:
     def assess(self, now: float) -> FeedAssessment:
         """The state of the feed now."""
         halted = frozenset(symbol for symbol in self.symbols if self._halted(symbol)) if self._halts else _NONE
-        stale = frozenset(one for one in self.symbols if one not in halted and now - self._silent_since(one) > SYMBOL_S)
+        stale = frozenset(
+            one for one in self.symbols if one not in halted and now - self._silent_since(one) > _SYMBOL_S
+        )
         counted = len(self.symbols) - len(halted)
         return FeedAssessment(
             silence=self._silence(now, halted),
             stale=stale,
             halted=halted,
-            crowd=counted > 0 and len(stale) > MOST_STALE * counted,
+            crowd=counted > 0 and len(stale) > _MOST_STALE * counted,
         )
 
     def quotes(self, now: float) -> Quotes | None:
@@ -233,7 +235,7 @@ class FeedHealth:
     def stale_marks(self, held: Iterable[str], now: float) -> list[str]:
         """The held symbols whose mark is older than MARK_S."""
         seen = ((symbol, max(self._bars.get(symbol, -math.inf), self._quoted_at(symbol))) for symbol in held)
-        return sorted(symbol for symbol, at in seen if now - at > MARK_S)
+        return sorted(symbol for symbol, at in seen if now - at > _MARK_S)
 
     def is_price_unconfirmed(self, symbol: str, now: float, broker: str) -> bool:
         """Whether the broker has reported no recent price that the feed was compared with."""
@@ -245,10 +247,10 @@ class FeedHealth:
         `broker` is where it would be entered; the feed must agree with that broker's prices.
         """
         market = self._halts.get("")
-        if market is not None and (market.ended is None or now - market.ended < REOPENED_S):
+        if market is not None and (market.ended is None or now - market.ended < _REOPENED_S):
             return Reason.MARKET_HALTED
         halt = self._halts.get(symbol)
-        if halt is not None and (halt.ended is None or minute < halt.minute + FULL_BARS):
+        if halt is not None and (halt.ended is None or minute < halt.minute + _FULL_BARS):
             return Reason.SYMBOL_HALTED
         if symbol in self._apart.get(broker, ()):
             return Reason.FEEDS_APART
@@ -267,10 +269,10 @@ class FeedHealth:
         found = []
         bid, ask, age = self._quote(symbol, now)
         if age <= SILENT_S:
-            found.append(((bid + ask) / 2, APART))
+            found.append(((bid + ask) / 2, _APART))
         close, at = self._closes.get(symbol, (math.nan, -math.inf))
         if now - at <= MINUTE_S:
-            found.append((close, APART_A_MINUTE))
+            found.append((close, _APART_A_MINUTE))
         return found
 
     def _quoted_at(self, symbol: str) -> float:
@@ -281,9 +283,9 @@ class FeedHealth:
             return f"no message for {SILENT_S:.0f} s"
         leaders = sorted(LEADERS.intersection(self.symbols))
         watched = [symbol for symbol in leaders or self.symbols if symbol not in halted]
-        if watched and all(now - self._silent_since(symbol) > LEADERS_S for symbol in watched):
+        if watched and all(now - self._silent_since(symbol) > _LEADERS_S for symbol in watched):
             who = ", ".join(watched) if leaders else f"{len(watched)} symbols"
-            return f"none of {who} for {LEADERS_S:.0f} s"
+            return f"none of {who} for {_LEADERS_S:.0f} s"
         return ""
 
     def _seen(self, symbol: str) -> float:
@@ -299,18 +301,18 @@ class FeedHealth:
 
     def _stale(self, symbol: str, now: float) -> bool:
         # No bar or quote for SYMBOL_S while the feed is alive, and no halt that explains it.
-        return not self._halted(symbol) and now - self._silent_since(symbol) > SYMBOL_S
+        return not self._halted(symbol) and now - self._silent_since(symbol) > _SYMBOL_S
 
     def _resume(self, symbol: str, sent: float, now: float) -> None:
         # The first message of a symbol after a silence that was taken for a halt ends that halt. `sent` is the
         # message's own time, in epoch seconds. Time in which the whole feed was silent does not count.
         since = self._silent_since(symbol)
-        if self._latest is None or now - since <= SYMBOL_S or self._halted(symbol):
+        if self._latest is None or now - since <= _SYMBOL_S or self._halted(symbol):
             return
         if not self._silence_is_halt(symbol):
             return
         deaf = sum(until - max(gap, since) for gap, until in self._gaps if until > since)
-        if now - since - deaf <= SYMBOL_S:
+        if now - since - deaf <= _SYMBOL_S:
             return
         minute, began = self._latest
         minute += max(0, math.floor((sent - began) / MINUTE_S))

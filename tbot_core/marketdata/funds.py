@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FUNDS: Final = "funds.csv"
 """The name of the table, for `Plugin.tables`."""
 
-HEADER = ["symbol", "name"]
+_HEADER = ["symbol", "name"]
 _SYMBOL = re.compile(r"[A-Z][A-Z0-9.]{0,15}")
 
 
@@ -50,10 +50,10 @@ def parse_funds(text: str, where: str) -> frozenset[str]:
     """
     lines = text.splitlines()
     rows = [_fields(line) for line in lines]
-    faults = [] if rows and rows[0] == HEADER else [f"{where}:1: the header is not {','.join(HEADER)!r}."]
+    faults = [] if rows and rows[0] == _HEADER else [f"{where}:1: the header is not {','.join(_HEADER)!r}."]
     funds: set[str] = set()
     for number, row in enumerate(rows[1:], start=2):
-        if len(row) == len(HEADER) and _SYMBOL.fullmatch(row[0]):
+        if len(row) == len(_HEADER) and _SYMBOL.fullmatch(row[0]):
             funds.add(row[0])
         elif row:
             faults.append(f"{where}:{number}: {lines[number - 1]!r} is not a symbol in capitals, a comma and a name.")

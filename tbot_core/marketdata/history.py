@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 MOST_BARS: Final = 500_000
 """One request to a feed covers at most so many minutes, over all its symbols."""
 
-PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """The pauses after failed requests; the last one repeats."""
 
-STORED_BARS: Final = 50_000
+_STORED_BARS: Final = 50_000
 """So many minutes are stored before other tasks run again."""
 
 _log = log.logger(__name__)
 
 FILE: Final = "downloads.json"
 
-ADJUSTMENT: Final = "raw"
+_ADJUSTMENT: Final = "raw"
 
 _FORMAT: Final = 1
 
@@ -102,7 +102,7 @@ class Downloader:
             bars: defaultdict[str, list[Bar]] = defaultdict(list)
             for bar in await self._request(symbols_of_call, part):
                 bars[bar.symbol].append(bar)
-            for few in _slices(symbols_of_call, _fitting(part, STORED_BARS)):
+            for few in _slices(symbols_of_call, _fitting(part, _STORED_BARS)):
                 own = [bar for symbol in few for bar in bars[symbol]]
                 stored = self.store.store(dict.fromkeys(few, part), own)
                 progress = attrs.evolve(
@@ -125,7 +125,7 @@ class Downloader:
                 failed += 1
                 if failed >= self.attempts:
                     raise
-                pause = max(PAUSES_S[min(failed, len(PAUSES_S)) - 1], fault.retry_after_s or 0.0)
+                pause = max(_PAUSES_S[min(failed, len(_PAUSES_S)) - 1], fault.retry_after_s or 0.0)
                 _log.warning("history.not_available", reason=fault.message, again_s=pause)
                 await self.clock.sleep(pause)
 
@@ -216,7 +216,7 @@ class DownloadStore:
 
     def _put(self, changes: StoreChanges, symbol: str, month: str, rows: pl.DataFrame) -> str:
         # Stage a symbol's new bars of a month; returns why not: two kinds in one month would be compared.
-        entry, kind = changes.stored(month, symbol), (ADJUSTMENT, self._source.volume)
+        entry, kind = changes.stored(month, symbol), (_ADJUSTMENT, self._source.volume)
         sources = {self._source.words}
         if entry is not None:
             entry_kind = entry.adjustment, entry.volume

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.model.day_facts import DayFacts
     from tbot_core.trading.universe import Universe
 
-DEAD_S: Final = 2 * SILENT_S
+_DEAD_S: Final = 2 * SILENT_S
 """A connection without a message for this long is dropped, even if its socket is open."""
 
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -171,8 +171,8 @@ class LiveFeedAggregator:
         since = self._clock.monotonic()
         while not connection.done():
             await asyncio.wait({connection}, timeout=_POLL_S)
-            if self._clock.monotonic() - max(since, self.health.last_message_at) > DEAD_S:
-                _log.warning("feed.dead", silent_s=DEAD_S)
+            if self._clock.monotonic() - max(since, self.health.last_message_at) > _DEAD_S:
+                _log.warning("feed.dead", silent_s=_DEAD_S)
                 return
         failure = connection.exception()
         if isinstance(failure, BrokerError):

@@ -24,7 +24,7 @@ Index: TypeAlias = npt.NDArray[np.intp]
 Running: TypeAlias = Literal["high", "low", "vwap", "volume"]
 
 FIELDS = ("open", "high", "low", "close", "volume")
-BAD_PRINT = 0.03
+_BAD_PRINT = 0.03
 VWAP_BEYOND: Final = 0.05
 """The fraction of the price by which a bar's own vwap may be above its high or below its low: it includes trades that
 set neither, such as odd lots. A vwap further away is not an average of the bar.
@@ -145,7 +145,7 @@ class Bars:
         bar = {name: self._at_first(first, name) for name in ("open", "high", "low", "close", "vwap")}
         price = _bar_price(bar)
         # On 8 decimals, so that exactly 3 % is not more than 3 %.
-        away: Flags = np.round(np.abs(bar["open"] - price), 8) > np.round(price * BAD_PRINT, 8)
+        away: Flags = np.round(np.abs(bar["open"] - price), 8) > np.round(price * _BAD_PRINT, 8)
         return away
 
     def range(self, start: int, stop: int) -> tuple[Array, Array]:

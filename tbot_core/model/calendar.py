@@ -20,9 +20,9 @@ EXCHANGE: Final = "XNYS"
 FIRST_DAY: Final = dt.date(2008, 1, 1)
 LAST_DAY: Final = dt.date(2060, 12, 31)
 FULL_SESSION_MINUTES: Final = 390
-OPENING_BELL: Final = dt.time(9, 30)
-CLOSING_BELL: Final = dt.time(16, 0)
-EARLY_CLOSING_BELL: Final = dt.time(13, 0)
+_OPENING_BELL: Final = dt.time(9, 30)
+_CLOSING_BELL: Final = dt.time(16, 0)
+_EARLY_CLOSING_BELL: Final = dt.time(13, 0)
 WEEKDAY_NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ENDS_THE_DAY: Final = 3
 """A market-wide halt of this level ends the session."""
@@ -30,7 +30,7 @@ ENDS_THE_DAY: Final = 3
 EXCHANGE_WEEKDAYS: Final = frozenset(range(5))
 
 # Closures that follow no rule. The table has them too, but a new one must not wait for the package of its tool.
-UNSCHEDULED_CLOSURES: Final[Mapping[dt.date, str]] = {
+_UNSCHEDULED_CLOSURES: Final[Mapping[dt.date, str]] = {
     dt.date(2012, 10, 29): "Hurricane Sandy",
     dt.date(2012, 10, 30): "Hurricane Sandy",
     dt.date(2018, 12, 5): "National Day of Mourning for former President George H. W. Bush",
@@ -123,7 +123,7 @@ class EarlyClose:
 
     @close.validator
     def _within_the_session(self, _attribute: attrs.Attribute[dt.time], close: dt.time) -> None:
-        if not OPENING_BELL < close <= CLOSING_BELL or close.second or close.microsecond:
+        if not _OPENING_BELL < close <= _CLOSING_BELL or close.second or close.microsecond:
             message = f"Early close {close.isoformat()} is not a minute of the session."
             raise SettingsError(message, "Give New York time, after 09:30 and no later than 16:00, as in 13:00.")
 
@@ -179,13 +179,13 @@ class ExchangeCalendar:
     def _session(self, day: dt.date) -> Session | None:
         if self.closed_reason(day) is not None:
             return None
-        close = EARLY_CLOSING_BELL if day in _half_days() else CLOSING_BELL
+        close = _EARLY_CLOSING_BELL if day in _half_days() else _CLOSING_BELL
         override = self.overrides.get(day)
         if isinstance(override, EarlyClose):
             close = min(close, override.close)
         return Session(
             date=day,
-            open=clock.exchange_moment(day, OPENING_BELL),
+            open=clock.exchange_moment(day, _OPENING_BELL),
             close=clock.exchange_moment(day, close),
         )
 
@@ -206,7 +206,7 @@ class ExchangeCalendar:
         override = self.overrides.get(day)
         if isinstance(override, ClosedDay):
             return override.reason
-        return UNSCHEDULED_CLOSURES.get(day) or _holidays().get(day)
+        return _UNSCHEDULED_CLOSURES.get(day) or _holidays().get(day)
 
     def sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
         """The sessions from first to last, both included, in order; none for a reversed range."""

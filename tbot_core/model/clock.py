@@ -14,7 +14,7 @@ from tbot_core.errors import DataError
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-EXCHANGE_ZONE: Final = "America/New_York"
+_EXCHANGE_ZONE: Final = "America/New_York"
 _POLL_S: Final = 1.0
 
 
@@ -139,7 +139,7 @@ def require_aware(moment: dt.datetime) -> dt.datetime:
 
 
 @functools.cache
-def exchange_zone(name: str = EXCHANGE_ZONE) -> ZoneInfo:
+def exchange_zone(name: str = _EXCHANGE_ZONE) -> ZoneInfo:
     """The exchange's time zone; raises DataError where the machine has no time zone database."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 

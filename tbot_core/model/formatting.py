@@ -43,17 +43,17 @@ def money_text(amount: Decimal) -> str:
 
 def format_price(amount: Decimal) -> str:
     """A price with two decimals, or four if needed."""
-    return f"{amount:,.{min(price_decimals([amount]), _TICK)}f}"
+    return f"{amount:,.{min(_price_decimals([amount]), _TICK)}f}"
 
 
 def format_prices(amounts: Sequence[Decimal]) -> list[str]:
     """The prices of one column, all with the decimals that the finest needs."""
-    digits = price_decimals(amounts)
+    digits = _price_decimals(amounts)
     return [f"{amount:,.{digits}f}" for amount in amounts]
 
 
-def price_decimals(amounts: Iterable[Decimal]) -> int:
-    """The decimals that the prices need: two, four, or eight for averages between two ticks."""
+def _price_decimals(amounts: Iterable[Decimal]) -> int:
+    # The decimals that the prices need: two, four, or eight for averages between two ticks.
     found = tuple(amounts)
     needed = (digits for digits in (2, _TICK) if all(amount == round(amount, digits) for amount in found))
     return next(needed, 8)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-DEEPEST: Final = 100
+_DEEPEST: Final = 100
 """Deeper nesting is refused, since it could exceed the recursion limit of code that walks the value."""
 
 
@@ -33,11 +33,11 @@ def parse_json(
     except UnicodeDecodeError:
         raise InvalidJson("it is not UTF-8 text") from None
     except RecursionError:
-        raise InvalidJson(f"it is nested deeper than {DEEPEST}") from None
+        raise InvalidJson(f"it is nested deeper than {_DEEPEST}") from None
     except ValueError:  # an integer with too many digits for Python
         raise InvalidJson("it contains a number with too many digits") from None
-    if _brackets(text) > DEEPEST and _deeper(found):
-        raise InvalidJson(f"it is nested deeper than {DEEPEST}")
+    if _brackets(text) > _DEEPEST and _deeper(found):
+        raise InvalidJson(f"it is nested deeper than {_DEEPEST}")
     return found
 
 
@@ -74,7 +74,7 @@ def _brackets(text: str | bytes) -> int:
 
 def _deeper(found: Any) -> bool:
     layer = [found]
-    for _ in range(DEEPEST):
+    for _ in range(_DEEPEST):
         layer = [one for outer in layer for one in _values(outer)]
     return bool(layer)
 

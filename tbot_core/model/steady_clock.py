@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from tbot_core.model.clock import Clock
 
-BACK_S: Final = 1.0
-FORWARD_S: Final = 60.0
+_BACK_S: Final = 1.0
+_FORWARD_S: Final = 60.0
 SKEW_S: Final = 1.0
 _POLL_S: Final = 1.0
 
@@ -49,7 +49,7 @@ class SteadyClock:
     def check(self) -> str:
         """Compare with the wall clock; returns how it jumped, "" if it did not."""
         step = self._difference(self._wall.now()) - self._offset
-        if -BACK_S <= step <= FORWARD_S:
+        if -_BACK_S <= step <= _FORWARD_S:
             self._offset += step
             self.jumped = 0.0
             return ""

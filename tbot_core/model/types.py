@@ -38,12 +38,12 @@ MOST_SPLIT_SHARES: Final = 1000
 SYMBOL: Final = re.compile(r"[A-Z0-9]+([.-][A-Z0-9]+)*")
 """A ticker in tbot's spelling, such as BRK.B: capitals and digits, with dots and hyphens inside."""
 
-SYMBOL_LENGTH: Final = 16
+_SYMBOL_LENGTH: Final = 16
 
 
 def is_symbol(text: str) -> bool:
     """Whether the text is a ticker in tbot's spelling, of at most 16 characters."""
-    return len(text) <= SYMBOL_LENGTH and SYMBOL.fullmatch(text) is not None
+    return len(text) <= _SYMBOL_LENGTH and SYMBOL.fullmatch(text) is not None
 
 
 def ticks_of(price: float) -> int:

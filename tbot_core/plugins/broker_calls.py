@@ -85,7 +85,7 @@ SUBMIT: Final = BrokerCall[None]("submit", None, None, _PROTECT, _TRADE, "the or
 CANCEL: Final = BrokerCall[None]("cancel", None, None, _PROTECT, _TRADE, "a cancel", sends=True)
 REPLACE: Final = BrokerCall[None]("replace", None, abilities.REPLACE, _PROTECT, _TRADE, "a change", sends=True)
 CLOSE: Final = BrokerCall[None]("close")
-EVENTS: Final = BrokerCall[BrokerEvent | Gap]("events", one(BrokerEvent, Gap), abilities.STREAM, _READ, _STREAM)
+_EVENTS: Final = BrokerCall[BrokerEvent | Gap]("events", one(BrokerEvent, Gap), abilities.STREAM, _READ, _STREAM)
 POLL: Final = BrokerCall[Sequence[BrokerEvent]]("poll", many(BrokerEvent), abilities.POLLING, _READ, _STREAM)
 FIND: Final = BrokerCall[OrderStatusReport | None](
     "find", one(OrderStatusReport, None), abilities.ORDER_LOOKUP, _LOOKUP, _READING, "the order {0}"
@@ -107,10 +107,10 @@ CLOCK_AHEAD_S: Final = BrokerCall[Sequence[float]]("clock_ahead_s", numbers(OFFS
 VIX_CLOSE: Final = BrokerCall[float | None]("vix_close", _VIX, abilities.DAILY_VIX)
 VIX_NOW: Final = BrokerCall[IndexQuote | None]("vix_now", one(IndexQuote, None), abilities.LIVE_VIX)
 MARKET_CAPS: Final = BrokerCall[Mapping[str, float]]("market_caps", mapping(MONEY), abilities.MARKET_CAPS)
-FEED: Final = BrokerCall[Feed]("feed", one(Feed), abilities.FEED)
+_FEED: Final = BrokerCall[Feed]("feed", one(Feed), abilities.FEED)
 
 BROKER_CALLS: Final[tuple[BrokerCall[Any], ...]] = (
-    *(CAPABILITIES, CONNECT, ACCOUNT, SNAPSHOT, SUBMIT, CANCEL, REPLACE, CLOSE, EVENTS, POLL, FIND, OPEN_ORDERS),
-    *(INSTRUMENTS, MAINTENANCE, HOURS, PRICES, CLOCK_AHEAD_S, VIX_CLOSE, VIX_NOW, MARKET_CAPS, FEED),
+    *(CAPABILITIES, CONNECT, ACCOUNT, SNAPSHOT, SUBMIT, CANCEL, REPLACE, CLOSE, _EVENTS, POLL, FIND, OPEN_ORDERS),
+    *(INSTRUMENTS, MAINTENANCE, HOURS, PRICES, CLOCK_AHEAD_S, VIX_CLOSE, VIX_NOW, MARKET_CAPS, _FEED),
 )
 """Every method and property of the protocol."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from importlib_metadata import Distribution
 
-CORE: Final = "tbot-core"
+_CORE: Final = "tbot-core"
 ISOLATE_VARIABLE: Final = "TBOT_PLUGINS_ISOLATE"
 _FILES: Final = ("METADATA", "PKG-INFO")
 
@@ -121,7 +121,7 @@ def mark_enabled(listings: Iterable[PluginListing], enabled: Container[tuple[str
 
 def version_fits(requirement: str, version: str) -> bool:
     """Whether a version of the core satisfies a requirement ("tbot-core>=1,<2"); ValueError if it is malformed."""
-    wanted = requirement[len(CORE) :].strip()
+    wanted = requirement[len(_CORE) :].strip()
     clauses = [_CLAUSE.fullmatch(part.strip()) for part in wanted.split(",")] if wanted else []
     if _RELEASE.fullmatch(version) and all(clauses):
         return all(_holds(clause[1], version, clause[2]) for clause in clauses if clause)
@@ -242,7 +242,7 @@ def _judge(entry: EntryPointInfo, rivals: list[EntryPointInfo], names: re.Patter
             entry=entry, state="broken", reason=f"Its requirement of tbot-core cannot be read: {fault}."
         )
     if wrong:
-        reason = f"It requires {' and '.join(wrong)}, but {CORE} {core} is installed."
+        reason = f"It requires {' and '.join(wrong)}, but {_CORE} {core} is installed."
         return PluginListing(entry=entry, state="incompatible", reason=reason)
     return PluginListing(entry=entry)
 
@@ -254,7 +254,7 @@ def _dist_text(entry: EntryPointInfo) -> str:
 def _core_version() -> str:
     from importlib_metadata import Distribution
 
-    return metadata_fields(Distribution.from_name(CORE))["version"][0]
+    return metadata_fields(Distribution.from_name(_CORE))["version"][0]
 
 
 def metadata_fields(dist: Distribution) -> Mapping[str, list[str]]:

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 _SITES: Final = frozenset({"site-packages", "dist-packages"})
 _HOOKS: Final = ("sitecustomize", "usercustomize")
-CACHE: Final = "__pycache__"
+_CACHE: Final = "__pycache__"
 """Folders that the interpreter writes; their files do not belong to a plugin."""
 
 _METADATA: Final = ("METADATA", "entry_points.txt")
-COOL_DOWN: Final = timedelta(days=3)
+_COOL_DOWN: Final = timedelta(days=3)
 """How long a release must be available to others before it is trusted."""
 
 _FINGERPRINTS: Final[ContextVar[dict[EntryPointInfo, str] | None]] = ContextVar("kept fingerprints", default=None)
@@ -88,7 +88,7 @@ class InstalledDistribution:
 
 def distribution_origin(entry: EntryPointInfo) -> DistributionOrigin:
     """Where the entry's distribution was installed from; unknown when it is gone or its metadata are damaged."""
-    dist = find_distribution(entry)
+    dist = _find_distribution(entry)
     return DistributionOrigin(kind="unknown") if dist is None else _origin(dist)
 
 
@@ -97,7 +97,7 @@ def installed_distribution(entry: EntryPointInfo) -> InstalledDistribution:
 
     Raises PluginError when it is no longer installed, AccessError when a file cannot be read.
     """
-    dist = find_distribution(entry)
+    dist = _find_distribution(entry)
     if dist is None:
         raise PluginError(
             f"{entry.dist} {entry.version} is no longer installed.", "`tbot plugins list` shows the installed plugins."
@@ -175,14 +175,14 @@ def _below(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
     for path in filesystem.entries(folder):
         inside = f"{name}/{path.name}"
         if filesystem.is_folder(path):
-            if path.name != CACHE:
+            if path.name != _CACHE:
                 yield from _below(path, inside)
         else:
             yield inside, path
 
 
-def find_distribution(entry: EntryPointInfo) -> Distribution | None:
-    """The installed distribution with the entry's name; None when it is gone."""
+def _find_distribution(entry: EntryPointInfo) -> Distribution | None:
+    # The installed distribution with the entry's name; None when it is gone.
     from importlib_metadata import Distribution
 
     return next(iter(Distribution.discover(name=entry.dist)), None)
@@ -205,7 +205,7 @@ def _origin(dist: Distribution) -> DistributionOrigin:
 
 
 def _hashes(dist: Distribution) -> Iterator[tuple[str, str]]:
-    recorded = [str(it) for it in dist.files or () if CACHE not in it.parts]
+    recorded = [str(it) for it in dist.files or () if _CACHE not in it.parts]
     if not recorded:
         texts = ((name, dist.read_text(name)) for name in _METADATA)
         yield from ((name, hashlib.sha256(text.encode()).hexdigest()) for name, text in texts if text is not None)
@@ -232,14 +232,14 @@ def _packages(dist: Distribution, recorded: list[str]) -> set[str]:
 
 def publisher(entry: EntryPointInfo) -> str:
     """The publisher that the distribution claims, unproven; empty without one."""
-    dist = find_distribution(entry)
+    dist = _find_distribution(entry)
     known = {} if dist is None else metadata_fields(dist)
     return next((claim for name in _CLAIMS for claim in known.get(name, ()) if claim), "")
 
 
 def installed_since(entry: EntryPointInfo) -> datetime | None:
     """When the entry's distribution was installed, an upper bound of its release date; None if unknown."""
-    dist = find_distribution(entry)
+    dist = _find_distribution(entry)
     for file in (dist and dist.files) or ():
         if file.name == "RECORD":
             return datetime.fromtimestamp(filesystem.modified(Path(str(file.locate()))), UTC)
@@ -251,9 +251,9 @@ def cool_down_warnings(listings: Iterable[PluginListing], now: datetime) -> Iter
     entries = {listing.entry.dist: listing.entry for listing in listings}
     for entry in entries.values():
         moment = installed_since(entry) if distribution_origin(entry).kind == "index" else None
-        if moment is not None and now - moment < COOL_DOWN:
+        if moment is not None and now - moment < _COOL_DOWN:
             yield (
-                f"{entry.dist} {entry.version} was installed less than {COOL_DOWN.days} days ago: unless its "
+                f"{entry.dist} {entry.version} was installed less than {_COOL_DOWN.days} days ago: unless its "
                 "release is older, there was little time to find faults in it."
             )
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _MOST_MINUTES: Final = 1440
-OpenPipe: TypeAlias = "Callable[[], tuple[Callable[[int], bytes], Callable[[bytes], None]]]"
+_OpenPipe: TypeAlias = "Callable[[], tuple[Callable[[int], bytes], Callable[[bytes], None]]]"
 
 
 class HostedPlugin:
@@ -127,7 +127,7 @@ def serve_requests(read: Callable[[int], bytes], write: Callable[[bytes], None],
             isolation.send_message(write, {"fault": words[:1000]})
 
 
-def main(restrict: Callable[[], object] = processes.confine, open_pipe: OpenPipe = processes.open_child_pipe) -> None:
+def main(restrict: Callable[[], object] = processes.confine, open_pipe: _OpenPipe = processes.open_child_pipe) -> None:
     """Restrict the process, then serve."""
     restrict()
     read, write = open_pipe()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT_S: Final = 10.0
-TOGETHER: Final = 4
+_TOGETHER: Final = 4
 _ANSWER_BYTES: Final = 1_000_000
 _PARTS: Final = ("summary", "capabilities", "settings", "tables", "needs", "matrix")
 
@@ -54,7 +54,7 @@ def probe_plugins(entries: Iterable[EntryPointInfo], *, limit_s: float = LIMIT_S
     """Try plugins as `probe_plugin` does, TOGETHER of them at a time; the outcomes have the order of the entries."""
     left = list(entries)
     while left:
-        batch, left = left[:TOGETHER], left[TOGETHER:]
+        batch, left = left[:_TOGETHER], left[_TOGETHER:]
         with ExitStack() as children:
             keys = [(entry, plugin_fingerprint(entry)) for entry in batch]
             begun = [

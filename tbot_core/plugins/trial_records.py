@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.plugins.probe import TrialOutcome
 
 
-FILE_NAME: Final = "plugins.json"
+_FILE_NAME: Final = "plugins.json"
 _FORMAT: Final = 1
 
 
@@ -75,7 +75,7 @@ class TrialRecords:
 
 def read_records(folder: Path) -> TrialRecords:
     """The records in a data folder; a damaged file counts as none, with a warning."""
-    path = folder / FILE_NAME
+    path = folder / _FILE_NAME
     if not filesystem.exists(path):
         return TrialRecords()
     try:
@@ -95,8 +95,8 @@ def with_outcomes(records: TrialRecords, outcomes: Iterable[TrialOutcome], now: 
     return attrs.evolve(records, results=results)
 
 
-def with_failure(records: TrialRecords, failure: PluginFailure, entry: EntryPointInfo, now: datetime) -> TrialRecords:
-    """The records with one more failed call; unchanged if the plugin has no record."""
+def _with_failure(records: TrialRecords, failure: PluginFailure, entry: EntryPointInfo, now: datetime) -> TrialRecords:
+    # The records with one more failed call; unchanged if the plugin has no record.
     key = _key(entry)
     before = records.results.get(key)
     if before is None:
@@ -112,9 +112,9 @@ def write_records(folder: Path, records: TrialRecords) -> None:
     Raises AccessError when the folder cannot be written.
     """
     filesystem.make_folder(folder)
-    path = folder / FILE_NAME
+    path = folder / _FILE_NAME
     if records.warning:
-        filesystem.write_atomic(folder / f"{FILE_NAME}.damaged", filesystem.read_bytes(path))
+        filesystem.write_atomic(folder / f"{_FILE_NAME}.damaged", filesystem.read_bytes(path))
     results = {key: attrs.asdict(record) for key, record in records.results.items()}
     text = json.dumps({"format": _FORMAT, "results": results}, sort_keys=True, indent=1)
     filesystem.write_atomic(path, text.encode())
@@ -209,7 +209,7 @@ def record_failure(folder: Path, entry: EntryPointInfo, failure: PluginFailure, 
 
     known = read_records(folder)
     try:
-        write_records(folder, with_failure(known, failure, entry, now))
+        write_records(folder, _with_failure(known, failure, entry, now))
     except AccessError as fault:
         log.logger(__name__).warning("plugin.failure_not_recorded", error=fault.message)
 

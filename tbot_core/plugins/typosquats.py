@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import PluginListing
     from tbot_core.plugins.lock import PluginLock
 
-NEAR: Final = 2
+_NEAR: Final = 2
 """Long names that are at most this many insertions, deletions and replacements apart are similar."""
 
 _WORD: Final = 4
@@ -59,19 +59,17 @@ def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tup
     """
     names = {_canonical(name) for name in known} | ours()
     strangers = {_canonical(name) for name in installed} - names
-    return tuple((one, other) for one in sorted(strangers) for other in sorted(names) if names_look_alike(one, other))
+    return tuple((one, other) for one in sorted(strangers) for other in sorted(names) if _names_look_alike(one, other))
 
 
-def names_look_alike(one: str, other: str) -> bool:
-    """Whether two names can be confused; the allowed distance grows with the last part of `other`.
-
-    Short words that differ by a letter or two are other words (bad, mid): for them only similar letters count as
-    equal.
-    """
+def _names_look_alike(one: str, other: str) -> bool:
+    # Whether two names can be confused; the allowed distance grows with the last part of `other`.
+    # Short words that differ by a letter or two are other words (bad, mid): for them only similar letters count as
+    # equal.
     letters = len(other.rpartition("-")[2])
     if letters < _WORD:
         return _folded(one) == _folded(other)
-    return edit_distance(one, other) <= (NEAR if letters >= _LONG_WORD else 1)
+    return edit_distance(one, other) <= (_NEAR if letters >= _LONG_WORD else 1)
 
 
 def _folded(name: str) -> str:
@@ -81,14 +79,14 @@ def _folded(name: str) -> str:
 
 def edit_distance(one: str, other: str) -> int:
     """The number of insertions, deletions and replacements between two texts; at most three."""
-    if abs(len(one) - len(other)) > NEAR:
-        return NEAR + 1
+    if abs(len(one) - len(other)) > _NEAR:
+        return _NEAR + 1
     row = list(range(len(other) + 1))
     for number, letter in enumerate(one, 1):
         above, row = row, [number]
         for column, another in enumerate(other, 1):
             row.append(min(above[column] + 1, row[-1] + 1, above[column - 1] + (letter != another)))
-    return min(row[-1], NEAR + 1)
+    return min(row[-1], _NEAR + 1)
 
 
 def _canonical(name: str) -> str:

@@ -13,7 +13,7 @@ from tbot_core.model.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MOST_REASONS: Final = 3
+_MOST_REASONS: Final = 3
 WHY: Final = "`tbot why SYMBOL`"
 
 
@@ -57,7 +57,7 @@ class DenialAdvice:
         """
         if not denials:
             return [f"No trade: no strategy had a signal; {why} shows the nearest."]
-        chosen = [(name, count) for name, count in denials if not Reason[name].remedy.final][:MOST_REASONS]
+        chosen = [(name, count) for name, count in denials if not Reason[name].remedy.final][:_MOST_REASONS]
         if not chosen:
             name, count = denials[0]
             final = Reason[name].remedy.final

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tbot_core.model.types import Trade
 
-SESSIONS_A_YEAR: Final = 252
+_SESSIONS_A_YEAR: Final = 252
 _ZERO: Final = Decimal(0)
 
 
@@ -103,7 +103,7 @@ def sharpe_ratio(returns: Sequence[float]) -> float | None:
     None with fewer than two returns, and where all are equal. Source: Sharpe (1994).
     """
     deviation = _deviation(returns)
-    return None if deviation is None else _average(returns) / deviation * math.sqrt(SESSIONS_A_YEAR)
+    return None if deviation is None else _average(returns) / deviation * math.sqrt(_SESSIONS_A_YEAR)
 
 
 def sortino_ratio(returns: Sequence[float]) -> float | None:
@@ -113,12 +113,12 @@ def sortino_ratio(returns: Sequence[float]) -> float | None:
     returns, and without a negative one. Source: Sortino and Price (1994).
     """
     downside = _average([min(one, 0.0) ** 2 for one in returns]) if len(returns) > 1 else 0.0
-    return _average(returns) * SESSIONS_A_YEAR / math.sqrt(downside * SESSIONS_A_YEAR) if downside else None
+    return _average(returns) * _SESSIONS_A_YEAR / math.sqrt(downside * _SESSIONS_A_YEAR) if downside else None
 
 
 def annual_volatility(returns: Sequence[float]) -> float | None:
     """The standard deviation (n - 1) of daily returns, times the square root of 252; None with fewer than two."""
-    return statistics.stdev(returns) * math.sqrt(SESSIONS_A_YEAR) if len(returns) > 1 else None
+    return statistics.stdev(returns) * math.sqrt(_SESSIONS_A_YEAR) if len(returns) > 1 else None
 
 
 def drawdowns(equity: Iterable[Decimal]) -> list[float]:

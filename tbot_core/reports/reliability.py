@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from tbot_core.model.types import Trade
 
-EDGE_MINUTES: Final = 5
+_EDGE_MINUTES: Final = 5
 """The first and the last minutes of a session, of whose trades the P&L is stated apart."""
 
-ENOUGH_TRADES: Final = 100
+_ENOUGH_TRADES: Final = 100
 """With fewer trades a warning says that they are few."""
 
-BELIEVABLE_SHARPE: Final = 5.0
-ENOUGH_SESSIONS: Final = 20
+_BELIEVABLE_SHARPE: Final = 5.0
+_ENOUGH_SESSIONS: Final = 20
 """A Sharpe ratio above that bound, over so many sessions or more, is not believed."""
 
 MOST_DAYS: Final = (1, 7, 30, 90, 365)
@@ -45,8 +45,8 @@ _UNIVERSES: Final[Mapping[Chosen, tuple[str, str]]] = {
 }
 _SURVIVORS: Final = "Delisted symbols are missing unless you added them: survivorship bias makes a result look better."
 _EDGES: Final = (
-    f"Net P&L of trades whose entry filled in the first {EDGE_MINUTES} minutes of a session, or whose exit filled in "
-    f"its last {EDGE_MINUTES} or at its close; a trade may count in both."
+    f"Net P&L of trades whose entry filled in the first {_EDGE_MINUTES} minutes of a session, or whose exit filled in "
+    f"its last {_EDGE_MINUTES} or at its close; a trade may count in both."
 )
 _DATED: Final = "A session uses what was known before its open; an imported figure counts from the day after its as_of."
 _LOOK_AHEAD: Final = (
@@ -215,7 +215,7 @@ def reliability_document(known: Reliability, report: ReliabilityReport) -> dict[
 def _rows(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> Iterator[ResultRow]:
     # The backtest, its variants, and its trades in the first and in the last minutes of a session.
     opens, closes = [one.open for one in known.days], [one.close for one in known.days]
-    edge = timedelta(minutes=EDGE_MINUTES)
+    edge = timedelta(minutes=_EDGE_MINUTES)
     early = [one for one in trades if one.entry_time < opens[bisect_right(opens, one.entry_time) - 1] + edge]
     late = [one for one in trades if one.exit_time >= closes[bisect_right(opens, one.exit_time) - 1] - edge]
     untested = {one.words for one in known.variants if one.costs_only and not _slips(known.slippage)}
@@ -223,8 +223,8 @@ def _rows(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> Iterator
     for words, count, part in (
         ("this backtest", len(trades), pnl),
         *((one.words, one.trades, one.pnl) for one in known.variants),
-        (f"entered in the first {EDGE_MINUTES} minutes", len(early), _pnl(early)),
-        (f"closed in the last {EDGE_MINUTES} minutes", len(late), _pnl(late)),
+        (f"entered in the first {_EDGE_MINUTES} minutes", len(early), _pnl(early)),
+        (f"closed in the last {_EDGE_MINUTES} minutes", len(late), _pnl(late)),
     ):
         yield ResultRow(
             words=words, trades=count, pnl=part, share=part / pnl if pnl > least and words not in untested else None
@@ -253,7 +253,7 @@ def _faults(known: Reliability, rows: Sequence[ResultRow]) -> Iterator[str]:
     if not _slips(known.slippage):
         yield "no slippage is simulated, and real fills cost more"
     sharpe = sharpe_ratio(daily_returns(known.days))
-    if sharpe is not None and sharpe > BELIEVABLE_SHARPE and len(known.days) >= ENOUGH_SESSIONS:
+    if sharpe is not None and sharpe > _BELIEVABLE_SHARPE and len(known.days) >= _ENOUGH_SESSIONS:
         yield (
             f"a Sharpe ratio of {sharpe:.1f} is too good to be true; a strategy that uses bars of the future has such a"
             " result, and `--check-lookahead` finds it"
@@ -271,7 +271,7 @@ def _joined(rows: Sequence[ResultRow]) -> str:
 
 
 def _warnings(known: Reliability, rows: Sequence[ResultRow]) -> Iterator[str]:
-    if rows[0].trades < ENOUGH_TRADES:
+    if rows[0].trades < _ENOUGH_TRADES:
         yield f"{plural(rows[0].trades, 'trade is', 'trades are')} few: the result may be chance."
     for one in rows[1 + len(known.variants) :]:
         if one.share is not None and one.share > _HALF:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tbot_core.status import Document
 
 NOT_SET_UP: Final = "not set up"
-NOT_TESTED: Final = "not tested"
+_NOT_TESTED: Final = "not tested"
 OK: Final = "ok"
 FAILED: Final = "failed"
 """The states of a channel: its secrets lack, nothing was sent yet, the last message was delivered, or was not."""
@@ -60,7 +60,7 @@ def channel_words(one: Mapping[str, Any]) -> str:
         return "silent in this rehearsal: it has no server on this machine"
     if one["state"] == NOT_SET_UP:
         return f"not set up: no secrets {one['lacks']} are stored"
-    if one["state"] == NOT_TESTED:
+    if one["state"] == _NOT_TESTED:
         return "not tested: nothing was sent yet"
     delivered = f"delivered {_moment(one['delivered'])}" if one["delivered"] else "nothing delivered yet"
     if one["state"] == OK:
@@ -75,7 +75,7 @@ def _moment(written: str) -> str:
 def _state(one: Mapping[str, Any], lacking: str) -> str:
     if one["failing"]:
         return FAILED
-    return NOT_SET_UP if lacking else OK if one["delivered"] else NOT_TESTED
+    return NOT_SET_UP if lacking else OK if one["delivered"] else _NOT_TESTED
 
 
 def _lacking(settings: Settings, name: str) -> str:

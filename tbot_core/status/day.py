@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.status.event_lines import EventLine
     from tbot_core.status.runs import RunFile
 
-MOST_LINES: Final = 500
+_MOST_LINES: Final = 500
 """How many of the latest lines are kept of a day."""
 
 
@@ -77,7 +77,7 @@ class DayReader:
             self._before, self._levels = len(self._narrator.book.trades), LevelRecorder()
             day = event.facts(SessionOpened).date.isoformat()
             self._lines = [line for line in self._lines if _is_of(day, line.time)]
-        self._lines = [*self._lines, *self._narrator.lines_for([event])][-MOST_LINES:]
+        self._lines = [*self._lines, *self._narrator.lines_for([event])][-_MOST_LINES:]
 
     def _equity(self) -> Iterator[tuple[dt.datetime, Decimal]]:
         # What was certain: the opening equity, and after each closed trade.

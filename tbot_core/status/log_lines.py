@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MOST_LINES: Final = 200
+_MOST_LINES: Final = 200
 """Lines of a page."""
 
 MOST_BYTES: Final = 1_048_576
@@ -48,7 +48,7 @@ class LogPage:
     older: int | None = None
 
 
-def log_page(path: Path, level: str = "debug", before: int | None = None, most: int = MOST_LINES) -> LogPage:
+def log_page(path: Path, level: str = "debug", before: int | None = None, most: int = _MOST_LINES) -> LogPage:
     """The latest lines of at least this level, or the latest before a place; none where there is no file.
 
     It reads no more than MOST_BYTES, whatever the size of the file: a page may have fewer lines, or none. Raises

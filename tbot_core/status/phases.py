@@ -29,9 +29,9 @@ PREPARING: Final = "preparing"
 STOPPED: Final = "stopped"
 """The phase of a bot that has carried out a stop in an open session, and whose process has not ended yet."""
 
-FINISHED: Final = "finished"
-INTERRUPTED: Final = "interrupted"
-END_WORDS: Final = {FINISHED: "it has finished", STOPPED: "it was stopped", INTERRUPTED: "it was interrupted"}
+_FINISHED: Final = "finished"
+_INTERRUPTED: Final = "interrupted"
+END_WORDS: Final = {_FINISHED: "it has finished", STOPPED: "it was stopped", _INTERRUPTED: "it was interrupted"}
 """How a run can have ended, as a clause."""
 
 _NO_ENTRIES: Final = frozenset({"exit-only", "halted"})
@@ -109,11 +109,11 @@ def run_end(events: Sequence[Event], book: SessionBook, *, simulated: bool) -> D
     """
     stop = last_stop(events)
     if book.finished:
-        how = FINISHED
+        how = _FINISHED
     elif stop is not None:
         how = STOPPED
     else:
-        how = INTERRUPTED if simulated or book.in_session else FINISHED
+        how = _INTERRUPTED if simulated or book.in_session else _FINISHED
     return {"how": how, "open": [] if stop is None else list(stop.facts(RunStopped).open)}
 
 

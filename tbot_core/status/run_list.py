@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.status import Document
     from tbot_core.status.runs import RunFile
 
-MOST_BACKTESTS: Final = 100
+_MOST_BACKTESTS: Final = 100
 """How many of the latest backtests are listed."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -42,7 +42,7 @@ def run_list(home: Path | None) -> list[Document]:
     listed = [_of_journal(instance, one) for one in runs.run_files(instance)]
     known = {one["report"] for one in listed}
     backtests = [_of_report(path) for path in _reports(instance) if path.stem not in known]
-    found = [one | {"prices": _prices(one)} for one in (*listed, *backtests[:MOST_BACKTESTS])]
+    found = [one | {"prices": _prices(one)} for one in (*listed, *backtests[:_MOST_BACKTESTS])]
     return sorted(found, key=lambda one: str(one["changed"]), reverse=True)
 
 

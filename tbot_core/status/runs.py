@@ -118,7 +118,7 @@ def shown_runs(instance: Instance, files: Sequence[RunFile]) -> list[RunFile]:
     one that runs.
     """
     if is_rehearsing(instance):
-        running = rehearsal_of(instance) if instance.lock_holder else ""
+        running = _rehearsal_of(instance) if instance.lock_holder else ""
         return [one for one in files if one.rehearsal and running in {"", one.name}]
     trades = instance.lock_holder is not None and not filesystem.lock_purpose(instance.lock)
     return sorted((one for one in files if not one.dry), key=lambda one: not (trades and one.name == PAPER))
@@ -167,7 +167,7 @@ def current_run(instance: Instance) -> RunFile | None:
     no journal yet.
     """
     if not instance.rehearsal and is_rehearsing(instance):
-        name = rehearsal_of(instance)
+        name = _rehearsal_of(instance)
         return next((file for file in run_files(instance) if file.name == name), None)
     if not integrity.journal_exists(instance.journal):
         return None
@@ -176,7 +176,7 @@ def current_run(instance: Instance) -> RunFile | None:
 
 def with_current_run(instance: Instance) -> Instance:
     """The instance; in a rehearsal with the files of its run, which may not be there yet."""
-    name = rehearsal_of(instance)
+    name = _rehearsal_of(instance)
     return attrs.evolve(instance, rehearsal=name) if name else instance
 
 
@@ -205,11 +205,11 @@ def is_rehearsing(instance: Instance) -> bool:
     """Whether a rehearsal runs in the instance; while nothing runs, whether TBOT_REHEARSAL names one."""
     if instance.lock_holder is None:
         return bool(environ.variable(REHEARSAL_VARIABLE))
-    return bool(rehearsal_of(instance))
+    return bool(_rehearsal_of(instance))
 
 
-def rehearsal_of(instance: Instance) -> str:
-    """The id of the rehearsal that runs; while nothing runs and TBOT_REHEARSAL names one, of the newest; else ""."""
+def _rehearsal_of(instance: Instance) -> str:
+    # The id of the rehearsal that runs; while nothing runs and TBOT_REHEARSAL names one, of the newest; else "".
     if instance.lock_holder is None:
         named = environ.variable(REHEARSAL_VARIABLE)
         return next((file.name for file in run_files(instance) if file.rehearsal), "") if named else ""

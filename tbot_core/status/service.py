@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from tbot_core.status import Document
 
 FOLDER: Final = "service"
-OUTPUT: Final = "service.out"
+_OUTPUT: Final = "service.out"
 """What a bot under tbot's own supervisor prints, in the folder of the logs."""
 
-OWN: Final = "tbot itself"
+_OWN: Final = "tbot itself"
 SHOWN_LINES: Final = 10
 _LONGEST_LINE: Final = 400
 _REQUESTED: Final = frozenset({StateCause.STOP_COMMAND.name, StateCause.STOP_FILE.name})
@@ -64,7 +64,7 @@ def lock_path(instance: Instance) -> Path:
 
 def output_path(instance: Instance) -> Path:
     """The file of what the bot prints under tbot's own supervisor."""
-    return instance.logs / OUTPUT
+    return instance.logs / _OUTPUT
 
 
 def read_state(instance: Instance) -> ServiceState | None:
@@ -79,7 +79,7 @@ def read_state(instance: Instance) -> ServiceState | None:
 def current_state(instance: Instance) -> ServiceState | None:
     """The recorded state; one under systemd whose bot a person has stopped is not wanted any more."""
     state = read_state(instance)
-    if state is None or not (state.wanted and state.unit) or instance.lock_holder or not was_stopped(instance, state):
+    if state is None or not (state.wanted and state.unit) or instance.lock_holder or not _was_stopped(instance, state):
         return state
     return attrs.evolve(state, wanted=False, down="The bot was stopped.")
 
@@ -124,7 +124,7 @@ def service_document(instance: Instance) -> Document | None:
         "failed": state.wanted and not running,
         "since": state.since,
         "actor": state.actor,
-        "supervisor": f"systemd user unit {state.unit}" if state.unit else OWN,
+        "supervisor": f"systemd user unit {state.unit}" if state.unit else _OWN,
         "supervisor_process": state.supervisor if running else None,
         "process": bot if running else left_bot(instance, state),
         "restarts": state.restarts,
@@ -190,11 +190,9 @@ def journal_head(instance: Instance) -> int:
         return 0 if journal is None else journal.head[0]
 
 
-def was_stopped(instance: Instance, state: ServiceState) -> bool:
-    """Whether a person has stopped the bot since the service was started, by a request or the stop file.
-
-    A signal does not count: the machine sends one before it restarts.
-    """
+def _was_stopped(instance: Instance, state: ServiceState) -> bool:
+    # Whether a person has stopped the bot since the service was started, by a request or the stop file.
+    # A signal does not count: the machine sends one before it restarts.
     since = dt.datetime.fromisoformat(state.since)
     with _journal(instance) as journal:
         ended = None if journal is None else journal.last_event(records.STOPPED)

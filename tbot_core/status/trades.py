@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.model.types import SignalId, Trade
     from tbot_core.status.runs import RunFile
 
-MOST_TRADES: Final = 1_000
+_MOST_TRADES: Final = 1_000
 """How many of the latest trades are listed; sums are of all."""
 
 
@@ -58,8 +58,8 @@ def trades_document(home: Path | None, *, date: str | None = None, run: str | No
         **_run(file, story),
         "sessions": sorted(opened),
         "session": date,
-        "trades": [{"id": trade_id(key_of(one)), **trade_document(one)} for one in trades[-MOST_TRADES:]],
-        "left_out": max(len(trades) - MOST_TRADES, 0),
+        "trades": [{"id": trade_id(key_of(one)), **trade_document(one)} for one in trades[-_MOST_TRADES:]],
+        "left_out": max(len(trades) - _MOST_TRADES, 0),
         "strategies": [_sum(name, of) for name, of in _by_strategy(trades)],
         **_sum("", trades),
     }

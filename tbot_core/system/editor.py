@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  -- memory, and a folder of our own in it
-MOUNTS: Final = Path("/proc/mounts")
+_MOUNTS: Final = Path("/proc/mounts")
 _FALLBACK: Final = "vi"
 
 
-def edit(name: str, data: bytes, *, folder: Path = MEMORY, mounts: Path = MOUNTS) -> bytes:
+def edit(name: str, data: bytes, *, folder: Path = MEMORY, mounts: Path = _MOUNTS) -> bytes:
     """Let the user edit the text in a file called `name`, with $VISUAL, else $EDITOR, else vi; returns the result.
 
     The file and the editor's own files are in a folder made by `in_memory`. Raises AccessError when there is none, or
@@ -41,7 +41,7 @@ def edit(name: str, data: bytes, *, folder: Path = MEMORY, mounts: Path = MOUNTS
 
 
 @contextmanager
-def in_memory(*, folder: Path = MEMORY, mounts: Path = MOUNTS) -> Iterator[Path]:
+def in_memory(*, folder: Path = MEMORY, mounts: Path = _MOUNTS) -> Iterator[Path]:
     """Create a private folder on a file system in memory; its files are overwritten and removed at the end.
 
     Its name contains the process id, so that a killed process's folder can be recognised. `mounts` lists the mounted

@@ -16,7 +16,7 @@ from tbot_core.system.timeouts import Interruption, call_within
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-TEXT_S: Final = 0.5
+_TEXT_S: Final = 0.5
 """The time limit of an exception's text."""
 
 Error = TypeVar("Error", bound=TbotError)
@@ -115,7 +115,7 @@ _PARTS: Final[Mapping[str, Callable[[object], bool]]] = {
 def _read(text: Callable[[], str]) -> str:
     # What the function returns as a plain text; "" if it fails, since foreign code writes the text.
     try:
-        return str.__str__(call_within(TEXT_S, text))
+        return str.__str__(call_within(_TEXT_S, text))
     except BaseException as fault:  # noqa: BLE001  -- the border of an exception's own code
         assert_failure(fault)
         return ""

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 
 from tbot_core.system.secret import SHOWN, handed_out, living_secrets
 
-SHORTEST: Final = 4
+_SHORTEST: Final = 4
 """Shorter secrets are not searched for: redacting ordinary words would reveal them."""
 
 SHORT: Final = 8
@@ -107,7 +107,7 @@ def encodings(value: bytes) -> frozenset[str]:
     found |= {half for half in (text[:middle], text[middle:]) if len(half) >= _HALF}
     for shift in range(3):
         found |= _base64_core(value, shift)
-    return frozenset(form for form in found if len(form) >= SHORTEST)
+    return frozenset(form for form in found if len(form) >= _SHORTEST)
 
 
 def _readable(value: bytes) -> set[str]:

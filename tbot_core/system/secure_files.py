@@ -43,10 +43,10 @@ class FileFlaw(enum.Enum):
     UNPROVEN = "it read back differently than it was written"
 
 
-LOOSE_FLAWS: Final = frozenset({FileFlaw.MODE, FileFlaw.FOLDER_MODE, FileFlaw.FOLDER_OPEN})
+_LOOSE_FLAWS: Final = frozenset({FileFlaw.MODE, FileFlaw.FOLDER_MODE, FileFlaw.FOLDER_OPEN})
 """Flaws that a strict reader refuses and others report."""
 
-FOREIGN_FLAWS: Final = LOOSE_FLAWS | {FileFlaw.OWNER, FileFlaw.FOLDER_OWNER, FileFlaw.LINKS}
+_FOREIGN_FLAWS: Final = _LOOSE_FLAWS | {FileFlaw.OWNER, FileFlaw.FOLDER_OWNER, FileFlaw.LINKS}
 """Flaws that would let another user have written the file."""
 
 _BY_ERRNO: Final = {
@@ -167,10 +167,10 @@ def inspect(path: Path, *, limit: int, system: FileSystemCalls = SYSTEM) -> Priv
     """
     with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
-        flaws = _folder_flaws(path, system.status(folder), private=False, tolerated=FOREIGN_FLAWS)
+        flaws = _folder_flaws(path, system.status(folder), private=False, tolerated=_FOREIGN_FLAWS)
         handles.append(handle := system.open(path.name, os.O_RDONLY, folder))
         status = system.status(handle)
-        flaws += _file_flaws(path, status, limit, FOREIGN_FLAWS)
+        flaws += _file_flaws(path, status, limit, _FOREIGN_FLAWS)
         data = _fill(path, handle, status.st_size, system)
         return PrivateFileContent(data=data, mode=stat.S_IMODE(status.st_mode), flaws=tuple(flaws))
 
@@ -367,7 +367,7 @@ def _drop(name: str, folder: int, system: FileSystemCalls) -> None:
 
 
 def _folder_flaws(
-    path: Path, status: os.stat_result, *, private: bool, tolerated: frozenset[FileFlaw] = LOOSE_FLAWS
+    path: Path, status: os.stat_result, *, private: bool, tolerated: frozenset[FileFlaw] = _LOOSE_FLAWS
 ) -> list[FileFlaw]:
     flaws = [] if status.st_uid in {os.geteuid(), 0} else [FileFlaw.FOLDER_OWNER]
     if flaws and FileFlaw.FOLDER_OWNER not in tolerated:
@@ -379,7 +379,7 @@ def _folder_flaws(
 
 
 def _file_flaws(
-    path: Path, status: os.stat_result, limit: int, tolerated: frozenset[FileFlaw] = LOOSE_FLAWS
+    path: Path, status: os.stat_result, limit: int, tolerated: frozenset[FileFlaw] = _LOOSE_FLAWS
 ) -> list[FileFlaw]:
     # The flaws of a file, the most severe first; raises PrivateFileError for one that is not tolerated.
     found = {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-SIZE: Final = 512
+_SIZE: Final = 512
 _HEAD: Final = struct.Struct("=QH")
 
 
@@ -41,8 +41,8 @@ def activity_marker(path: Path) -> Iterator[Callable[[str], AbstractContextManag
     with filesystem.raising_access_errors("open", path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(handle, SIZE)
-            page = mmap.mmap(handle, SIZE)
+            os.ftruncate(handle, _SIZE)
+            page = mmap.mmap(handle, _SIZE)
         finally:
             os.close(handle)
     entries = count(1)
@@ -57,25 +57,25 @@ class _Activity:
     __slots__ = ("_before", "_data", "_page")
 
     def __init__(self, page: mmap.mmap, entered: int, words: str) -> None:
-        data = words.encode()[: SIZE - _HEAD.size]
+        data = words.encode()[: _SIZE - _HEAD.size]
         self._page = page
         self._data = _HEAD.pack(entered, len(data)) + data
 
     def __enter__(self) -> None:
-        self._before = self._page[:SIZE]
+        self._before = self._page[:_SIZE]
         self._page[: len(self._data)] = self._data
 
     def __exit__(self, *_: object) -> None:
-        self._page[:SIZE] = self._before
+        self._page[:_SIZE] = self._before
 
 
 def read_activity(path: Path) -> CurrentActivity | None:
     """The activity recorded in this file; None when there is none or it cannot be read."""
     try:
-        page = filesystem.read_bytes(path, limit=SIZE)
+        page = filesystem.read_bytes(path, limit=_SIZE)
     except AccessError:
         return None
-    if len(page) != SIZE:
+    if len(page) != _SIZE:
         return None
     entered, length = _HEAD.unpack_from(page)
     words = page[_HEAD.size : _HEAD.size + length].decode(errors="replace")

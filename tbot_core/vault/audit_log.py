@@ -205,11 +205,11 @@ def read_anchors(instance: HasHome) -> tuple[AuditAnchor, ...]:
 
     An incomplete last line is left out: a crash or a full disk ended the append, and a start must not fail for it.
     """
-    return tuple(parse_anchor(line.decode(errors="replace")) for line in _whole_lines(anchor_path(instance)))
+    return tuple(_parse_anchor(line.decode(errors="replace")) for line in _whole_lines(anchor_path(instance)))
 
 
-def parse_anchor(text: str) -> AuditAnchor:
-    """Parse an anchor's text. Raises VaultError."""
+def _parse_anchor(text: str) -> AuditAnchor:
+    # Parse an anchor's text. Raises VaultError.
     count, _, digest = text.partition(":")
     if not count.isdecimal() or len(count) > _DIGITS or len(digest) != len(GENESIS):
         raise vault_error(VaultErrorCode.AUDIT_ANCHOR, categories.AUDIT, "audit.anchors", section=text[:20])

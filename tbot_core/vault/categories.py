@@ -23,7 +23,7 @@ ENV_FILE: Final = ".env.enc"
 AUDIT: Final = "audit"
 """The key of the audit log is stored among the keys; the category has no secrets file."""
 
-AUDIT_KEY_PATH: Final = "storage/keys/audit.key"
+_AUDIT_KEY_PATH: Final = "storage/keys/audit.key"
 EVERY: Final = "every category"
 """The name for all categories in messages and in the audit log."""
 
@@ -177,5 +177,5 @@ def audit_paths(instance: HasHome) -> CategoryPaths:
     """The paths of the audit log and its key."""
     home = instance.home
     return CategoryPaths(
-        category=AUDIT, logical="audit.log", key=home / AUDIT_KEY_PATH, file=home / "data" / "audit.log", home=home
+        category=AUDIT, logical="audit.log", key=home / _AUDIT_KEY_PATH, file=home / "data" / "audit.log", home=home
     )

@@ -46,7 +46,7 @@ def open_fernet(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryvi
     from cryptography.fernet import Fernet, InvalidToken
 
     token = bytes(text).removesuffix(b"\n")
-    check_fernet(token, place)
+    _check_fernet(token, place)
     for key in ring.members():
         try:
             plain = Fernet(base64.urlsafe_b64encode(key.root.view)).decrypt(token)
@@ -56,8 +56,8 @@ def open_fernet(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryvi
     raise vault_error(VaultErrorCode.FERNET_TAG, place.category, place.shown(place.file))
 
 
-def check_fernet(token: bytes, place: CategoryPaths) -> None:
-    """Refuse tokens that the reference library would accept or report without detail. Raises VaultError."""
+def _check_fernet(token: bytes, place: CategoryPaths) -> None:
+    # Refuse tokens that the reference library would accept or report without detail. Raises VaultError.
     if len(token) > LIMIT_BYTES:
         _refuse(VaultErrorCode.TOKEN_TOO_LONG, place)
     if not _LETTERS.match(token):

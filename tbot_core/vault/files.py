@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tbot_core.vault.categories import CategoryPaths
     from tbot_core.vault.keys import CategoryKeys, RootKey
 
-KEY_LIMIT_BYTES: Final = 64
+_KEY_LIMIT_BYTES: Final = 64
 FILE_LIMIT_BYTES: Final = LIMIT_BYTES + 1
 
 _KEY_CODES: Final = {
@@ -66,7 +66,7 @@ FERNET: Final = "fernet"
 def read_key(place: CategoryPaths, path: Path, *, strict: bool, system: FileSystemCalls) -> PrivateFileContent:
     """Read a key file of the category, with its tolerated flaws. Raises VaultError."""
     with _coded(place, path, _KEY_CODES):
-        return secure_files.read(path, limit=KEY_LIMIT_BYTES, strict=strict, folder_private=True, system=system)
+        return secure_files.read(path, limit=_KEY_LIMIT_BYTES, strict=strict, folder_private=True, system=system)
 
 
 def read_file(place: CategoryPaths, *, strict: bool, system: FileSystemCalls) -> PrivateFileContent:

@@ -21,7 +21,7 @@ SLOTS: Final[tuple[Slot, ...]] = ("next", "cur", "prev")
 """In reading order. A rotation moves keys in the opposite direction, so a reader misses none."""
 
 KEY_BYTES: Final = 32
-KEY_CHARACTERS: Final = 44
+_KEY_CHARACTERS: Final = 44
 ID_BYTES: Final = 8
 
 _ID_LABEL: Final = b"tbot key id v1"
@@ -120,7 +120,7 @@ def parse_key(text: memoryview, category: str, file: str) -> RootKey:
         _refuse(VaultErrorCode.KEY_BOM, category, file)
     if _RETURN in data:
         _refuse(VaultErrorCode.KEY_CRLF, category, file)
-    if len(data) != KEY_CHARACTERS:
+    if len(data) != _KEY_CHARACTERS:
         _refuse(VaultErrorCode.KEY_LENGTH, category, file)
     if data[-1] != _PADDING or any(letter not in _VALUES for letter in data[:-1]):
         _refuse(VaultErrorCode.KEY_ALPHABET, category, file)

@@ -31,9 +31,9 @@ LIMIT_BYTES: Final = 1_048_576
 MAGIC: Final = b"TBOTENC"
 VERSION: Final = 1
 ALGORITHM: Final = 1
-HEADER_BYTES: Final = 61
+_HEADER_BYTES: Final = 61
 TAG_BYTES: Final = 16
-PLAINTEXT_BYTES: Final = (LIMIT_BYTES - len(PREFIX)) * 3 // 4 - HEADER_BYTES - TAG_BYTES
+PLAINTEXT_BYTES: Final = (LIMIT_BYTES - len(PREFIX)) * 3 // 4 - _HEADER_BYTES - TAG_BYTES
 
 _KEY_LABEL: Final = b"tbot file key v1"
 _LETTERS: Final = re.compile(rb"[A-Za-z0-9_-]*\Z")
@@ -68,7 +68,7 @@ def seal_token(
     salt, nonce = entropy(32), entropy(12)
     header = MAGIC + bytes([VERSION, ALGORITHM]) + key.id + salt + nonce
     with _file_key(key, salt, place) as own:
-        sealed = AESGCM(own.view).encrypt(nonce, plaintext, header + token_context(place))
+        sealed = AESGCM(own.view).encrypt(nonce, plaintext, header + _token_context(place))
     return PREFIX + base64.urlsafe_b64encode(header + sealed).rstrip(b"=")
 
 
@@ -77,22 +77,24 @@ def open_token(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryvie
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    parsed = parse_token(text, place)
+    parsed = _parse_token(text, place)
     key = ring.find(parsed.key_id)
     if key is None:
         _refuse(VaultErrorCode.TOKEN_KEY_ID, place)
     plain = SecureBuffer(len(parsed.sealed) - TAG_BYTES)
     with _file_key(key, parsed.salt, place) as own:
         try:
-            AESGCM(own.view).decrypt_into(parsed.nonce, parsed.sealed, parsed.header + token_context(place), plain.view)
+            AESGCM(own.view).decrypt_into(
+                parsed.nonce, parsed.sealed, parsed.header + _token_context(place), plain.view
+            )
         except InvalidTag:
             plain.wipe()
             raise vault_error(VaultErrorCode.TOKEN_TAG, place.category, place.shown(place.file)) from None
     return plain, key
 
 
-def parse_token(text: bytes | memoryview, place: CategoryPaths) -> ParsedToken:
-    """Parse the text of a token; only the canonical encoding is accepted. Raises VaultError."""
+def _parse_token(text: bytes | memoryview, place: CategoryPaths) -> ParsedToken:
+    # Parse the text of a token; only the canonical encoding is accepted. Raises VaultError.
     body = bytes(text).removeprefix(PREFIX).removesuffix(b"\n")
     if len(body) + len(PREFIX) > LIMIT_BYTES:
         _refuse(VaultErrorCode.TOKEN_TOO_LONG, place)
@@ -106,23 +108,23 @@ def parse_token(text: bytes | memoryview, place: CategoryPaths) -> ParsedToken:
         _refuse(VaultErrorCode.TOKEN_CANONICAL, place)
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         _refuse(VaultErrorCode.TOKEN_MAGIC, place)
-    if len(data) <= HEADER_BYTES + TAG_BYTES:
+    if len(data) <= _HEADER_BYTES + TAG_BYTES:
         _refuse(VaultErrorCode.TOKEN_SHORT, place)
     if data[7] != VERSION:
         _refuse(VaultErrorCode.TOKEN_VERSION, place)
     if data[8] != ALGORITHM:
         _refuse(VaultErrorCode.TOKEN_ALGORITHM, place)
     return ParsedToken(
-        header=data[:HEADER_BYTES],
+        header=data[:_HEADER_BYTES],
         key_id=data[9:17],
         salt=data[17:49],
-        nonce=data[49:HEADER_BYTES],
-        sealed=data[HEADER_BYTES:],
+        nonce=data[49:_HEADER_BYTES],
+        sealed=data[_HEADER_BYTES:],
     )
 
 
-def token_context(place: CategoryPaths) -> bytes:
-    """What a token is bound to: category and logical name, each prefixed by its length in two bytes."""
+def _token_context(place: CategoryPaths) -> bytes:
+    # What a token is bound to: category and logical name, each prefixed by its length in two bytes.
     parts = (place.category.encode(), place.logical.encode())
     return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
 
@@ -132,7 +134,7 @@ def _file_key(key: RootKey, salt: bytes, place: CategoryPaths) -> SecureBuffer:
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
     own = SecureBuffer(32)
-    HKDF(hashes.SHA256(), 32, salt, _KEY_LABEL + token_context(place)).derive_into(key.root.view, own.view)
+    HKDF(hashes.SHA256(), 32, salt, _KEY_LABEL + _token_context(place)).derive_into(key.root.view, own.view)
     return own
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-UNSENT = 4
+_UNSENT = 4
 
 
 @click.group("alerts")
@@ -43,7 +43,7 @@ def test(home: Path | None, channel: str, *, as_json: bool) -> int:
     finally:
         log.close()
     emit({"channels": rows}, as_json=as_json, lines=(_channel_line(row) for row in rows))
-    return 0 if all(row["taken"] for row in rows) else UNSENT
+    return 0 if all(row["taken"] for row in rows) else _UNSENT
 
 
 @command.command("log", short_help="List alerts, oldest first.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MOST_DAYS: Final = 366
+_MOST_DAYS: Final = 366
 
 
 @attrs.frozen(kw_only=True)
@@ -85,7 +85,7 @@ SAMPLE_SCHEDULE: Final = WindowSchedule(
 
 @click.command("calendar")
 @click.argument("date", required=False, metavar="[DATE]")
-@click.option("--days", type=BoundedInt(1, MOST_DAYS), default=1, show_default=True, help="Number of days to show.")
+@click.option("--days", type=BoundedInt(1, _MOST_DAYS), default=1, show_default=True, help="Number of days to show.")
 @home_option
 @json_option
 def command(date: str | None, days: int, home: Path | None, *, as_json: bool) -> None:

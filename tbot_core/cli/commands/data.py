@@ -36,7 +36,7 @@ _DAYS_HEAD: Final = ("FROM", "FACT", "SOURCE", "SYMBOLS", "KNOWN")
 _MOST_ARGUMENTS: Final = 2
 _UNDER_WAY: Final = 0.99
 _COMMAND_LINE: Final = click.core.ParameterSource.COMMANDLINE
-SERIES: Final = ("vix", "rates")
+_SERIES: Final = ("vix", "rates")
 """The series of `tbot_core.contracts.series`, which listing the commands does not import."""
 
 _BAR: Final = 30
@@ -256,7 +256,7 @@ def _import_path(
 
 
 @click.command(name="download", short_help="Download past one-minute bars, or a daily series, into the store.")
-@click.argument("series", required=False, type=click.Choice(SERIES, case_sensitive=False), metavar="[vix|rates]")
+@click.argument("series", required=False, type=click.Choice(_SERIES, case_sensitive=False), metavar="[vix|rates]")
 @click.option(
     "--source",
     metavar="NAME",

@@ -86,7 +86,7 @@ def screen_command(*, strategy: str | None, everything: bool, home: Path | None,
     """
     from tbot_core.instance.sources import find_instance
 
-    found = screened(find_instance(home))
+    found = _screened(find_instance(home))
     names = tuple(found.reasons)
     if strategy is not None:
         if strategy.lower() not in names:
@@ -95,8 +95,8 @@ def screen_command(*, strategy: str | None, everything: bool, home: Path | None,
     emit(screen_document(found, names), as_json=as_json, lines=screen_lines(found, names, everything=everything))
 
 
-def screened(instance: Instance) -> ScreenedSymbols:
-    """Screen the symbols of the instance's data source."""
+def _screened(instance: Instance) -> ScreenedSymbols:
+    # Screen the symbols of the instance's data source.
     import asyncio
 
     from tbot_core.actions.assembly import assemble_action

@@ -62,7 +62,7 @@ def status(*, home: Path | None, as_json: bool) -> int:
 
     settings = load_settings(_home(home), mode="replay")
     shown = failover_document(settings, events_of(settings), SystemClock().now())
-    emit(shown, as_json=as_json, lines=status_lines(shown))
+    emit(shown, as_json=as_json, lines=_status_lines(shown))
     return 1 if shown["broken"] else 0
 
 
@@ -86,7 +86,7 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     from tbot_core.errors import RiskError
     from tbot_core.instance.sources import find_instance
 
-    amount = parse_dollars(amount)
+    amount = _parse_dollars(amount)
     instance = find_instance(home)
     if instance.lock_holder is None:
         raise RiskError("No bot is running, so there is no outage to confirm.", "`tbot run` starts one.")
@@ -95,8 +95,8 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     return _REFUSED if answer.refused else 1 if answer.lost else 0
 
 
-def parse_dollars(text: str) -> str:
-    """The amount of --amount; raises UsageError for an invalid one."""
+def _parse_dollars(text: str) -> str:
+    # The amount of --amount; raises UsageError for an invalid one.
     from decimal import InvalidOperation
 
     from tbot_core.engine.live.failover import MOST_USD
@@ -186,8 +186,8 @@ def _confirm_text(answer: RequestResult, amount: str) -> str:
     )
 
 
-def status_lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    """The status as text: each broker, moved leases, an outage, the last drill, and the command to run next."""
+def _status_lines(shown: Mapping[str, Any]) -> Iterator[str]:
+    # The status as text: each broker, moved leases, an outage, the last drill, and the command to run next.
     if len(shown["places"]) == 1:
         yield f"Failover is off: {_how_to_switch_on(shown['places'][0]['name'])}."
     yield from map(_broker, shown["places"])

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tbot_core.instance import Mode, SettingsFiles
     from tbot_core.model.clock import Clock
 
-WATCHABLE_RATE: Final = 5200.0
+_WATCHABLE_RATE: Final = 5200.0
 """Replay speed multiplier at which a session of the demo takes four and a half seconds."""
 
 STOPPED: Final = 130
@@ -111,7 +111,7 @@ def _run(options: RunOptions, *, as_json: bool) -> tuple[int, bool]:
     from tbot_core.cli.settings_watch import SettingsWatcher
     from tbot_core.system import forks
 
-    watcher = SettingsWatcher(*read_sources(options), read_sources)
+    watcher = SettingsWatcher(*_read_sources(options), _read_sources)
     with forks.without_forks(), _marked_calls(options):
         while (outcome := trade(watcher.options, as_json=as_json, watcher=watcher)).renewed:
             watcher.renew()
@@ -186,11 +186,9 @@ def resolve_mode(options: RunOptions, found: SettingsFiles) -> RunOptions:
     return attrs.evolve(options, mode="live" if live else "paper")
 
 
-def read_sources(options: RunOptions) -> tuple[RunOptions, SettingsFiles]:
-    """The settings files, read once for the whole run, of a checked instance; a demo instance is not checked.
-
-    The request is returned in the mode of its account. Raises SettingsError or AccessError for an unfit instance.
-    """
+def _read_sources(options: RunOptions) -> tuple[RunOptions, SettingsFiles]:
+    # The settings files, read once for the whole run, of a checked instance; a demo instance is not checked.
+    # The request is returned in the mode of its account. Raises SettingsError or AccessError for an unfit instance.
     from tbot_core.instance import Instance, read_settings_files
     from tbot_core.instance.loading import with_trial
 
@@ -354,4 +352,4 @@ def _pace(options: RunOptions, *, watched: bool) -> float | None:
     # A demo on a terminal is slowed down, unless --speed is given.
     if options.rate == 0.0:
         return None
-    return WATCHABLE_RATE if options.rate is None and options.mode == "demo" and watched else options.rate
+    return _WATCHABLE_RATE if options.rate is None and options.mode == "demo" and watched else options.rate

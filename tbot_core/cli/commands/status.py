@@ -185,7 +185,7 @@ def _positions(shown: Mapping[str, Any]) -> Iterator[str]:
         held = f"{one['side']} {format_quantity(shares)} {one['symbol']} at {format_price(entry)}"
         pnl = format_money(Decimal(one["pnl"]), signed=True)
         yield labelled_line(
-            "", f"{_broker_prefix(one, width)}{held}, {protection_text(one)}, P&L {pnl}, {one['strategy']}"
+            "", f"{_broker_prefix(one, width)}{held}, {_protection_text(one)}, P&L {pnl}, {one['strategy']}"
         )
     yield labelled_line("orders", f"{len(shown['orders']) or 'none'}")
     for one in shown["orders"]:
@@ -220,8 +220,8 @@ def feed_lines(shown: Mapping[str, Any], *, running: bool = True) -> Iterator[st
         yield labelled_line("apart", f"feed and broker differ on {', '.join(shown['apart'])}: no entries")
 
 
-def protection_text(one: Mapping[str, str]) -> str:
-    """The protection of a position as text, with the level of the resting stop."""
+def _protection_text(one: Mapping[str, str]) -> str:
+    # The protection of a position as text, with the level of the resting stop.
     match one["protection"]:
         case "resting":
             uncovered = _uncovered(Decimal(one["quantity"]), Decimal(one["covered"]))

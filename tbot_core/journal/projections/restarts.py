@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.projection import JournalEvent
 
 
-FOUND: Final[Mapping[str, str]] = {
+_FOUND: Final[Mapping[str, str]] = {
     BrokerEventKind.FILL: "fill",
     BrokerEventKind.CANCELLED: "cancelled order",
     BrokerEventKind.EXPIRED: "expired order",
@@ -66,7 +66,7 @@ class Restart:
                 self.minutes += payload["last"] - payload["first"] + 1
             case records.DECISION if self.at is not None and payload["reason"] == Reason.SIGNAL_TOO_LATE.name:
                 self.signals += 1
-            case kind if kind in FOUND and self.at is not None and not self.settled:
+            case kind if kind in _FOUND and self.at is not None and not self.settled:
                 self.found[kind] += 1
         self._last = event.applied
 
@@ -100,7 +100,7 @@ def restart_text(restart: Restart) -> str:
 
 def found_words(found: Mapping[str, int], minutes: int, signals: int, *, settled: bool) -> str:
     """What a restart found, by the kinds of FOUND, and how many minutes and signals were missed."""
-    kinds = ", ".join(plural(count, FOUND[kind]) for kind, count in sorted(found.items()))
+    kinds = ", ".join(plural(count, _FOUND[kind]) for kind, count in sorted(found.items()))
     words = kinds or ("nothing new" if settled else "the account has not been read yet")
     return f"found: {words}; missed: {plural(minutes, 'minute')}, {plural(signals, 'signal')}"
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HIGHEST_INDEX: Final = 200
-HIGHEST_PRICE: Final = 2.0**53 / TICKS_PER_DOLLAR
-MOST_SHARES: Final = 2**53
-MOST_USD: Final = 1e15
+_HIGHEST_PRICE: Final = 2.0**53 / TICKS_PER_DOLLAR
+_MOST_SHARES: Final = 2**53
+_MOST_USD: Final = 1e15
 """Above these limits a float cannot represent every 1e-4 USD or every share."""
 
 _OPEN, _HIGH, _LOW, _CLOSE = (pl.col(name) for name in manifest.PRICES)
@@ -62,11 +62,11 @@ BAR_FAULTS: Final = (
         what="volume that is not a whole number of shares", wrong={"volume": _COUNTED & (_VOLUME.round() != _VOLUME)}
     ),
     RowFault(
-        what=f"price above {HIGHEST_PRICE:.0f} USD, which cannot be held to 1e-4 USD", wrong=_above(HIGHEST_PRICE)
+        what=f"price above {_HIGHEST_PRICE:.0f} USD, which cannot be held to 1e-4 USD", wrong=_above(_HIGHEST_PRICE)
     ),
     RowFault(
-        what=f"volume above {MOST_SHARES} shares, which cannot be held exactly",
-        wrong={"volume": _COUNTED & (_VOLUME > MOST_SHARES)},
+        what=f"volume above {_MOST_SHARES} shares, which cannot be held exactly",
+        wrong={"volume": _COUNTED & (_VOLUME > _MOST_SHARES)},
     ),
     VWAP_FAR,
     RowFault(
@@ -88,7 +88,7 @@ FACT_FAULTS: Final = {
     ),
     manifest.FUNDAMENTALS: (
         RowFault(what="capitalisation of zero or less", wrong={"market_cap": pl.col("market_cap") <= 0}),
-        RowFault(what="capitalisation of 10^15 USD or more", wrong={"market_cap": pl.col("market_cap") >= MOST_USD}),
+        RowFault(what="capitalisation of 10^15 USD or more", wrong={"market_cap": pl.col("market_cap") >= _MOST_USD}),
         RowFault(
             what="row without a symbol or date",
             wrong={name: pl.col(name).is_null() for name in ("symbol", "as_of")},

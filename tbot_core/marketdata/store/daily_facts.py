@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from tbot_core.contracts import DailyBar
     from tbot_core.model.calendar import ExchangeCalendar, Session
 
-VOLUME_SESSIONS: Final = 20
+_VOLUME_SESSIONS: Final = 20
 
-LEAST_VOLUME_SESSIONS: Final = 5
+_LEAST_VOLUME_SESSIONS: Final = 5
 
-ATR_SESSIONS: Final = 14
+_ATR_SESSIONS: Final = 14
 
-LOOK_BACK: Final = VOLUME_SESSIONS + 1
+LOOK_BACK: Final = _VOLUME_SESSIONS + 1
 
 _HOLIDAYS: Final = 14  # with half a day more for each session, as many calendar days as any sessions take
 
@@ -152,14 +152,14 @@ def volume_session_flags(daily: DailyAggregates) -> list[Flags]:
     kind = _carried(daily.kind)
     flags = []
     for row in range(len(kind)):
-        start = max(0, row - VOLUME_SESSIONS)
+        start = max(0, row - _VOLUME_SESSIONS)
         flags.append(enough[start:row] & (kind[start:row] == kind[row]))
     return flags
 
 
 def mean_or_unknown(total: Array, count: Array) -> Array:
     """The mean where at least 5 sessions count, else NaN."""
-    mean: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count >= LEAST_VOLUME_SESSIONS)
+    mean: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count >= _LEAST_VOLUME_SESSIONS)
     return mean
 
 
@@ -199,7 +199,7 @@ def _average_volume(daily: DailyAggregates) -> Array:
     enough = full_enough(daily.bars, daily.minutes[:, None])
     total = np.zeros(daily.volume.shape)
     count = np.zeros(daily.volume.shape)
-    for lag in range(VOLUME_SESSIONS, 0, -1):
+    for lag in range(_VOLUME_SESSIONS, 0, -1):
         volume = _volume_before(daily, np.where(enough, daily.volume, np.nan), lag)
         known = ~np.isnan(volume)
         total += np.where(known, volume, 0.0)
@@ -210,9 +210,9 @@ def _average_volume(daily: DailyAggregates) -> Array:
 def _atr(daily: DailyAggregates, closes: Array) -> Array:
     ranges = np.maximum(daily.high - daily.low, np.maximum(np.abs(daily.high - closes), np.abs(daily.low - closes)))
     total = np.zeros(ranges.shape)
-    for lag in range(ATR_SESSIONS, 0, -1):
+    for lag in range(_ATR_SESSIONS, 0, -1):
         total += _price_before(daily, ranges, lag)
-    return total / ATR_SESSIONS
+    return total / _ATR_SESSIONS
 
 
 def _restricted(daily: DailyAggregates, closes: Array) -> Array:

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from tbot_core.model.calendar import ExchangeCalendar
 
-LEAST_RATE: Final = -0.1
-MOST_RATE: Final = 1.0
+_LEAST_RATE: Final = -0.1
+_MOST_RATE: Final = 1.0
 """The bounds of a rate, as fractions of 1; both are possible."""
 
-LONGEST_GAP: Final = dt.timedelta(days=7)
+_LONGEST_GAP: Final = dt.timedelta(days=7)
 """The longest time without a value in the last weeks of a series; the exchange was closed as long in September 2001."""
 
 _RECENT: Final = dt.timedelta(days=60)
@@ -50,7 +50,7 @@ class SeriesKind:
     every_day: bool
 
 
-KINDS: Final[Mapping[str, SeriesKind]] = {
+_KINDS: Final[Mapping[str, SeriesKind]] = {
     VIX: SeriesKind(
         bounds=f"above 0 and at most {bar_checks.HIGHEST_INDEX}",
         within=lambda value: 0 < value <= bar_checks.HIGHEST_INDEX,
@@ -58,8 +58,8 @@ KINDS: Final[Mapping[str, SeriesKind]] = {
         every_day=False,
     ),
     RATES: SeriesKind(
-        bounds=f"a fraction from {LEAST_RATE:g} to {MOST_RATE:g}",
-        within=lambda value: LEAST_RATE <= value <= MOST_RATE,
+        bounds=f"a fraction from {_LEAST_RATE:g} to {_MOST_RATE:g}",
+        within=lambda value: _LEAST_RATE <= value <= _MOST_RATE,
         tolerance=1e-9,
         every_day=True,
     ),
@@ -112,7 +112,7 @@ def merge_series(folder: Path, calendar: ExchangeCalendar, found: PublishedSerie
     cannot be written or another process writes to it.
     """
     check_series(found, today)
-    kind, name = KINDS[found.name], found.name
+    kind, name = _KINDS[found.name], found.name
     over = [one for one in found.values if one.day < today and (kind.every_day or not _is_holiday(calendar, one.day))]
     filesystem.make_folder(folder)
     with filesystem.hold_lock(folder / manifest.LOCK):
@@ -138,7 +138,7 @@ def check_series(found: PublishedSeries, today: dt.date) -> None:
 
     Also for a value out of bounds: all of it is refused then.
     """
-    kind, values = KINDS[found.name], found.values
+    kind, values = _KINDS[found.name], found.values
     if not values:
         raise found.refused("it has no value")
     for one in values:
@@ -173,9 +173,9 @@ def _check_days(found: PublishedSeries, days: Sequence[dt.date], today: dt.date)
     for before, after in pairwise(days):
         if after <= before:
             raise found.refused(f"{after} follows {before}, but the oldest day comes first, each once")
-        if after > today - _RECENT and after - before > LONGEST_GAP:
+        if after > today - _RECENT and after - before > _LONGEST_GAP:
             raise found.refused(f"it has no value between {before} and {after}, more than a week")
-    if days[-1] < today - LONGEST_GAP:
+    if days[-1] < today - _LONGEST_GAP:
         raise found.refused(f"it ends on {days[-1]}, more than a week ago")
 
 

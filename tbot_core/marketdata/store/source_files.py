@@ -24,7 +24,7 @@ from tbot_core.model.types import is_symbol
 if TYPE_CHECKING:
     from pathlib import Path
 
-SYMBOL_COLUMNS: Final = ("symbol", "ticker")
+_SYMBOL_COLUMNS: Final = ("symbol", "ticker")
 
 _DAYS: Final = ("%Y-%m-%d", "%m/%d/%Y", "%Y%m%d")
 
@@ -273,7 +273,7 @@ def bars_of(source: SourceTable, path: Path, options: ImportOptions, faults: Fau
     Rows without a time or with an invalid symbol are added to `faults` and left out. Raises DataError where columns
     do not hold what they must.
     """
-    frame = source.frame.with_columns(_symbols(source, path, options.symbol), moments(source, options.zone))
+    frame = source.frame.with_columns(_symbols(source, path, options.symbol), _moments(source, options.zone))
     if frame["ts"].null_count():
         unread = attrs.evolve(_NO_TIME, shown=_columns_of(source))
         faults.add(source, unread, frame.filter(pl.col("ts").is_null()))
@@ -281,7 +281,7 @@ def bars_of(source: SourceTable, path: Path, options: ImportOptions, faults: Fau
     wrong = [name for name in frame["symbol"].unique() if name is None or not is_symbol(name)]
     if wrong:
         bad = pl.col("symbol").is_in(pl.Series(wrong, dtype=pl.String), nulls_equal=True)
-        column = next(name for name in (*SYMBOL_COLUMNS, "") if name in source.frame.columns)
+        column = next(name for name in (*_SYMBOL_COLUMNS, "") if name in source.frame.columns)
         faults.add(source, attrs.evolve(_NO_SYMBOL, shown=(column,)), frame.filter(bad))
         frame = frame.filter(~bad)
     own = _number("vwap") if "vwap" in frame.columns else pl.lit(None, dtype=pl.Float64)
@@ -295,8 +295,8 @@ def bars_of(source: SourceTable, path: Path, options: ImportOptions, faults: Fau
     )
 
 
-def days_of(source: SourceTable, column: str) -> pl.DataFrame:
-    """Parse a column of dates; raises DataError for an invalid date."""
+def _days_of(source: SourceTable, column: str) -> pl.DataFrame:
+    # Parse a column of dates; raises DataError for an invalid date.
     dtype = source.frame.schema[column]
     if dtype == pl.String:
         day = pl.coalesce(pl.col(column).str.strip_chars().str.to_date(form, strict=False) for form in _DAYS)
@@ -316,7 +316,7 @@ def vix_of(source: SourceTable) -> tuple[pl.DataFrame, int]:
 
     A price beside the close that is empty or a dot is the close. Raises DataError for an invalid date.
     """
-    frame = days_of(source, "date")
+    frame = _days_of(source, "date")
     empty = {
         name: pl.col(name).cast(pl.String).str.strip_chars().fill_null("").is_in(["", "."]) for name in manifest.PRICES
     }
@@ -329,7 +329,7 @@ def vix_of(source: SourceTable) -> tuple[pl.DataFrame, int]:
 def fundamentals_of(source: SourceTable, options: ImportOptions) -> pl.DataFrame:
     """The file's fundamentals in our columns and units; raises DataError without dates."""
     if "as_of" in source.frame.columns:
-        frame = days_of(source, "as_of")
+        frame = _days_of(source, "as_of")
     elif options.as_of is not None:
         frame = source.frame.with_columns(as_of=pl.lit(options.as_of))
     else:
@@ -350,7 +350,7 @@ def splits_of(source: SourceTable) -> pl.DataFrame:
     counts = {name: pl.col(name).cast(pl.Float64, strict=False) for name in ("before", "after")}
     whole = {name: pl.when(count == count.floor()).then(count).cast(pl.Int64) for name, count in counts.items()}
     symbol = pl.col("symbol").cast(pl.String).str.strip_chars()
-    return days_of(source, "date").with_columns(symbol=symbol, **whole)
+    return _days_of(source, "date").with_columns(symbol=symbol, **whole)
 
 
 def shown(value: object) -> str:
@@ -360,12 +360,10 @@ def shown(value: object) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value)[:_LONGEST]
 
 
-def moments(source: SourceTable, zone: str | None) -> pl.Series:
-    """The times in UTC as a column `ts`; null where one cannot be read, or is ambiguous in its zone.
-
-    `zone`: of times without an offset, else the format's own. Raises DataError for a column that holds no times of
-    minutes, and for times without an offset or a zone.
-    """
+def _moments(source: SourceTable, zone: str | None) -> pl.Series:
+    # The times in UTC as a column `ts`; null where one cannot be read, or is ambiguous in its zone.
+    # `zone`: of times without an offset, else the format's own. Raises DataError for a column that holds no times of
+    # minutes, and for times without an offset or a zone.
     zone = zone or source.format.zone
     times, column = _column(source)
     dtype = times.dtype
@@ -446,7 +444,7 @@ def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
 
 
 def _symbols(source: SourceTable, path: Path, symbol: str | None) -> pl.Series:
-    column = next((name for name in SYMBOL_COLUMNS if name in source.frame.columns), None)
+    column = next((name for name in _SYMBOL_COLUMNS if name in source.frame.columns), None)
     if column is not None:
         given = source.frame[column].cast(pl.String)
         padded = any(name != name.strip() for name in given.unique() if name is not None)

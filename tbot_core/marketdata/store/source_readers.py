@@ -176,8 +176,8 @@ def read_tables(path: Path, mapping: SourceFormat | None = None) -> Iterator[Raw
 
 
 @functools.cache
-def known_formats() -> tuple[SourceFormat, ...]:
-    """The formats that are recognised."""
+def _known_formats() -> tuple[SourceFormat, ...]:
+    # The formats that are recognised.
     path = Path(__file__).with_name(_KNOWN)
     return tuple(_format(given) for given in tomllib.loads(filesystem.read_text(path)).values())
 
@@ -186,7 +186,7 @@ def _format_of(start: bytes) -> SourceFormat:
     # The format of a CSV file by its first bytes; PLAIN for one that is not recognised.
     line = start.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].strip().lower()
     held = [part.strip(b'"').decode(errors="replace") for part in line.split(b",")]
-    for form in known_formats():
+    for form in _known_formats():
         times = {theirs for theirs, ours in form.columns.items() if ours == "ts"}
         if times & {*held} or (form.names and len(form.names) == len(held) and _DATED.match(line)):
             return form

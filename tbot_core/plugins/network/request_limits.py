@@ -15,7 +15,7 @@ from tbot_core.system import random
 if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
-FIRST_S: Final = 0.5
+_FIRST_S: Final = 0.5
 CYCLE_S: Final = 10.0
 """The upper bound of the total delay of one request's retries: a later answer is too late for its minute."""
 
@@ -35,7 +35,7 @@ class RetryPolicy:
 
     def delays(self) -> Iterator[float]:
         """The seconds before each retry: doubled each time, from at most half a second on."""
-        longest, left = FIRST_S, CYCLE_S
+        longest, left = _FIRST_S, CYCLE_S
         for _ in range(self.retries):
             wait = longest * (0.5 + self.jitter() / 2)
             longest, left = 2 * longest, left - wait

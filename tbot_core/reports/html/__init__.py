@@ -92,7 +92,7 @@ def render_page(summary: RunSummary, story: RunTimeline, drawn: TradeCharts) -> 
     )
     body = "\n".join(part for part in parts if part)
     points = {**charts.series(story), "trades": trades.chart_data(story, drawn)}
-    head = page_head(tables.title(summary, story), facts_element(summary, story))
+    head = page_head(tables.title(summary, story), _facts_element(summary, story))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n'
         f"<body>\n<main>\n{body}\n</main>\n{data_and_script(points)}\n</body>\n</html>\n"
@@ -117,8 +117,8 @@ def data_and_script(document: Mapping[str, Any]) -> str:
     return f'<script type="application/json" id="data">{text}</script>\n<script>{_script()}</script>'
 
 
-def facts_element(summary: RunSummary, story: RunTimeline) -> str:
-    """The element with the facts of a run; `read_facts` reads it."""
+def _facts_element(summary: RunSummary, story: RunTimeline) -> str:
+    # The element with the facts of a run; `read_facts` reads it.
     days = [chapter.date for chapter in story.chapters]
     found = {
         "source": str(story.run.get("source", ""))[:_LONGEST],
