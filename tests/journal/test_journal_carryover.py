@@ -153,8 +153,9 @@ def test_where_nothing_was_opened_nothing_is_to_be_ended() -> None:
 
 def test_the_symbols_with_a_signal_are_listed_once() -> None:
     """In order of the alphabet, whatever became of the signals."""
-    said: list[Said] = [(records.DECISION, {"signal": {"symbol": symbol}}) for symbol in ("B", "A", "B")]
-    assert carryover.signalled_symbols(events(*said, (records.STATE, {}))) == ("A", "B")
+    signal = {"session": "2026-01-05", "strategy": "open", "minute": 3, "rule": "down"}
+    decisions: list[Said] = [(records.DECISION, {"signal": {"symbol": symbol, **signal}}) for symbol in "BAB"]
+    assert carryover.signalled_symbols(events(*decisions, (records.STATE, {}))) == ("A", "B")
 
 
 NOON = dt.datetime(2026, 11, 24, 17, tzinfo=dt.UTC)

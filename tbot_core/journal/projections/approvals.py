@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.journal.events.risk import Armed, Disarmed, RiskChanged
+from tbot_core.journal.events.risk import Armed, Disarmed, LiveTerms, RiskChanged
 from tbot_core.journal.projection import JournalEvent, fold
 from tbot_core.model.clock import exchange_time
 
@@ -83,7 +83,6 @@ class ArmingState:
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
-        payload = event.payload
         match event.kind:
             case records.ARMED:
                 self.armed, self.why = armed_of(event.facts(Armed)), ""
@@ -98,7 +97,10 @@ class ArmingState:
             case records.SESSION_OPENED:
                 self.restarts = 0
             case records.LIVE_TERMS:
-                self.terms = ArmingTerms(**payload)
+                live = event.facts(LiveTerms)
+                self.terms = ArmingTerms(
+                    mode=live.mode, account=live.account, settings=live.settings, plugins=live.plugins
+                )
 
     def denial_reason(self, terms: ArmingTerms, day: date) -> str:
         """Why entries are not allowed in the session of that day under these terms; "" when they are."""

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import ForeignHolding, SplitBooked
+from tbot_core.journal.events.orders import SignalDecided
+from tbot_core.journal.events.risk import PositionsReleased, PositionStuck
+from tbot_core.journal.events.sessions import SessionClosed, SessionOpened
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Fill, Leg, Side, SignalId, price_of, quantity_of
 from tbot_core.trading.portfolio import CarriedPosition, Position
@@ -63,15 +67,14 @@ class ExternalHoldings:
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
-        payload = event.payload
         match event.kind:
             case records.FOREIGN_HOLDING:
-                if found := records.holding_of(payload):
-                    price = None if found[1] is None else str(found[1])
-                    holding = _Holding(quantity=found[0], price=price, session=self._sessions)
-                    self._held[payload.get("broker", ""), payload["symbol"]] = holding
+                if figures := records.holding_of(event.payload):
+                    price = None if figures[1] is None else str(figures[1])
+                    holding = _Holding(quantity=figures[0], price=price, session=self._sessions)
+                    self._held[event.broker, event.facts(ForeignHolding).symbol] = holding
             case records.CORPORATE_ACTION:
-                self._split(payload.get("broker", ""), payload["symbol"], payload["after"], payload["before"])
+                self._split(event.facts(SplitBooked))
             case records.SESSION_CLOSED:
                 self._sessions += 1
             case records.SESSION_OPENED:  # its account is read before the open
@@ -95,12 +98,13 @@ class ExternalHoldings:
         """Signed shares by symbol at one broker; "" is the primary."""
         return {symbol: one.quantity for (place, symbol), one in self._held.items() if place == broker}
 
-    def _split(self, broker: str, symbol: str, after: int, before: int) -> None:
+    def _split(self, split: SplitBooked) -> None:
         # Scale quantity and price, since the price was per share before the split.
-        held = self._held.get((broker, symbol))
+        held = self._held.get((split.broker, split.symbol))
         if held is not None:
-            price = None if held.price is None else str(Decimal(held.price) * before / after)
-            self._held[broker, symbol] = attrs.evolve(held, quantity=held.quantity * after / before, price=price)
+            quantity = held.quantity * split.after / split.before
+            price = None if held.price is None else str(Decimal(held.price) * split.before / split.after)
+            self._held[split.broker, split.symbol] = attrs.evolve(held, quantity=quantity, price=price)
 
 
 def carried_entry(position: Position) -> Fill:
@@ -122,27 +126,28 @@ def carried_positions(events: Iterable[Event]) -> list[CarriedPosition]:
 
     They remain until a session trades that account again, or a person confirms that they are gone.
     """
-    found: dict[str, list[CarriedPosition]] = {}
-    opened: Mapping[str, Any] = {}
-    stuck: dict[int, Mapping[str, Any]] = {}
+    by_account: dict[str, list[CarriedPosition]] = {}
+    opened: Event | None = None
+    stuck: dict[int, PositionStuck] = {}
     for event in events:
-        payload = event.payload
         match event.kind:
             case records.SESSION_OPENED:
-                opened = payload
+                opened = event
             case records.STUCK:
-                stuck[event.seq] = payload
+                stuck[event.seq] = event.facts(PositionStuck)
             case records.RELEASED:
-                found.pop(payload["account"], None)
+                by_account.pop(event.facts(PositionsReleased).account, None)
             case records.SESSION_CLOSED:
-                accounts = records.accounts_of(opened) | {"": payload.get("account", "")}
+                accounts = {} if opened is None else records.accounts_of(opened.payload)
+                accounts[""] = event.facts(SessionClosed).account
                 for account in accounts.values():
-                    found.pop(account, None)
-                for one in _stuck_at_end(stuck, event.seq):
-                    carried = _carried(one, opened, accounts)
-                    found.setdefault(carried.account, []).append(carried)
-                opened = {}
-    return [one for account in found.values() for one in account]
+                    by_account.pop(account, None)
+                primary = "" if opened is None else opened.facts(SessionOpened).primary
+                for position in _stuck_at_end(stuck, event.seq):
+                    carried = _carried(position, primary, accounts)
+                    by_account.setdefault(carried.account, []).append(carried)
+                opened = None
+    return [carried for positions in by_account.values() for carried in positions]
 
 
 def events_for_session(journal: Journal) -> list[Event]:
@@ -184,13 +189,14 @@ def unfinished_session(since: Sequence[Event], session: Session, now: datetime) 
 
 def session_under_way(since: Sequence[Event], now: datetime) -> bool:
     """Whether a session is open and before its close; `since` are the events after the last end."""
-    opened = next((event.payload for event in since if event.kind == records.SESSION_OPENED), None)
-    return opened is not None and now < datetime.fromisoformat(opened["close"])
+    opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
+    return opened is not None and now < opened.facts(SessionOpened).close
 
 
 def signalled_symbols(since: Sequence[Event]) -> tuple[str, ...]:
     """Every symbol with a decision in these events, sorted."""
-    return tuple(sorted({one.payload["signal"]["symbol"] for one in since if one.kind == records.DECISION}))
+    decisions = (event.facts(SignalDecided) for event in since if event.kind == records.DECISION)
+    return tuple(sorted({decision.signal.symbol for decision in decisions}))
 
 
 def known_external_holdings(journal: Journal, account_id: str) -> dict[str, Decimal]:
@@ -199,28 +205,27 @@ def known_external_holdings(journal: Journal, account_id: str) -> dict[str, Deci
     Empty for any account other than that of the last session's primary broker.
     """
     opened = journal.last_event(records.SESSION_OPENED)
-    if opened is None or opened.payload.get("account") != account_id:
+    if opened is None or opened.facts(SessionOpened).account != account_id:
         return {}
-    found = ExternalHoldings()
-    for event in sorted((one for kind in _KINDS for one in journal.events(kind=kind)), key=lambda one: one.seq):
-        found.apply(event)
-    return found.at_broker()
+    holdings = ExternalHoldings()
+    for event in sorted((event for kind in _KINDS for event in journal.events(kind=kind)), key=lambda event: event.seq):
+        holdings.apply(event)
+    return holdings.at_broker()
 
 
-def _stuck_at_end(stuck: Mapping[int, Mapping[str, Any]], end: int) -> list[Mapping[str, Any]]:
+def _stuck_at_end(stuck: Mapping[int, PositionStuck], end: int) -> list[PositionStuck]:
     # The STUCK events directly before a session's end; of repeated ones the last.
-    found: dict[tuple[str, SignalId], Mapping[str, Any]] = {}
+    latest: dict[tuple[str, SignalId], PositionStuck] = {}
     for seq in itertools.takewhile(stuck.__contains__, itertools.count(end - 1, -1)):
-        found.setdefault((stuck[seq].get("broker", ""), records.signal_of(stuck[seq]["signal"])), stuck[seq])
-    return [*found.values()][::-1]
+        latest.setdefault((stuck[seq].broker, stuck[seq].signal), stuck[seq])
+    return [*latest.values()][::-1]
 
 
-def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Mapping[str, str]) -> CarriedPosition:
-    key = payload.get("broker", "")
+def _carried(position: PositionStuck, primary: str, accounts: Mapping[str, str]) -> CarriedPosition:
     return CarriedPosition(
-        fill=records.adjustment_of(payload),
-        signal=records.signal_of(payload["signal"]),
-        attempts={Leg(leg): count for leg, count in payload["attempts"].items()},
-        account=accounts.get(key, ""),
-        broker=key or opened.get("primary", ""),
+        fill=position.fill,
+        signal=position.signal,
+        attempts={Leg(leg): count for leg, count in position.attempts.items()},
+        account=accounts.get(position.broker, ""),
+        broker=position.broker or primary,
     )

@@ -5,21 +5,19 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, deque
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tbot_core.journal import records
 from tbot_core.journal.events.orders import SignalDecided
-from tbot_core.journal.events.sessions import SessionOpened
+from tbot_core.journal.events.sessions import RunStarted, SessionOpened
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import BrokerEventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.journal.store import Journal
+    from tbot_core.journal.store import Event, Journal
 
 _LIVE = "live"
 
@@ -68,9 +66,9 @@ def has_traded_live(journal: Journal, account: str, before: date) -> bool:
     for fill in journal.events(kind=BrokerEventKind.FILL):
         place = bisect_right(starts, fill.seq) - 1
         opened = sessions[place][1] if place >= 0 else None
-        if opened is None or opened["date"] >= before.isoformat():
+        if opened is None or opened.facts(SessionOpened).date >= before:
             continue
-        if records.accounts_of(opened).get(fill.payload.get("broker", "")) == account:
+        if records.accounts_of(opened.payload).get(fill.broker) == account:
             return True
     return False
 
@@ -88,12 +86,12 @@ def short_denials(journal: Journal, before: date) -> ShortDenials:
     return found
 
 
-def _live_sessions(journal: Journal) -> list[tuple[int, Mapping[str, Any] | None]]:
+def _live_sessions(journal: Journal) -> list[tuple[int, Event | None]]:
     # The openings of all sessions with their numbers in the journal; None for one that was not live.
-    runs = [(event.seq, event.payload["mode"]) for event in journal.events(kind=records.RUN_STARTED)]
+    runs = [(event.seq, event.facts(RunStarted).mode) for event in journal.events(kind=records.RUN_STARTED)]
     starts = [seq for seq, _ in runs]
     return [
-        (event.seq, event.payload if place >= 0 and runs[place][1] == _LIVE else None)
+        (event.seq, event if place >= 0 and runs[place][1] == _LIVE else None)
         for event in journal.events(kind=records.SESSION_OPENED)
         for place in (bisect_right(starts, event.seq) - 1,)
     ]

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events.feeds import FeedGap
+from tbot_core.journal.events.orders import SignalDecided
+from tbot_core.journal.events.risk import StateChanged
+from tbot_core.journal.events.sessions import MinutesMissed
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import plural
 from tbot_core.model.reasons import Reason
@@ -54,18 +58,21 @@ class Restart:
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
-        payload = event.payload
         match event.kind:
             case records.SESSION_OPENED | records.SESSION_CLOSED:
                 self._reset(in_session=event.kind == records.SESSION_OPENED)
-            case records.STATE if payload["cause"] == StateCause.UNRECONCILED.name:
-                self._reconcile(event, there=payload["there"])
+            case records.STATE:
+                change = event.facts(StateChanged)
+                if change.cause is StateCause.UNRECONCILED:
+                    self._reconcile(event, there=change.there)
             case records.GAP if self.at is not None:
-                self.minutes += payload["to"] - payload["from"]
+                missed = event.facts(MinutesMissed)
+                self.minutes += missed.until - missed.first
             case records.FEED_GAP if self.at is not None:
-                self.minutes += payload["last"] - payload["first"] + 1
-            case records.DECISION if self.at is not None and payload["reason"] == Reason.SIGNAL_TOO_LATE.name:
-                self.signals += 1
+                gap = event.facts(FeedGap)
+                self.minutes += gap.last - gap.first + 1
+            case records.DECISION if self.at is not None:
+                self.signals += event.facts(SignalDecided).reason == Reason.SIGNAL_TOO_LATE.name
             case kind if kind in _FOUND and self.at is not None and not self.settled:
                 self.found[kind] += 1
         self._last = event.applied
