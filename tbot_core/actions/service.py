@@ -20,6 +20,7 @@ from tbot_core.errors import AccessError, SettingsError, UsageError, VaultError
 from tbot_core.instance.control_folder import with_control_folder
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.sources import find_instance
+from tbot_core.journal.events.sessions import RunStopped
 from tbot_core.model.clock import SystemClock
 from tbot_core.status import Document, service
 from tbot_core.status.event_lines import stopped_sentence
@@ -184,11 +185,11 @@ def _stopped(
     if ended is None:
         books = request_result(with_control_folder(instance), ControlVerb.STOP_KEEP, "none", None)
         unknown = books.unread or ("" if books.between else "a session is under way, and no stop of it is recorded.")
-        ended = {"open": books.open, "unconfirmed": unknown}
+        ended = RunStopped(open=tuple(books.open), unconfirmed=unknown)
         parts = ["The bot ended without a record of its stop." if bot else "No bot was trading."]
         parts += [f"Open and not managed by any bot: {', '.join(books.open)}."] if books.open else []
         sentence = " ".join((*parts, *([f"More may be open: {unknown}"] if unknown else ())))
-    left, unconfirmed = tuple(ended["open"]), ended.get("unconfirmed", "")
+    left, unconfirmed = ended.open, ended.unconfirmed
     return ServiceChange(
         changed=True,
         code=int(bool(left or unconfirmed)),

@@ -25,6 +25,7 @@ from tbot_core.instance import Instance
 from tbot_core.instance.findings import printable_value
 from tbot_core.instance.sources import find_instance
 from tbot_core.journal import records
+from tbot_core.journal.events.sessions import RunStarted
 from tbot_core.journal.store import NO_ROOM_BYTES
 from tbot_core.marketdata.store.manifest import ADJUSTMENTS, VOLUMES
 from tbot_core.marketdata.store.source_readers import SUFFIXES, stem_of, suffix_of, zone_fault
@@ -430,7 +431,7 @@ def _progress(instance: Instance, folder: Path, name: str, about: Mapping[str, A
         return None
     with runs.open_run_file(grown) as journal:
         started = next(journal.events(kind=records.RUN_STARTED), None)
-        notes = [] if started is None else started.payload.get("notes", [])
+        notes = [] if started is None else [*started.facts(RunStarted).notes]
         done = sum(1 for _ in journal.events(kind=records.SESSION_CLOSED))
         return {"done": done, "of": None, **({"notes": notes} if notes else {})}
 

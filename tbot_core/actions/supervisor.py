@@ -106,7 +106,7 @@ class Supervisor:
         code = ended["code"]
         stopped = service.stop_after(self.instance, head)
         if self._stopping or code == 0 or stopped is not None:
-            left = ", ".join(stopped["open"]) if stopped else ""
+            left = ", ".join(stopped.open) if stopped else ""
             return f"The bot was stopped{f' and left open: {left}' if left else ''}.", False
         said = self._said()
         if code in _NOT_AGAIN:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
+from tbot_core.journal.events.sessions import SessionOpened
 from tbot_core.reports.trades_csv import ledger_csv, ledger_name
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
     from pathlib import Path
 
@@ -33,12 +35,15 @@ class LedgerExport:
     async def start(self, journal: JournalCursor) -> None:
         """Write each trade when it is closed. Raises AccessError while the folder cannot be written."""
         files: dict[str, dict[str, ClosedTrade]] = {}
-        day, changed, before = "", set[str](), None
+        day: dt.date | None = None
+        changed, before = set[str](), None
         async for entry in journal:
-            if entry.kind == records.SESSION_OPENED and entry.payload["date"] != day:
-                await self._write_files(files, changed)
-                await _confirm(journal, before)
-                files, day = {}, entry.payload["date"]
+            if entry.kind == records.SESSION_OPENED:
+                opening = codec.view(SessionOpened, entry.payload)
+                if opening.date != day:
+                    await self._write_files(files, changed)
+                    await _confirm(journal, before)
+                    files, day = {}, opening.date
             for trade in entry.trades:
                 name = ledger_name(trade, self._run)
                 rows = files.setdefault(name, {})

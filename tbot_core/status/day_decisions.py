@@ -6,13 +6,16 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
+from tbot_core.journal.events.feeds import UniverseCut, VixRead
+from tbot_core.journal.events.orders import SignalDecided
+from tbot_core.journal.events.sessions import NearMiss, Screened, SessionOpened, WindowClosed
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model import dates
 from tbot_core.model.clock import exchange_time
@@ -48,16 +51,16 @@ def day_decisions(home: Path | None, *, date: str | None = None, run: str | None
         if day not in opened:
             words = runs.recorded_sessions_text(sorted(opened), dt.date.fromisoformat(day))
             raise UsageError(f"The run has no session on {day}.", words)
-        found = _Day(day=day)
+        decided = _Day(session=opened[day])
         for event in journal.events():
-            if found.is_over(event):
+            if decided.is_over(event):
                 break
-            found.apply(event)
+            decided.apply(event)
     return {
         "run": file.name,
-        **{name: found.book.run.get(name) for name in ("mode", "source", "simulated")},
+        **{name: decided.book.run.get(name) for name in ("mode", "source", "simulated")},
         "sessions": sorted(opened),
-        **found.document(),
+        **decided.document(),
     }
 
 
@@ -67,7 +70,7 @@ class _Window:
     window: Window
     candidates: int = 0
     before_bell: Mapping[str, int] = attrs.field(factory=dict)
-    ended: Mapping[str, Any] | None = None
+    ended: WindowClosed | None = None
     vix: float | None = None
     denials: Counter[str] = attrs.field(factory=Counter)
     signals: int = 0
@@ -76,45 +79,57 @@ class _Window:
 @attrs.define(kw_only=True)
 class _Day:
     # The events of the session, and the book of all before.
-    day: str
+    session: SessionOpened
     book: SessionBook = attrs.field(factory=SessionBook)
-    session: Mapping[str, Any] = attrs.field(factory=dict)
     windows: dict[str, _Window] = attrs.field(factory=dict)
-    universe: Mapping[str, Any] = attrs.field(factory=dict)
+    universe: UniverseCut | None = None
     decided: dict[str, Counter[str]] = attrs.field(factory=dict)
     before: int = 0
+    _opened: bool = False
 
     def is_over(self, event: Event) -> bool:
-        return bool(self.session) and event.kind == records.SESSION_OPENED
+        return self._opened and event.kind == records.SESSION_OPENED
 
     def apply(self, event: Event) -> None:
         self.book.apply(event)
-        payload = event.payload
         match event.kind:
-            case records.UNIVERSE if exchange_time(event.applied).date().isoformat() == self.day:
-                self.universe = payload
-            case records.SESSION_OPENED if payload["date"] == self.day:
-                self.session, self.before = payload, len(self.book.trades)
-                self.windows = {name: _Window(window=Window(**one)) for name, one in payload["windows"].items()}
-            case records.SCREENED | records.VIX | records.WINDOW_CLOSED if payload["strategy"] in self.windows:
-                self._note(event.kind, payload, self.windows[payload["strategy"]])
-            case records.DECISION if payload["signal"]["session"] == self.day:
-                self._decide(payload)
-
-    def _note(self, kind: str, payload: Mapping[str, Any], window: _Window) -> None:
-        match kind:
+            case records.UNIVERSE if exchange_time(event.applied).date() == self.session.date:
+                self.universe = event.facts(UniverseCut)
+            case records.SESSION_OPENED:
+                self._open(event.facts(SessionOpened))
             case records.SCREENED:
-                window.before_bell = payload["reasons"]
+                screened = event.facts(Screened)
+                if (window := self._counted(screened)) is not None:
+                    window.before_bell = screened.reasons
             case records.VIX:
-                window.vix = payload["value"]
-            case _:
-                window.ended = payload
-        window.candidates = payload["candidates"]
+                vix = event.facts(VixRead)
+                if (window := self._counted(vix)) is not None:
+                    window.vix = vix.value
+            case records.WINDOW_CLOSED:
+                ended = event.facts(WindowClosed)
+                if (window := self._counted(ended)) is not None:
+                    window.ended = ended
+            case records.DECISION:
+                self._decide(event.facts(SignalDecided))
 
-    def _decide(self, payload: Mapping[str, Any]) -> None:
-        signal, reason = payload["signal"], payload["reason"]
-        self.decided.setdefault(signal["symbol"], Counter())[reason] += 1
-        window = self.windows.get(signal["strategy"])
+    def _open(self, opening: SessionOpened) -> None:
+        if opening.date == self.session.date:
+            self.session, self._opened, self.before = opening, True, len(self.book.trades)
+            self.windows = {name: _Window(window=window) for name, window in opening.windows.items()}
+
+    def _counted(self, facts: Screened | VixRead | WindowClosed) -> _Window | None:
+        # The window of the event's strategy with its candidates; None for one that the session does not have.
+        window = self.windows.get(facts.strategy)
+        if window is not None:
+            window.candidates = facts.candidates
+        return window
+
+    def _decide(self, decision: SignalDecided) -> None:
+        signal, reason = decision.signal, decision.reason
+        if signal.session != self.session.date:
+            return
+        self.decided.setdefault(signal.symbol, Counter())[reason] += 1
+        window = self.windows.get(signal.strategy)
         if window is not None:
             window.signals += 1
             if reason != Reason.ALLOWED.name:
@@ -126,11 +141,13 @@ class _Day:
         denied = sum((one.denials + Counter(one.before_bell) for one in self.windows.values()), Counter[str]())
         listed = sorted(denied.items(), key=lambda pair: (-pair[1], pair[0]))
         advice = DenialAdvice(strategies=sorted(self.windows), variables=settings or None)
-        by_reason = {Reason.UNIVERSE_TRUNCATED.name: self.universe.get("cut", ()), **self.universe.get("denied", {})}
+        universe = self.universe
+        by_reason = {} if universe is None else {Reason.UNIVERSE_TRUNCATED.name: universe.cut, **universe.denied}
         return {
-            "session": self.day,
-            **{name: self.session[name] for name in ("open", "close")},
-            "watched": self.session["symbols"],
+            "session": self.session.date.isoformat(),
+            "open": self.session.open.isoformat(),
+            "close": self.session.close.isoformat(),
+            "watched": self.session.symbols,
             "in_session": self.book.in_session,
             "trades": len(trades),
             "held": len(self.book.portfolio.positions),
@@ -170,27 +187,27 @@ class _Day:
         return sorted(found, key=lambda one: (-one["trades"], -one["allowed"], one["symbol"]))
 
     def _window(self, name: str, one: _Window, settings: Mapping[str, str]) -> Document:
-        opened, ended = dt.datetime.fromisoformat(self.session["open"]), one.ended
+        opened, ended = self.session.open, one.ended
         times = {part: getattr(one.window, part) for part in ("start", "entry", "entry_end", "leave")}
-        times["leave"] = min(times["leave"], self.session["minutes"])
+        times["leave"] = min(times["leave"], self.session.minutes)
         return {
             "strategy": name,
             **{part: (opened + minute * _MINUTE).isoformat() for part, minute in times.items()},
             "ended": ended is not None,
             "candidates": one.candidates,
             "vix": one.vix,
-            "triggers": one.signals if ended is None else ended["triggers"],
+            "triggers": one.signals if ended is None else ended.triggers,
             "signals": one.signals,
             "allowed": one.signals - one.denials.total(),
             "before_bell": _reasons(one.before_bell, name, settings),
             "denials": _reasons(one.denials, name, settings),
-            "near_misses": None if ended is None else [_near(near, opened) for near in ended["near_misses"]],
-            "bad_prints": [] if ended is None else list(ended.get("bad_prints", ())),
+            "near_misses": None if ended is None else [_near(near, opened) for near in ended.near_misses],
+            "bad_prints": [] if ended is None else list(ended.bad_prints),
         }
 
 
-def _near(near: Mapping[str, Any], opened: dt.datetime) -> Document:
-    return {**near, "time": (opened + (near["minute"] + 1) * _MINUTE).isoformat()}
+def _near(near: NearMiss, opened: dt.datetime) -> Document:
+    return {**near.values, "time": (opened + (near.minute + 1) * _MINUTE).isoformat()}
 
 
 def _reasons(counts: Mapping[str, int], strategy: str, settings: Mapping[str, str]) -> list[Document]:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from tbot_core.journal import integrity, records
+from tbot_core.journal.events.failover import CircuitChanged, FailoverChanged, FailoverConfirmed
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections.book import SessionBook, broker_events
 from tbot_core.journal.projections.carryover import ExternalHoldings
@@ -33,21 +34,23 @@ def failover_document(settings: Settings, events: Sequence[Event], now: datetime
     names = settings.brokers
     last = latest_drill(events, names)
     since = _session(events)
-    leases, state = Leases(primary=names[0]), {"phase": FailoverPhase.OVER.value, "why": ""}
+    leases, phase, why = Leases(primary=names[0]), FailoverPhase.OVER, ""
     for event in since:
         leases.apply(event)
-        state = dict(event.payload) if event.kind == records.FAILOVER else state
+        if event.kind == records.FAILOVER:
+            change = event.facts(FailoverChanged)
+            phase, why = change.phase, change.why
     brokers = [_broker(name, "" if name == names[0] else name, since) for name in names]
     objection = drill_objection(last, now) if names[1:] else ""
     return {
         "places": brokers,
         "leases": {symbol: lease.broker for symbol, lease in leases.moved.items()},
-        "phase": state["phase"],
-        "why": FailoverBlocker[state["why"]].value if state["why"] else "",
+        "phase": phase.value,
+        "why": FailoverBlocker[why].value if why else "",
         "drill": "" if last is None else f"passed on {last.time:%Y-%m-%d}",
         "objection": objection,
         "broken": any(one["circuit"] != "closed" for one in brokers),
-        "next": _command(state["phase"], objection),
+        "next": _command(phase, objection),
     }
 
 
@@ -59,22 +62,24 @@ def events_of(settings: Settings) -> list[Event]:
         return list(journal.events())
 
 
-def _command(phase: str, objection: str) -> str:
+def _command(phase: FailoverPhase, objection: str) -> str:
     if objection:
         return "tbot failover drill"
-    return "tbot failover confirm --amount USD" if phase == FailoverPhase.REDUCE_ONLY.value else "tbot status"
+    return "tbot failover confirm --amount USD" if phase is FailoverPhase.REDUCE_ONLY else "tbot status"
 
 
 def _broker(name: str, tag: str, since: Sequence[Event]) -> Document:
     # One broker: its circuit breaker, positions, working orders, and the exposure that a person has confirmed.
     circuit, confirmed = "closed", ""
     for event in since:
-        if event.payload.get("of") == name:
-            circuit = event.payload["state"] if event.kind == records.CIRCUIT else circuit
-            confirmed = event.payload["amount"] if event.kind == records.FAILOVER_CONFIRMED else confirmed
+        match event.kind:
+            case records.CIRCUIT if (change := event.facts(CircuitChanged)).of == name:
+                circuit = change.state
+            case records.FAILOVER_CONFIRMED if (confirmation := event.facts(FailoverConfirmed)).of == name:
+                confirmed = str(confirmation.amount)
     book, external = SessionBook(), ExternalHoldings()
     project(broker_events(since, tag), book)
-    project((one for one in since if one.payload.get("broker", "") == tag), external)
+    project((event for event in since if event.broker == tag), external)
     working = [one for one in book.orders.values() if not one.terminal]
     entering = sum(
         (one.open_quantity * (one.order.limit_price or Decimal(0)) for one in working if one.order.leg is Leg.ENTRY),

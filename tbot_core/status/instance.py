@@ -17,6 +17,8 @@ from tbot_core.instance.journal_chain import OlderJournal, older_journal
 from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.accounts import PositionDisputed
+from tbot_core.journal.events.risk import LiveTerms
+from tbot_core.journal.events.sessions import RunStarted
 from tbot_core.journal.gauges import Gauges, revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
 from tbot_core.journal.projections.approvals import next_sessions
@@ -77,7 +79,6 @@ _GRAVE = frozenset({"exit-only", "halted"})
 _NOTHING_RECEIVED: Final[Document] = {
     "source": None, "coverage": None, "minute": None, "age_s": None, "late_bars": 0, "revised_bars": 0,
 }  # fmt: skip
-_MODE_KINDS = frozenset({records.RUN_STARTED, records.LIVE_TERMS})
 
 
 class StatusReader:
@@ -167,7 +168,12 @@ def feed_document(received: Path, health: DataHealth, now: dt.datetime | None) -
 
 def _latest_mode(events: Sequence[Event]) -> str | None:
     # The mode of the last start, known before its first session too; None without one, or before a paper session.
-    return next((event.payload["mode"] for event in reversed(events) if event.kind in _MODE_KINDS), None)
+    for event in reversed(events):
+        if event.kind == records.RUN_STARTED:
+            return event.facts(RunStarted).mode
+        if event.kind == records.LIVE_TERMS:
+            return event.facts(LiveTerms).mode
+    return None
 
 
 def _arming_document(state: ArmingState, settings: Settings, now: dt.datetime, risk: RiskStatus) -> Document:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tbot_core.errors import JournalError, TbotError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
+from tbot_core.journal.events.sessions import SessionOpened
 from tbot_core.model.formatting import money_text
 from tbot_core.reports.html import HEAD_BYTES, read_facts
 from tbot_core.reports.timeline import read_timeline
@@ -67,7 +68,8 @@ def _of_journal(instance: Instance, file: RunFile) -> Document:
     try:
         with runs.open_run_file(file) as journal:
             started = journal.last_event(records.RUN_STARTED)
-            opened = [one.payload["date"] for one in journal.events(kind=records.SESSION_OPENED)]
+            openings = journal.events(kind=records.SESSION_OPENED)
+            opened = [event.facts(SessionOpened).date.isoformat() for event in openings]
             closed = [one.payload for one in journal.events(kind=records.SESSION_CLOSED)]
             finished = journal.last_event(records.RUN_FINISHED) is not None
             unclosed = _unclosed(journal)
@@ -100,14 +102,15 @@ def _unclosed(journal: Journal) -> Document:
     opened, closed = (journal.last_event(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
     if opened is None or (closed is not None and closed.seq > opened.seq):
         return {}
+    date = opened.facts(SessionOpened).date.isoformat()
     try:
         story = read_timeline(journal.events(opened.seq - 1))
     except (LookupError, TypeError, ValueError, ArithmeticError) as fault:
-        message = f"The session of {opened.payload['date']} is not as tbot wrote it, after event {opened.seq}."
+        message = f"The session of {date} is not as tbot wrote it, after event {opened.seq}."
         raise JournalError(message, "`tbot audit verify` names the damage.") from fault
     trades, held = story.chapters[0].trades, len(story.book.portfolio.positions)
     pnl = None if held and not trades else sum((one.pnl for one in trades), Decimal(0))
-    return {"date": opened.payload["date"], "trades": len(trades), "pnl": pnl, "held": held}
+    return {"date": date, "trades": len(trades), "pnl": pnl, "held": held}
 
 
 def _sums(sessions: Sequence[Mapping[str, Any]]) -> Document:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -139,15 +139,15 @@ def has_session(file: RunFile) -> bool:
         return True
 
 
-def opened_sessions(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
+def opened_sessions(journal: Journal) -> Mapping[str, SessionOpened]:
     """The opening event of each session of a run, by date; raises DataError without one."""
-    found = {one.payload["date"]: one.payload for one in journal.events(kind=records.SESSION_OPENED)}
-    if not found:
+    openings = [event.facts(SessionOpened) for event in journal.events(kind=records.SESSION_OPENED)]
+    if not openings:
         remedy = (
             "Try again after the opening bell. A backtest keeps no journal: `tbot run --replay` of the same days does."
         )
         raise DataError(f"The journal {journal.path} has no session yet.", remedy)
-    return found
+    return {opening.date.isoformat(): opening for opening in openings}
 
 
 def recorded_sessions_text(days: Sequence[str], date: dt.date) -> str:
@@ -274,14 +274,15 @@ def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
         with open_run_file(file) as journal:
             started = journal.last_event(records.RUN_STARTED)
         if started is not None:
-            since = f"the {started.facts(RunStarted).mode} run of {started.applied:%Y-%m-%d %H:%M} UTC"
-            return since, settings_of_run(started.payload, since)
+            run = started.facts(RunStarted)
+            since = f"the {run.mode} run of {started.applied:%Y-%m-%d %H:%M} UTC"
+            return since, settings_of_run(run, since)
     return "the defaults (nothing has run yet)", ParsedDotenv()
 
 
-def settings_of_run(run: Mapping[str, Any], name: str) -> ParsedDotenv:
-    """The settings of a run, also those of `--set`, as those of a file `name`; `run` is the payload of its start."""
-    entries = (Assignment(key=key, value=text, file=name, line=0) for key, text in run["settings"].items())
+def settings_of_run(run: RunStarted, name: str) -> ParsedDotenv:
+    """The settings of a run, also those of `--set`, as those of a file `name`."""
+    entries = (Assignment(key=key, value=text, file=name, line=0) for key, text in run.settings.items())
     return ParsedDotenv(entries=tuple(entries))
 
 

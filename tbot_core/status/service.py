@@ -12,6 +12,8 @@ import attrs
 
 from tbot_core.errors import AccessError, JournalError
 from tbot_core.journal import records
+from tbot_core.journal.events.risk import StateChanged
+from tbot_core.journal.events.sessions import RunStopped
 from tbot_core.model import json_document
 from tbot_core.model.formatting import one_line, plural
 from tbot_core.status.runs import current_run, open_run_file
@@ -34,7 +36,7 @@ _OUTPUT: Final = "service.out"
 _OWN: Final = "tbot itself"
 SHOWN_LINES: Final = 10
 _LONGEST_LINE: Final = 400
-_REQUESTED: Final = frozenset({StateCause.STOP_COMMAND.name, StateCause.STOP_FILE.name})
+_REQUESTED: Final = frozenset({StateCause.STOP_COMMAND, StateCause.STOP_FILE})
 
 
 @attrs.frozen(kw_only=True)
@@ -198,15 +200,16 @@ def _was_stopped(instance: Instance, state: ServiceState) -> bool:
         ended = None if journal is None else journal.last_event(records.STOPPED)
         if journal is None or ended is None or ended.applied < since:
             return False
-        asked = [one for one in journal.events(kind=records.STATE) if one.payload["cause"] in _REQUESTED]
-        return bool(asked) and bool(asked[-1].payload["there"]) and asked[-1].applied >= since
+        changes = [(event, event.facts(StateChanged)) for event in journal.events(kind=records.STATE)]
+        requests = [(event.applied, change.there) for event, change in changes if change.cause in _REQUESTED]
+        return bool(requests) and requests[-1][1] and requests[-1][0] >= since
 
 
-def stop_after(instance: Instance, head: int) -> Mapping[str, Any] | None:
-    """What a bot recorded of its stop after an event: `open` and `unconfirmed`; None where it recorded none."""
+def stop_after(instance: Instance, head: int) -> RunStopped | None:
+    """What a bot recorded of its stop after an event; None where it recorded none."""
     with _journal(instance) as journal:
-        found = None if journal is None else journal.last_event(records.STOPPED)
-        return None if found is None or found.seq <= head else found.payload
+        stop = None if journal is None else journal.last_event(records.STOPPED)
+        return None if stop is None or stop.seq <= head else stop.facts(RunStopped)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from tbot_core.engine.assembly import SIMULATOR, feed_source
 from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance import Instance
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import SignalDecided
+from tbot_core.journal.events.sessions import RunStarted
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.model import dates
 from tbot_core.model.calendar import Session
@@ -199,10 +200,10 @@ def _levels(story: RunTimeline, trade: Trade | OpenTrade, found: TradeLevels | N
 def _chart(
     instance: Instance, file: RunFile, story: RunTimeline, trade: Trade | OpenTrade
 ) -> tuple[Document | None, str]:
-    run = story.run
+    run = codec.view(RunStarted, story.run)
     try:
         assembly = assembly_of_run(instance.home, file, run)
-        request = request_of(run["request"], key_of(trade)[0], assembly)
+        request = request_of(run.request, key_of(trade)[0], assembly)
         if request.kind == "live":
             source = BarSource(request=request, received=runs.received_of(instance, file))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -21,6 +21,8 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import DataError, TbotError, UsageError
 from tbot_core.instance import Instance, Mode, read_settings_files
 from tbot_core.journal import records
+from tbot_core.journal.events.orders import SignalJudged
+from tbot_core.journal.events.sessions import RunStarted, SessionOpened
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import recorded_vix_in
 from tbot_core.marketdata import received_bars, received_files
@@ -95,9 +97,9 @@ def _distinct(newest: RunFile, files: Sequence[RunFile]) -> Iterator[RunFile]:
             started, opened = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.SESSION_OPENED))
         if started is None or opened is None:
             continue
-        request = started.payload["request"]
-        same = repr((request, started.payload["data_hash"], opened.payload["date"]))
-        if request["kind"] == "live" or same not in seen:
+        run = started.facts(RunStarted)
+        same = repr((run.request, run.data_hash, opened.facts(SessionOpened).date))
+        if run.request["kind"] == "live" or same not in seen:
             yield file
         seen.add(same)
 
@@ -110,52 +112,54 @@ def _document(
         decisions = _of_symbol(journal, records.DECISION, symbol)
         session = _session(opened, decisions, requested[0])
         own_decisions, topped_up = (
-            [one for one in found if one.payload["signal"]["session"] == session["date"]]
-            for found in (decisions, _of_symbol(journal, records.TOP_UP, symbol))
+            [event for event in events if event.facts(SignalJudged).signal.session == session.date]
+            for events in (decisions, _of_symbol(journal, records.TOP_UP, symbol))
         )
         minute = None if requested[1] is None else _minute(session, requested[1])
-        minutes = [minute] if minute is not None else [one.payload["signal"]["minute"] for one in own_decisions]
-        run_started = _run_started(journal, session["date"])
+        decided = [event.facts(SignalJudged).signal.minute for event in own_decisions]
+        minutes = decided if minute is None else [minute]
+        run_started = _run_started(journal, session.date)
         explained, note = _explained(instance.home, file, run_started, session, (symbol, minutes))
         book = _book(journal, session, minute)
     return {
         "symbol": symbol,
         "run": file.name,
-        **{name: run_started[name] for name in ("mode", "source", "simulated")},
-        "session": session["date"],
-        "sessions_with_decisions": sorted({one.payload["signal"]["session"] for one in decisions}),
+        **{name: getattr(run_started, name) for name in ("mode", "source", "simulated")},
+        "session": session.date.isoformat(),
+        "sessions_with_decisions": sorted(
+            {event.facts(SignalJudged).signal.session.isoformat() for event in decisions}
+        ),
         "asked": None if minute is None else _closed(session, minute),
         "note": note,
         "subscribed": explained is None or explained.subscribed,
         "screening": [] if explained is None else [_screening(session, one) for one in explained.screenings],
         "minutes": [] if explained is None else [_moment(session, one) for one in explained.moments],
-        "decisions": [{"time": one.applied.isoformat(), **one.payload} for one in own_decisions],
-        "top_ups": [{"time": one.applied.isoformat(), **one.payload} for one in topped_up],
-        **_outcome(book, symbol, dt.datetime.fromisoformat(session["open"])),
+        "decisions": [{"time": event.applied.isoformat(), **event.payload} for event in own_decisions],
+        "top_ups": [{"time": event.applied.isoformat(), **event.payload} for event in topped_up],
+        **_outcome(book, symbol, session.open),
     }
 
 
 def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
-    return [one for one in journal.events(kind=kind) if one.payload["signal"]["symbol"] == symbol]
+    return [event for event in journal.events(kind=kind) if event.facts(SignalJudged).signal.symbol == symbol]
 
 
-def _run_started(journal: Journal, date: str) -> Mapping[str, Any]:
-    # The payload of the start that opened a session; a later one has continued it, or traded other sessions.
-    opened = max(one.seq for one in journal.events(kind=records.SESSION_OPENED) if one.payload["date"] == date)
+def _run_started(journal: Journal, date: dt.date) -> RunStarted:
+    # The start that opened a session; a later one has continued it, or traded other sessions.
+    openings = journal.events(kind=records.SESSION_OPENED)
+    opened = max(event.seq for event in openings if event.facts(SessionOpened).date == date)
     starts = list(journal.events(kind=records.RUN_STARTED))
-    found = next((one for one in reversed(starts) if one.seq < opened), next(iter(starts), None))
-    if found is None:
+    started = next((event for event in reversed(starts) if event.seq < opened), next(iter(starts), None))
+    if started is None:
         message = f"The journal {journal.path} does not record how its run began."
         raise DataError(message, "Choose another with --run.")
-    return found.payload
+    return started.facts(RunStarted)
 
 
-def _session(
-    opened: Mapping[str, Mapping[str, Any]], decisions: Sequence[Event], date: dt.date | None
-) -> Mapping[str, Any]:
+def _session(opened: Mapping[str, SessionOpened], decisions: Sequence[Event], date: dt.date | None) -> SessionOpened:
     if date is None:
-        named = decisions[-1].payload["signal"]["session"] if decisions else max(opened)
-        return opened[named]
+        last = decisions[-1].facts(SignalJudged).signal.session.isoformat() if decisions else max(opened)
+        return opened[last]
     if date.isoformat() not in opened:
         raise UsageError(f"The run has no session on {date}.", runs.recorded_sessions_text(sorted(opened), date))
     return opened[date.isoformat()]
@@ -176,27 +180,26 @@ def _parse_request(at: str | None, date: str | None) -> tuple[dt.date | None, dt
     return day or exchange_time(moment).date(), moment
 
 
-def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
+def _minute(session: SessionOpened, at: dt.time | dt.datetime) -> int:
     # The minute that had just closed; raises UsageError for a time before the first or after the last.
-    opened, closes = (dt.datetime.fromisoformat(session[name]) for name in ("open", "close"))
-    moment = at if isinstance(at, dt.datetime) else exchange_moment(dt.date.fromisoformat(session["date"]), at)
-    minute = (moment - opened) // _MINUTE - 1
-    if not 0 <= minute < session["minutes"]:
-        first, last = (f"{exchange_time(one):%H:%M}" for one in (opened + _MINUTE, closes))
+    moment = at if isinstance(at, dt.datetime) else exchange_moment(session.date, at)
+    minute = (moment - session.open) // _MINUTE - 1
+    if not 0 <= minute < session.minutes:
+        first, last = (f"{exchange_time(end):%H:%M}" for end in (session.open + _MINUTE, session.close))
         raise _OutsideSession(
-            f"{exchange_time(moment):%H:%M} New York is outside of the session of {session['date']}.",
+            f"{exchange_time(moment):%H:%M} New York is outside of the session of {session.date}.",
             f"Its first minute ended at {first}, its last at {last}.",
         )
     return minute
 
 
-def assembly_of_run(home: Path, file: RunFile, run: Mapping[str, Any]) -> Assembly:
-    """The parts of a recorded run with its settings and seed; `run` is the payload of its start.
+def assembly_of_run(home: Path, file: RunFile, run: RunStarted) -> Assembly:
+    """The parts of a recorded run with its settings and seed.
 
     With the present settings where those of the run can no longer be used. Raises what `assemble` raises.
     """
-    mode: Mode = "paper" if file.rehearsal else run["mode"]
-    seed, clock = {"SEED": str(run["request"]["seed"])}, SystemClock()
+    mode = "paper" if file.rehearsal else cast("Mode", run.mode)
+    seed, clock = {"SEED": str(run.request["seed"])}, SystemClock()
     present = read_settings_files(Instance.at(home), live=mode == "live")
     try:
         return assemble(home, mode, clock, seed, runs.with_former(present, runs.settings_of_run(run, "the run")))
@@ -205,37 +208,37 @@ def assembly_of_run(home: Path, file: RunFile, run: Mapping[str, Any]) -> Assemb
 
 
 def _explained(
-    home: Path, file: RunFile, run: Mapping[str, Any], session: Mapping[str, Any], what: tuple[str, Sequence[int]]
+    home: Path, file: RunFile, run: RunStarted, session: SessionOpened, what: tuple[str, Sequence[int]]
 ) -> tuple[SessionExplanation | None, str]:
     # The recomputed session; None and the reason if that is no longer possible.
     try:
         assembly = assembly_of_run(home, file, run)
-        day = dt.date.fromisoformat(session["date"])
+        day = session.date
         recording = received_files.recorded_file(runs.received_of(assembly.settings.instance, file), day)
-        if recording is None or run["request"]["kind"] != "live":
-            found = asyncio.run(explain_session(assembly, request_of(run["request"], day, assembly), day, *what))
+        if recording is None or run.request["kind"] != "live":
+            explained = asyncio.run(explain_session(assembly, request_of(run.request, day, assembly), day, *what))
         else:
             vix = {} if file.apart else recorded_vix_in(assembly.settings.instance.journal)
-            found = asyncio.run(explain_received(assembly, received_bars.read_recording(recording), *what, vix))
+            explained = asyncio.run(explain_received(assembly, received_bars.read_recording(recording), *what, vix))
     except UsageError:
         raise
     except TbotError as fault:
         return None, f"{fault} Only the journal is shown."
-    changed = assembly.settings.fingerprint != run["settings_hash"]
-    return found, " ".join(filter(None, (found.note, _CHANGED if changed else "")))
+    changed = assembly.settings.fingerprint != run.settings_hash
+    return explained, " ".join(filter(None, (explained.note, _CHANGED if changed else "")))
 
 
-def _book(journal: Journal, session: Mapping[str, Any], minute: int | None) -> SessionBook:
+def _book(journal: Journal, session: SessionOpened, minute: int | None) -> SessionBook:
     # The book of the journal after the requested minute.
     book, until = SessionBook(), None
     if minute is not None:
-        until = dt.datetime.fromisoformat(session["open"]) + (minute + 1) * _MINUTE
+        until = session.open + (minute + 1) * _MINUTE
     inside = False
     for event in journal.events():
         if event.kind == records.SESSION_OPENED:
             if inside:
                 break
-            inside = event.payload["date"] == session["date"]
+            inside = event.facts(SessionOpened).date == session.date
         if inside and until is not None and event.applied > until:
             break
         book.apply(event)
@@ -255,12 +258,12 @@ def _outcome(book: SessionBook, symbol: str, opened: dt.datetime) -> Document:
     }
 
 
-def _closed(session: Mapping[str, Any], minute: int) -> str:
+def _closed(session: SessionOpened, minute: int) -> str:
     # The end of a minute.
-    return (dt.datetime.fromisoformat(session["open"]) + (minute + 1) * _MINUTE).isoformat()
+    return (session.open + (minute + 1) * _MINUTE).isoformat()
 
 
-def _screening(session: Mapping[str, Any], one: ScreeningExplanation) -> Document:
+def _screening(session: SessionOpened, one: ScreeningExplanation) -> Document:
     near = one.near
     return {
         "strategy": one.strategy,
@@ -272,7 +275,7 @@ def _screening(session: Mapping[str, Any], one: ScreeningExplanation) -> Documen
     }
 
 
-def _moment(session: Mapping[str, Any], one: MinuteExplanation) -> Document:
+def _moment(session: SessionOpened, one: MinuteExplanation) -> Document:
     return {
         "minute": one.minute,
         "time": _closed(session, one.minute),

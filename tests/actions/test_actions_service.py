@@ -23,6 +23,7 @@ from tbot_core.errors import AccessError, SettingsError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.instance.folder import SIMULATION
 from tbot_core.journal import records
+from tbot_core.journal.events.sessions import RunStopped
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.status import service
@@ -358,7 +359,7 @@ def test_a_stop_that_an_earlier_run_recorded_does_not_count(home: Path) -> None:
     journal.append([NewEvent(kind=records.STOPPED, payload=left, time=SystemClock().now())])
     journal.close()
     assert service.journal_head(instance) == 1
-    assert service.stop_after(instance, 0) == left
+    assert service.stop_after(instance, 0) == RunStopped(open=())
     assert service.stop_after(instance, 1) is None
 
 
