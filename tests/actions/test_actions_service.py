@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 SESSION = {
     "date": "2026-11-23",
     "open": "2026-11-23T14:30:00+00:00",
@@ -95,7 +95,7 @@ def host(code: str, steady_s: float = 0.0) -> ServiceHost:
 
 def until(what: Callable[[], object]) -> None:
     """Wait until something holds."""
-    ends = time.monotonic() + PATIENCE_S
+    ends = time.monotonic() + TIMEOUT_S
     while not what():
         assert time.monotonic() < ends, "it did not happen in time"
         time.sleep(0.02)
@@ -158,7 +158,7 @@ def test_two_starts_at_once_are_one_service(home: Path) -> None:
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(PATIENCE_S)
+        caller.join(TIMEOUT_S)
     assert sorted(change.changed for change in changes) == [False, True]
     before = state_of(home)
     again = start_service(home, host=it)
@@ -252,14 +252,14 @@ def test_a_service_that_is_stopped_without_a_record_says_what_may_be_open(home: 
 
 def test_a_stop_that_takes_long_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each second while it waits, and at last that the bot is still being stopped: exit 1."""
-    it, heard = host(WAITS.replace("print", "signal.signal(15, signal.SIG_IGN); print")), list[str]()
+    it, notices = host(WAITS.replace("print", "signal.signal(15, signal.SIG_IGN); print")), list[str]()
     start_service(home, host=it)
     until(lambda: service.last_lines(service.output_path(Instance.at(home))) == ["there"])
     monkeypatch.setattr(actions, "STOP_S", 1.1)
-    change = stop_service(home, notice=heard.append, host=it)
+    change = stop_service(home, notice=notices.append, host=it)
     assert (change.changed, change.code) == (True, 1)
     assert "is still being stopped" in change.sentences[0]
-    assert heard == ["The bot is being stopped by STOP_POLICY, for 1 s now."]
+    assert notices == ["The bot is being stopped by STOP_POLICY, for 1 s now."]
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,8 @@ def test_a_fault_that_was_there_before_is_told_too(home: Path) -> None:
     stored.replace(f"{BOT}MAX_ORDERS_PER_MINUTE=never\n".encode())
     plan = plan_settings(home, {"SEED": "7"})
     assert "MAX_ORDERS_PER_MINUTE=never" in plan.faults[""]
-    mended = plan_settings(home, {"MAX_ORDERS_PER_MINUTE": "20"})
-    assert (mended.faults, mended.disarms, mended.worst_day) == ({}, True, "")
+    repaired = plan_settings(home, {"MAX_ORDERS_PER_MINUTE": "20"})
+    assert (repaired.faults, repaired.disarms, repaired.worst_day) == ({}, True, "")
 
 
 @pytest.mark.parametrize(

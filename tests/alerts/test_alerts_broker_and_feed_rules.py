@@ -99,7 +99,7 @@ class Story:
         event = Event(seq=1, kind=kind, cid=None, source=None, payload=payload, received=BELL, applied=BELL, hash="")
         return list(self.watch.apply(event))
 
-    def standing(self, *held: str) -> dict[str, Notice]:
+    def incidents(self, *held: str) -> dict[str, Notice]:
         """What stands while these are held."""
         return {one.key: one for one in self.watch.open_incidents(held)}
 
@@ -121,36 +121,36 @@ def test_f53_a_gap_stands_until_it_is_filled() -> None:
     """It says how many minutes and which; what history has answered for is no longer counted."""
     story = Story()
     story.event(records.FEED_GAP, {"first": 3, "last": 5, "words": "no prices for 180 s"})
-    (gap,) = story.standing().values()
+    (gap,) = story.incidents().values()
     assert gap.urgency is Urgency.ROUTINE
     assert gap.what.startswith(
         "The feed lost 3 minutes between 14:33 UTC (09:33 New York) and 14:36 UTC (09:36 New York)"
     )
     story.event(records.FEED_FILLED, {"minutes": [3, 4], "open": 1})
-    assert story.standing()["feed gap"].what.startswith("The feed lost 1 minute between 14:35 UTC")
+    assert story.incidents()["feed gap"].what.startswith("The feed lost 1 minute between 14:35 UTC")
     story.event(records.FEED_FILLED, {"minutes": [5], "open": 0})
-    assert story.standing() == {}
+    assert story.incidents() == {}
 
 
 def test_f40_a_halt_stands_while_its_symbol_is_held() -> None:
     """The halt of a symbol that is not held sends no alert; the next command explains the symbol."""
     story = Story()
     story.event(records.HALT, halt("ACME", words="LULD"))
-    assert story.standing() == {}
-    assert story.standing("XYZ") == {}
-    notice = story.standing("ACME")["halt ACME"]
+    assert story.incidents() == {}
+    assert story.incidents("XYZ") == {}
+    notice = story.incidents("ACME")["halt ACME"]
     assert notice.what == "ACME is halted (LULD) with an open position: exits wait, the stop keeps working."
     assert notice.command == "tbot why ACME"
     story.event(records.HALT, halt("ACME", halted=False))
-    assert story.standing("ACME") == {}
+    assert story.incidents("ACME") == {}
 
 
 def test_a_halt_of_the_whole_market_names_what_is_held() -> None:
     """Whatever is held is in it."""
     story = Story()
     story.event(records.HALT, halt(""))
-    assert story.standing() == {}
-    assert story.standing("B", "A")["halt"].what == (
+    assert story.incidents() == {}
+    assert story.incidents("B", "A")["halt"].what == (
         "The whole market is halted; open positions: A, B: exits wait, stops keep working."
     )
 
@@ -160,10 +160,10 @@ def test_f41_the_third_level_is_told_as_the_end_of_the_session() -> None:
     story = Story()
     third = halt("", words="MWCB") | {"level": 3}
     assert story.event(records.HALT, halt("", words="MWCB") | {"level": 2}) == []
-    (told,) = story.event(records.HALT, third)
-    assert told.what == "The whole market is halted to the close (level 3): the session has ended."
+    (sent_notice,) = story.event(records.HALT, third)
+    assert sent_notice.what == "The whole market is halted to the close (level 3): the session has ended."
     assert story.event(records.HALT, third) == []
-    assert story.standing("A")["halt"].what.startswith(
+    assert story.incidents("A")["halt"].what.startswith(
         "The whole market is halted to the close (MWCB); open positions: A"
     )
     story.event(records.SESSION_CLOSED, {})
@@ -176,14 +176,14 @@ def test_f57_a_disagreement_stands_until_both_agree() -> None:
     story = Story()
     seen = {"symbol": "ACME", "feed": "10.3", "theirs": "10", "there": True}
     story.event(records.FEEDS_APART, seen)
-    notice = story.standing()["feeds apart ACME"]
+    notice = story.incidents()["feeds apart ACME"]
     assert notice.what == "No entries in ACME: its price is 10.30 at the feed, 10.00 at the broker."
     story.event(records.FEEDS_APART, {**seen, "broker": "beta"})
     story.event(records.FEEDS_APART, {**seen, "there": False})
-    (there,) = story.standing().values()
+    (there,) = story.incidents().values()
     assert there.what == "No entries in ACME at beta: its price is 10.30 at the feed, 10.00 at beta."
     story.event(records.FEEDS_APART, {**seen, "broker": "beta", "there": False})
-    assert story.standing() == {}
+    assert story.incidents() == {}
 
 
 def test_signals_without_their_analysis_are_told_when_the_window_ends() -> None:
@@ -193,19 +193,19 @@ def test_signals_without_their_analysis_are_told_when_the_window_ends() -> None:
     story.event(records.DECISION, denied("BETA"))
     story.event(records.DECISION, denied("CORP", "NO_QUOTE"))
     assert story.event(records.WINDOW_CLOSED, {"strategy": "mid"}) == []
-    (told,) = story.event(records.WINDOW_CLOSED, {"strategy": "open"})
-    assert told.what == (
+    (sent_notice,) = story.event(records.WINDOW_CLOSED, {"strategy": "open"})
+    assert sent_notice.what == (
         "ANALYSIS_INCOMPLETE: 2 signals of open not entered, "
         "because the feed lost a minute of the analysis: ACME, BETA."
     )
-    assert told.command == "tbot why ACME"
+    assert sent_notice.command == "tbot why ACME"
 
 
 def test_a_universe_that_was_cut_is_told_once() -> None:
     """How many are left, by which limit, and the first of those that are not heard."""
     cut = [f"S{number}" for number in range(9)]
-    (told,) = Story().event(records.UNIVERSE, {"kept": 30, "limit": 30, "by": "UNIVERSE_MAX", "cut": cut})
-    assert told.what == (
+    (sent_notice,) = Story().event(records.UNIVERSE, {"kept": 30, "limit": 30, "by": "UNIVERSE_MAX", "cut": cut})
+    assert sent_notice.what == (
         "UNIVERSE_TRUNCATED: 30 of 39 symbols are subscribed, by UNIVERSE_MAX of 30; dropped: S0, S1, S2, S3, "
         "S4, S5, S6, S7 and 1 more."
     )
@@ -222,7 +222,7 @@ def test_another_session_begins_anew(kind: str) -> None:
     story.event(records.FEED_GAP, {"first": 3, "last": 5, "words": ""})
     story.event(records.FEEDS_APART, {"symbol": "ACME", "feed": "1", "theirs": "2", "there": True})
     story.event(kind, OPENED)
-    assert story.standing("ACME") == {}
+    assert story.incidents("ACME") == {}
 
 
 def test_few_names_are_all_named() -> None:

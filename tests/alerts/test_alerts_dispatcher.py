@@ -133,7 +133,7 @@ def test_a_kill_alerts_at_a_start_only_while_it_stands(bot: Bot, *, cleared: boo
     assert bot.pager.said == ([] if cleared else ["Halted: tbot kill, requested by ann."])
 
 
-def heard() -> bool:
+def is_logged() -> bool:
     """A watchdog that listens."""
     return True
 
@@ -335,7 +335,7 @@ def test_f109_trading_is_not_blocked(bot: Bot, hanging: str) -> None:
             await asyncio.sleep(1.0)
             minutes.append(asyncio.get_running_loop().time())
 
-    took = in_virtual_time(run_with_alerts(work(), bot.dispatcher(), heard))
+    took = in_virtual_time(run_with_alerts(work(), bot.dispatcher(), is_logged))
     assert minutes == [float(second) for second in range(1, 31)]
     assert took <= 30 + module.FINISH_S
     other = bot.mail if hanging == "pager" else bot.pager
@@ -369,7 +369,7 @@ def test_n8_trading_continues_with_all_alerts_down(bot: Bot, fails: str) -> None
             seconds.append(asyncio.get_running_loop().time())
         return "done"
 
-    in_virtual_time(run_with_alerts(work(), bot.dispatcher(), heard))
+    in_virtual_time(run_with_alerts(work(), bot.dispatcher(), is_logged))
     assert seconds == [float(second) for second in range(1, 61)]
     assert bot.pager.tries >= 2
     assert [via for _, via in kept(bot)] == [None, None]
@@ -480,8 +480,8 @@ def test_a_service_manager_hears_that_the_run_is_ready_lives_and_ends(
         manager.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         in_virtual_time(run_with_alerts(asyncio.sleep(2.5), bot.dispatcher(), lambda: True))
-        told = [manager.recv(100).decode() for _ in range(5)]
-    assert told == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
+        manager_states = [manager.recv(100).decode() for _ in range(5)]
+    assert manager_states == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
 
 
 def test_a_run_that_fails_says_so(bot: Bot) -> None:
@@ -491,7 +491,7 @@ def test_a_run_that_fails_says_so(bot: Bot) -> None:
         raise JournalError("The journal could not be written: disk full.", "Check the disk.")
 
     with pytest.raises(JournalError):
-        in_virtual_time(run_with_alerts(work(), bot.dispatcher(), heard))
+        in_virtual_time(run_with_alerts(work(), bot.dispatcher(), is_logged))
     assert bot.pager.said == ["The run has ended: The journal could not be written: disk full. Check the disk."]
 
 
@@ -504,7 +504,7 @@ def test_why_a_run_ended_is_an_incident_until_the_next_one_begins(bot: Bot) -> N
     """Sent once and kept with its channel; the run that follows clears it, and says a minute later that it is over."""
     for _ in range(2):
         with pytest.raises(JournalError):
-            in_virtual_time(run_with_alerts(failing(), bot.dispatcher(), heard))
+            in_virtual_time(run_with_alerts(failing(), bot.dispatcher(), is_logged))
     words = "The run has ended: The journal could not be written: disk full. Check the disk."
     assert kept(bot) == [(words, "pager")]
     assert bot.pager.said == [words] * 2
@@ -522,7 +522,7 @@ def test_each_reason_why_a_run_ended_is_kept_in_its_own_words(bot: Bot) -> None:
 
     for work in (failing, other):
         with pytest.raises((JournalError, ZeroDivisionError)):
-            in_virtual_time(run_with_alerts(work(), bot.dispatcher(), heard))
+            in_virtual_time(run_with_alerts(work(), bot.dispatcher(), is_logged))
     assert [what for what, _ in kept(bot)][1:] == ["The run has ended: ?"]
 
 
@@ -530,7 +530,7 @@ def test_why_a_run_ended_waits_for_the_next_one_where_no_channel_takes_it(bot: B
     """It is kept unsent, and the dispatcher that lives next sends it."""
     bot.pager.fault = bot.mail.fault = Undelivered("no route")
     with pytest.raises(JournalError):
-        in_virtual_time(run_with_alerts(failing(), bot.dispatcher(), heard))
+        in_virtual_time(run_with_alerts(failing(), bot.dispatcher(), is_logged))
     ((words, way),) = kept(bot)
     assert (way, bot.pager.got) == (None, [])
     bot.pager.fault = None
@@ -542,7 +542,7 @@ def test_why_a_run_ended_is_sent_though_it_cannot_be_kept(bot: Bot) -> None:
     """A file of alerts that somebody else holds does not hide the reason, and the run fails as before."""
     alerts = bot.dispatcher()
     with AlertStore(bot.instance.data / FILE_NAME).transaction(), pytest.raises(JournalError):
-        in_virtual_time(run_with_alerts(failing(), alerts, heard))
+        in_virtual_time(run_with_alerts(failing(), alerts, is_logged))
     assert len(bot.pager.said) == 1
     assert kept(bot) == []
 
@@ -579,7 +579,7 @@ def test_a_fault_of_the_dispatcher_itself_ends_nothing(bot: Bot) -> None:
         return "done"
 
     loop = VirtualLoop()
-    assert loop.run_until_complete(run_with_alerts(work(), alerts, heard)) == "done"
+    assert loop.run_until_complete(run_with_alerts(work(), alerts, is_logged)) == "done"
     loop.finish()
 
 
@@ -599,7 +599,7 @@ def test_alerts_that_fail_as_they_are_cancelled_end_with_the_run(bot: Bot, monke
     alerts = bot.dispatcher()
     monkeypatch.setattr(alerts, "run", run)
     loop = VirtualLoop()
-    assert loop.run_until_complete(run_with_alerts(work(), alerts, heard)) == "done"
+    assert loop.run_until_complete(run_with_alerts(work(), alerts, is_logged)) == "done"
     assert loop.time() <= 5.0
     loop.finish()
 
@@ -617,7 +617,7 @@ def test_f78_a_log_without_room_ends_nothing_and_is_told_once(bot: Bot, tmp_path
             await asyncio.sleep(1.0)
 
     try:
-        in_virtual_time(run_with_alerts(work(), alerts, heard))
+        in_virtual_time(run_with_alerts(work(), alerts, is_logged))
     finally:
         log.close()
     assert log.lost() - before == 5

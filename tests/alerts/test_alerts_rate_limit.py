@@ -47,17 +47,24 @@ def test_single_messages_then_one_of_the_rest_then_none(waiting: int, sent: list
 @given(st.lists(st.integers(0, 4), max_size=200), st.sampled_from(list(Urgency)))
 def test_no_storm_goes_over_the_limit_and_nothing_is_left_out(storm: list[int], urgency: Urgency) -> None:
     """However alerts come, no span sees more than the limit and one message more; all are told in order, once."""
-    limit, waiting, sent, told, now, number = LIMITS[urgency], list[int](), list[SentMessage](), list[int](), NOW, 0
+    limit, waiting, sent, delivered, now, number = (
+        LIMITS[urgency],
+        list[int](),
+        list[SentMessage](),
+        list[int](),
+        NOW,
+        0,
+    )
     for fresh in (*storm, *[0] * 200):
         waiting += range(number, number + fresh)
         number += fresh
         for rows in due_messages(waiting, sent, limit, now):
             sent.append(SentMessage(now, len(rows)))
-            told += rows
-        waiting = [one for one in waiting if one not in told]
+            delivered += rows
+        waiting = [one for one in waiting if one not in delivered]
         assert sum(now - one.time < limit.span for one in sent) <= limit.messages + 1
         now += timedelta(minutes=1)
-    assert told == list(range(number))
+    assert delivered == list(range(number))
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class Story:
         self.fill("e", "20.00")
         self.event("acknowledged", {"words": ""}, "s")
 
-    def standing(self, seconds: float = 0.0) -> dict[str, Notice]:
+    def incidents(self, seconds: float = 0.0) -> dict[str, Notice]:
         """What stands once this much time has passed, looked at before and after."""
         self.watch.open_incidents(self.now)
         self.now += timedelta(seconds=seconds)
@@ -248,7 +248,7 @@ def test_notify_settings_drop_what_they_name() -> None:
     story.event(records.PLUGIN_FAILED, {"plugin": "filter/mine", "error": "", "off": False})
     assert story.said == []
     story.cause(StateCause.LOGIN)
-    assert [one.urgency for one in story.standing().values()] == [Urgency.CRITICAL]
+    assert [one.urgency for one in story.incidents().values()] == [Urgency.CRITICAL]
 
 
 @pytest.mark.parametrize("cause", list(StateCause))
@@ -260,7 +260,7 @@ def test_every_cause_is_told_as_long_as_it_stands(cause: StateCause) -> None:
     story = Story()
     story.enter()
     story.cause(cause, words="because")
-    (notice,) = story.standing(UNKNOWN_AFTER.total_seconds() + 1).values()
+    (notice,) = story.incidents(UNKNOWN_AFTER.total_seconds() + 1).values()
     held = ", with 1 open position: ACME" if cause is StateCause.FEEDS_STALE else ""
     assert notice.what.lower() == f"{KINDS[cause].state.word}: {cause.value}, because{held}.".lower()
     asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause in {StateCause.NOT_ARMED, StateCause.MAINTENANCE}
@@ -268,20 +268,20 @@ def test_every_cause_is_told_as_long_as_it_stands(cause: StateCause) -> None:
     assert notice.urgency is (Urgency.ROUTINE if asked or wary else Urgency.CRITICAL)
     assert notice.command.startswith(("tbot ", "rm control/"))
     story.cause(cause, there=False)
-    assert story.standing() == {}
+    assert story.incidents() == {}
 
 
 def test_an_account_is_unread_at_every_start_and_wakes_nobody_for_a_minute() -> None:
     """The first reading may take a minute; a stale feed wakes somebody only while something is held."""
     story = Story()
     story.cause(StateCause.UNRECONCILED)
-    assert story.standing(60.0) == {}
-    assert set(story.standing(1.0)) == {"state UNRECONCILED"}
+    assert story.incidents(60.0) == {}
+    assert set(story.incidents(1.0)) == {"state UNRECONCILED"}
     story.cause(StateCause.UNRECONCILED, there=False)
     story.cause(StateCause.FEEDS_STALE)
-    assert [one.urgency for one in story.standing().values()] == [Urgency.ROUTINE]
+    assert [one.urgency for one in story.incidents().values()] == [Urgency.ROUTINE]
     story.enter()
-    assert [one.urgency for one in story.standing().values()] == [Urgency.CRITICAL]
+    assert [one.urgency for one in story.incidents().values()] == [Urgency.CRITICAL]
 
 
 def test_an_order_in_doubt_wakes_somebody_after_a_minute() -> None:
@@ -289,14 +289,14 @@ def test_an_order_in_doubt_wakes_somebody_after_a_minute() -> None:
     story = Story()
     story.intend("e", Leg.ENTRY)
     story.event(records.NO_ANSWER, {"words": "time-out"}, "e")
-    assert story.standing(60.0) == {}
-    (notice,) = story.standing(1.0).values()
+    assert story.incidents(60.0) == {}
+    (notice,) = story.incidents(1.0).values()
     assert notice.what == "UNKNOWN for 60 s: entry of 10 ACME may be filled or not. Order e."
     story.event(records.LOST, {}, "e")
-    (notice,) = story.standing().values()
+    (notice,) = story.incidents().values()
     assert notice.what == "LOST: entry of 10 ACME is not at the broker; its exposure stays reserved. Order e."
     story.event("cancelled", {"words": ""}, "e")
-    assert story.standing(120.0) == {}
+    assert story.incidents(120.0) == {}
 
 
 def test_doubt_that_comes_back_is_counted_from_its_return() -> None:
@@ -304,35 +304,35 @@ def test_doubt_that_comes_back_is_counted_from_its_return() -> None:
     story = Story()
     story.intend("e", Leg.ENTRY)
     story.event(records.NO_ANSWER, {"words": ""}, "e")
-    story.standing(50.0)
+    story.incidents(50.0)
     story.event("acknowledged", {"words": ""}, "e")
-    story.standing(5.0)
+    story.incidents(5.0)
     story.event(records.ORDER_NOT_FOUND, {}, "e")
-    assert story.standing(50.0) == {}
+    assert story.incidents(50.0) == {}
 
 
 def test_a_position_without_a_stop_is_unprotected_after_ten_seconds() -> None:
     """A resting stop for all of it protects, an exit under way does, unless its outcome is unknown."""
     story = Story()
     story.enter()
-    assert story.standing(60.0) == {}
+    assert story.incidents(60.0) == {}
     story.event("cancelled", {"words": ""}, "s")
-    assert story.standing(10.0) == {}
-    (notice,) = story.standing(0.1).values()
+    assert story.incidents(10.0) == {}
+    (notice,) = story.incidents(0.1).values()
     assert (notice.what, notice.urgency) == (
         "UNPROTECTED: long 10 ACME, stops cover 0.",
         Urgency.CRITICAL,
     )
     story.intend("t", Leg.STOP, "9.5")
-    assert set(story.standing()) == {"unprotected ACME"}
+    assert set(story.incidents()) == {"unprotected ACME"}
     story.event("acknowledged", {"words": ""}, "t")
-    assert story.standing(60.0) == {}
+    assert story.incidents(60.0) == {}
     story.event("cancelled", {"words": ""}, "t")
     story.intend("x", Leg.EXIT)
-    assert story.standing(60.0) == {}
+    assert story.incidents(60.0) == {}
     story.event(records.NO_ANSWER, {"words": "503"}, "x")
-    story.standing(10.0)
-    assert "unprotected ACME" in story.standing(0.1)
+    story.incidents(10.0)
+    assert "unprotected ACME" in story.incidents(0.1)
 
 
 def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held() -> None:
@@ -340,10 +340,10 @@ def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held
     story = Story()
     story.enter()
     story.fill("s", "19.00", "10", buy=False)
-    assert story.standing(60.0) == {}
+    assert story.incidents(60.0) == {}
     story.intend("x", Leg.EXIT)
     story.fill("x", "19.00", "10", buy=False)
-    (notice,) = story.standing(600.0).values()
+    (notice,) = story.incidents(600.0).values()
     assert notice.urgency is Urgency.CRITICAL
     words = "UNPROTECTED: short 10 ACME beyond all positions, without a stop."
     assert notice.what == words
@@ -362,7 +362,7 @@ def test_the_command_to_run_next_ends_what_is_told(cause: str, command: str) -> 
     """A file in control/ is removed by whoever set it: no command of tbot takes it back."""
     story = Story()
     story.event(records.STATE, {"cause": cause, "there": True, "state": "halted", "words": ""})
-    assert [one.command for one in story.standing().values()] == [command]
+    assert [one.command for one in story.incidents().values()] == [command]
 
 
 @pytest.mark.parametrize("what", ["daily loss latch", "exit-only"])
@@ -370,13 +370,13 @@ def test_a_latch_stands_to_the_sessions_end(what: str) -> None:
     """A loss latch, and exits only for the session, are critical until the next session opens."""
     story = Story()
     story.event(records.RISK, {"what": what, "cause": "DAILY_LOSS_LIMIT reached", "value": "-500", "limit": "-400"})
-    (notice,) = story.standing().values()
+    (notice,) = story.incidents().values()
     assert notice.urgency is Urgency.CRITICAL
     assert notice.what.endswith(
         " until the end of the session: DAILY_LOSS_LIMIT reached, \N{MINUS SIGN}500, limit \N{MINUS SIGN}400."
     )
     story.event(records.SESSION_CLOSED, CLOSED)
-    assert story.standing() == {}
+    assert story.incidents() == {}
 
 
 def test_what_is_held_after_the_bell_is_stuck() -> None:
@@ -389,12 +389,12 @@ def test_what_is_held_after_the_bell_is_stuck() -> None:
     story.event(records.STUCK, {**carried, "side": "long", "words": "it is halted", "attempts": {}})
     story.event(records.SESSION_CLOSED, {**CLOSED, "open": ["ACME"]})
     story.event(records.SESSION_OPENED, {**OPENED, "carried": [carried]})
-    (notice,) = [one for one in story.standing(5.0).values() if "STUCK" in one.what]
+    (notice,) = [one for one in story.incidents(5.0).values() if "STUCK" in one.what]
     assert notice.what == "STUCK: long 10 ACME could not be closed, it is halted; it will be closed at the next open."
     assert (notice.urgency, notice.command) == (Urgency.CRITICAL, "tbot why ACME")
     story.intend("x", Leg.EXIT)
     story.fill("x", "21.00", buy=False)
-    assert story.standing() == {}
+    assert story.incidents() == {}
 
 
 def test_what_is_not_closed_two_minutes_before_the_bell_wakes_somebody() -> None:
@@ -410,7 +410,7 @@ def test_words_of_a_plugin_within_a_sentence_have_no_capital_and_period() -> Non
     """They were a sentence of their own."""
     story = Story()
     story.cause(StateCause.UNREACHABLE, words="The plugin failed: boom in poll.")
-    (notice,) = story.standing().values()
+    (notice,) = story.incidents().values()
     assert notice.what == "Exit-only: the broker does not respond, the plugin failed: boom in poll."
 
 

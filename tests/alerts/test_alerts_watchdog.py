@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> Iterator[AlertStore]:
     made.close()
 
 
-def hear(store: AlertStore, *said: bytes | None) -> list[StoredAlert]:
+def alerts_after(store: AlertStore, *said: bytes | None) -> list[StoredAlert]:
     """What is written down by whoever hears this; None is ten seconds of silence."""
     clock, words = ManualClock(NOW), iter(said)
 
@@ -55,36 +55,36 @@ def hear(store: AlertStore, *said: bytes | None) -> list[StoredAlert]:
 
 def test_f89_a_loop_that_stands_still_for_ten_seconds_is_an_incident(store: AlertStore) -> None:
     """F89: once, critical, with the place where the stacks lie; it is over when the heart beats again."""
-    (row,) = hear(store, b".", b"..", None, None, b".", b"!", b"")
+    (row,) = alerts_after(store, b".", b"..", None, None, b".", b"!", b"")
     assert row.what == "The run has been unresponsive for 10 s; stacks: logs/stalled.txt."
     assert (row.urgency.value, row.times, row.open) == ("critical", 1, False)
 
 
 def test_f89_a_loop_that_never_moves_again_stays_an_incident(store: AlertStore) -> None:
     """F89: as long as nothing is heard it stands, and when the process then dies too there is still one."""
-    (row,) = hear(store, b".", None, None, b"")
+    (row,) = alerts_after(store, b".", None, None, b"")
     assert row.open
 
 
 def test_a_process_that_dies_without_a_word_is_an_incident(store: AlertStore) -> None:
     """A killed run is told of by the process that outlived it, with the command that takes over."""
-    (row,) = hear(store, b".", b"")
+    (row,) = alerts_after(store, b".", b"")
     assert (row.what, row.command) == ("The run died unexpectedly; open positions are not managed.", "tbot run")
 
 
 def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: AlertStore) -> None:
     """An incident with the true reason stands already: an unforeseen end adds no second page."""
     store.open_incident(Notice(key=ENDED, urgency=Urgency.CRITICAL, what="The run has ended: why."), NOW)
-    assert [row.what for row in hear(store, b".", b"")] == ["The run has ended: why."]
+    assert [row.what for row in alerts_after(store, b".", b"")] == ["The run has ended: why."]
     store.clear_incident(ENDED, NOW)
-    assert [row.what for row in hear(store, b".", b"") if row.open] == [
+    assert [row.what for row in alerts_after(store, b".", b"") if row.open] == [
         "The run died unexpectedly; open positions are not managed."
     ]
 
 
 def test_a_run_that_ends_in_order_is_none(store: AlertStore) -> None:
     """The last word is that of an end."""
-    assert hear(store, b"...", b".!", b"") == []
+    assert alerts_after(store, b"...", b".!", b"") == []
 
 
 def test_what_cannot_be_written_down_ends_no_watch(tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_the_process_hears_a_run_and_its_end(tmp_path: Path) -> None:
     store = open_store(instance.data / FILE_NAME)
     assert store.rows(10) == []
     command = (sys.executable, "-m", "tbot_core.alerts.watchdog", str(tmp_path), "0")
-    with processes.listening_process(command, environment=environ.minimal_environment()) as tell:
-        assert tell(watchdog.BEAT)
+    with processes.listening_process(command, environment=environ.minimal_environment()) as send_line:
+        assert send_line(watchdog.BEAT)
     assert [row.command for row in store.rows(10)] == ["tbot run"]
     store.close()
 
@@ -355,9 +355,9 @@ def test_what_cannot_be_started_again_is_said(tmp_path: Path) -> None:
     instance = Instance.at(tmp_path)
     instance.data.mkdir()
     instance.logs.mkdir()
-    nobody = 2**22 + 1
-    assert watchdog.restart_without_plugin(instance, STUCK, nobody, ()) == "was stopped"
-    words = watchdog.restart_without_plugin(instance, STUCK, nobody, ("/no/such",))
+    free_process_id = 2**22 + 1
+    assert watchdog.restart_without_plugin(instance, STUCK, free_process_id, ()) == "was stopped"
+    words = watchdog.restart_without_plugin(instance, STUCK, free_process_id, ("/no/such",))
     assert words.startswith("was stopped, and could not be restarted: Cannot start /no/such")
 
 
@@ -366,9 +366,9 @@ def test_f92_what_is_not_switched_off_or_has_ended_its_run_is_said(tmp_path: Pat
     instance = Instance.at(tmp_path)
     instance.data.mkdir()
     instance.logs.mkdir()
-    nobody, again = 2**22 + 1, (sys.executable, "-c", "")
+    free_process_id, again = 2**22 + 1, (sys.executable, "-c", "")
     broker = attrs.evolve(STUCK, plugin="broker/theirs", call="submit")
-    words = watchdog.restart_without_plugin(instance, broker, nobody, again)
+    words = watchdog.restart_without_plugin(instance, broker, free_process_id, again)
     assert words == "was stopped and restarted; its output: logs/restarted.txt"
     last = attrs.evolve(STUCK, plugin="extension/theirs", call="tbot_stopped")
-    assert watchdog.restart_without_plugin(instance, last, nobody, again) == "was stopped at its end"
+    assert watchdog.restart_without_plugin(instance, last, free_process_id, again) == "was stopped at its end"

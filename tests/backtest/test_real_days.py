@@ -164,9 +164,9 @@ def test_what_a_live_day_saw_of_the_vix_counts_in_replay_and_backtest(tmp_path: 
     filesystem.make_folder(home / "data")
     with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
         for day, value in (("2018-03-12", 18.0), ("2018-03-13", None)):
-            told = {"session": day, "strategy": "close", "value": value, "time": None, "candidates": 0}
+            reading = {"session": day, "strategy": "close", "value": value, "time": None, "candidates": 0}
             journal.append(
-                [NewEvent(kind=records.VIX, payload=told, time=dt.datetime.fromisoformat(f"{day}T19:00+00:00"))]
+                [NewEvent(kind=records.VIX, payload=reading, time=dt.datetime.fromisoformat(f"{day}T19:00+00:00"))]
             )
     replayed = invoke("run", "--replay", "2018-03-12..2018-03-13", "--json", "--home", str(home))
     tested = invoke("backtest", "--from", "2018-03-12", "--to", "2018-03-13", "--json", "--home", str(home))

@@ -38,7 +38,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told(home: Path) -> Path:
+def alerted(home: Path) -> Path:
     """An instance with two incidents and a routine alert; the second incident is over."""
     store = open_store(home / "data" / FILE_NAME)
     for key, urgency in (("a", Urgency.CRITICAL), ("b", Urgency.CRITICAL)):
@@ -56,48 +56,48 @@ def alerts(capsys: pytest.CaptureFixture[str], home: Path, *words: str, code: in
     return json.loads(capsys.readouterr().out)
 
 
-def test_the_log_shows_what_became_of_each_alert(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_shows_what_became_of_each_alert(alerted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Oldest first, with number, time, urgency, way and next command; --open leaves the incidents that stand."""
-    rows = alerts(capsys, told, "log")["alerts"]
+    rows = alerts(capsys, alerted, "log")["alerts"]
     assert [(row["id"], row["open"], row["via"]) for row in rows] == [
         (1, True, None),
         (2, False, None),
         (3, False, "console"),
     ]
-    assert [row["what"] for row in alerts(capsys, told, "log", "--open")["alerts"]] == ["Incident a."]
-    assert [row["id"] for row in alerts(capsys, told, "log", "--last", "1")["alerts"]] == [3]
-    assert cli.invoke(["alerts", "log", "--home", str(told)]) == 0
+    assert [row["what"] for row in alerts(capsys, alerted, "log", "--open")["alerts"]] == ["Incident a."]
+    assert [row["id"] for row in alerts(capsys, alerted, "log", "--last", "1")["alerts"]] == [3]
+    assert cli.invoke(["alerts", "log", "--home", str(alerted)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "     1  2026-11-24T15:00:00Z  critical  Incident a."
     assert lines[1] == "        open, not sent yet; next: tbot check"
     assert lines[5] == "        sent by console; next: tbot status"
 
 
-def test_an_alert_that_a_limit_holds_back_says_until_when(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_alert_that_a_limit_holds_back_says_until_when(alerted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is not lost: the hour after the merged message has an end."""
     now = SystemClock().now()
-    store = open_store(told / "data" / FILE_NAME)
+    store = open_store(alerted / "data" / FILE_NAME)
     store.mark_sent(store.unsent(Urgency.CRITICAL), "tbot-9", Delivery(reached=("console",)), now)
     store.open_incident(Notice(key="d", urgency=Urgency.CRITICAL, what="Incident d.", command="tbot check"), now)
     store.close()
     until = exchange_time(now + dt.timedelta(hours=1))
-    assert cli.invoke(["alerts", "log", "--last", "1", "--home", str(told)]) == 0
+    assert cli.invoke(["alerts", "log", "--last", "1", "--home", str(alerted)]) == 0
     line = capsys.readouterr().out.splitlines()[1]
     assert f"open, not sent yet: waits for the hourly limit until {until:%H:%M} New York; next" in line
 
 
-def test_the_log_says_which_channel_failed_and_with_what(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_says_which_channel_failed_and_with_what(alerted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another one took over; when the first has delivered it after all, it no longer counts as failed."""
-    store = open_store(told / "data" / FILE_NAME)
+    store = open_store(alerted / "data" / FILE_NAME)
     store.pending.note("pagerduty", "PagerDuty: 404 no such service", NOW)
     delivery = Delivery(reached=("email",), missing=("pagerduty",))
     store.mark_sent(store.unsent(Urgency.CRITICAL), "tbot-9", delivery, NOW)
-    assert cli.invoke(["alerts", "log", "--home", str(told)]) == 0
+    assert cli.invoke(["alerts", "log", "--home", str(alerted)]) == 0
     words = "open, sent by email; pagerduty failed: PagerDuty: 404 no such service; next: tbot check"
     assert capsys.readouterr().out.splitlines()[1].strip() == words
     store.pending.add_reached("tbot-9", "pagerduty")
     store.close()
-    assert [row["failed"] for row in alerts(capsys, told, "log")["alerts"]] == [{}, {}, {}]
+    assert [row["failed"] for row in alerts(capsys, alerted, "log")["alerts"]] == [{}, {}, {}]
 
 
 def test_an_instance_without_alerts_has_an_empty_log(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,46 +111,48 @@ def test_an_instance_without_alerts_has_an_empty_log(home: Path, capsys: pytest.
 
 
 def test_the_log_in_a_rehearsal_is_that_of_its_run(
-    told: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    alerted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once it has a journal; acknowledging one and the status are for the same file, by the clock of the rehearsal."""
     monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
-    assert len(alerts(capsys, told, "log")["alerts"]) == 3
-    rehearsed = Instance(told, rehearsal="rehearsal-20260303T030000")
+    assert len(alerts(capsys, alerted, "log")["alerts"]) == 3
+    rehearsed = Instance(alerted, rehearsal="rehearsal-20260303T030000")
     filesystem.make_folder(rehearsed.runs)
     open_journal(rehearsed.journal).close()
-    assert alerts(capsys, told, "log") == {"alerts": []}
+    assert alerts(capsys, alerted, "log") == {"alerts": []}
     store = open_store(alerts_file(rehearsed))
     store.open_incident(Notice(key="d", urgency=Urgency.CRITICAL, what="Incident d.", command="tbot check"), NOW)
     store.close()
-    assert cli.invoke(["status", "--home", str(told), "--json"]) == 1
+    assert cli.invoke(["status", "--home", str(alerted), "--json"]) == 1
     assert "Alert 1: Incident d. " in json.loads(capsys.readouterr().out)["attention"][-1]
-    assert alerts(capsys, told, "ack", "1") == {"acknowledged": [1]}
-    assert cli.invoke(["alerts", "log", "--home", str(told)]) == 0
+    assert alerts(capsys, alerted, "ack", "1") == {"acknowledged": [1]}
+    assert cli.invoke(["alerts", "log", "--home", str(alerted)]) == 0
     out, err = capsys.readouterr()
     assert "Incident d." in out
     assert err == "These are the alerts of rehearsal-20260303T030000.\n"
 
 
-def test_status_asks_for_attention_until_somebody_has_seen_it(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_asks_for_attention_until_somebody_has_seen_it(
+    alerted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A critical incident that stands is exit 1 with its command; acknowledged by number, it is not named again."""
-    assert cli.invoke(["status", "--home", str(told), "--json"]) == 1
+    assert cli.invoke(["status", "--home", str(alerted), "--json"]) == 1
     attention = json.loads(capsys.readouterr().out)["attention"]
     assert attention == ["Alert 1: Incident a. `tbot check`; acknowledge: `tbot alerts ack 1`."]
-    assert alerts(capsys, told, "ack", "1") == {"acknowledged": [1]}
-    assert alerts(capsys, told, "ack", "--all") == {"acknowledged": [2, 3]}
-    assert alerts(capsys, told, "log")["alerts"][0]["acked_by"]
-    assert cli.invoke(["status", "--home", str(told)]) == 0
+    assert alerts(capsys, alerted, "ack", "1") == {"acknowledged": [1]}
+    assert alerts(capsys, alerted, "ack", "--all") == {"acknowledged": [2, 3]}
+    assert alerts(capsys, alerted, "log")["alerts"][0]["acked_by"]
+    assert cli.invoke(["status", "--home", str(alerted)]) == 0
     assert "seen by" not in capsys.readouterr().out
 
 
-def test_status_shows_how_each_channel_fares(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_how_each_channel_fares(alerted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The last delivery, a failure since then with the command that tries it, and what waits."""
 
     def shown() -> tuple[Any, list[str]]:
-        code = cli.invoke(["status", "--home", str(told), "--json"])
+        code = cli.invoke(["status", "--home", str(alerted), "--json"])
         (one,) = json.loads(capsys.readouterr().out)["alert_channels"]
-        assert cli.invoke(["status", "--home", str(told)]) == code
+        assert cli.invoke(["status", "--home", str(alerted)]) == code
         out = capsys.readouterr().out.splitlines()
         return one, [line.split(maxsplit=1)[1] for line in out if line.startswith("alerts")]
 
@@ -169,7 +171,7 @@ def test_status_shows_how_each_channel_fares(told: Path, capsys: pytest.CaptureF
     }
     untried = "console  critical and routine: not tested: nothing was sent yet; 2 messages waiting; "
     assert line == f"{untried}`tbot alerts test console`"
-    store = open_store(told / "data" / FILE_NAME)
+    store = open_store(alerted / "data" / FILE_NAME)
     store.pending.note("console", "", NOW)
     store.pending.note("console", "No route.", NOW + dt.timedelta(minutes=1))
     store.pending.add("tbot-3", MessagePart.ALERT, ["console"], NOW)
@@ -195,12 +197,12 @@ def test_status_shows_how_each_channel_fares(told: Path, capsys: pytest.CaptureF
     (("x",), "'x' is not a valid whole number."),
 ])  # fmt: skip
 def test_what_cannot_be_acknowledged_is_said(
-    told: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+    alerted: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
 ) -> None:
     """Wrong usage is exit 2, and nothing is acknowledged."""
-    assert cli.invoke(["alerts", "ack", *words, "--home", str(told)]) == 2
+    assert cli.invoke(["alerts", "ack", *words, "--home", str(alerted)]) == 2
     assert sentence in capsys.readouterr().err
-    assert all(row["acked"] is None for row in alerts(capsys, told, "log")["alerts"])
+    assert all(row["acked"] is None for row in alerts(capsys, alerted, "log")["alerts"])
 
 
 def test_a_damaged_file_is_said_by_status_and_begun_anew_by_a_run(

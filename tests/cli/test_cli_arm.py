@@ -48,11 +48,11 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def written(home: Path, *told: tuple[str, dict[str, Any]]) -> None:
+def written(home: Path, *entries: tuple[str, dict[str, Any]]) -> None:
     """A journal of live trading that holds these events."""
     (home / "data").mkdir(exist_ok=True)
     with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
-        journal.append([NewEvent(kind=kind, payload=payload, time=MORNING) for kind, payload in told])
+        journal.append([NewEvent(kind=kind, payload=payload, time=MORNING) for kind, payload in entries])
 
 
 def test_paper_trading_is_not_armed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,21 +201,21 @@ def test_status_exits_with_five_before_it_exits_with_one(
     now = SystemClock().now()
     calendar = ExchangeCalendar()
     days = next_sessions(calendar, now, 2)
-    told: list[tuple[str, dict[str, Any]]] = [(records.RUN_STARTED, {"mode": mode, "equity": "1000", "source": "x"})]
+    entries: list[tuple[str, dict[str, Any]]] = [(records.RUN_STARTED, {"mode": mode, "equity": "1000", "source": "x"})]
     if mode == "live":
-        told.append((records.LIVE_TERMS, attrs.asdict(TERMS)))
+        entries.append((records.LIVE_TERMS, attrs.asdict(TERMS)))
     if arming == ARMED:
-        told.append((records.ARMED, codec.write(armed_event(ArmingGrant(terms=TERMS, sessions=days, actor="ann")))))
+        entries.append((records.ARMED, codec.write(armed_event(ArmingGrant(terms=TERMS, sessions=days, actor="ann")))))
     if arming == WAITS:
         asked = {"sessions": "2", "settings": TERMS.settings}
         control.write_request(home / "control", ControlVerb.ARM, actor="ann", now=now, arguments=asked)
     (session,) = calendar.sessions(days[0], days[0])
     hours = {"open": session.open.isoformat(), "close": session.close.isoformat(), "minutes": session.minutes}
     account = {"symbols": 1, "equity": "1000", "primary": "paper", "account": "U1", "accounts": {}}
-    told.append((records.SESSION_OPENED, {"date": session.date.isoformat(), **hours, **account}))
+    entries.append((records.SESSION_OPENED, {"date": session.date.isoformat(), **hours, **account}))
     if latched:
-        told.append((records.RISK, {"what": "daily loss latch", "cause": "the daily loss limit"}))
-    written(home, *told)
+        entries.append((records.RISK, {"what": "daily loss latch", "cause": "the daily loss limit"}))
+    written(home, *entries)
     if killed:
         control.prepare_folder(home / "control")
         (home / "control" / "kill").touch()

@@ -262,22 +262,22 @@ def test_a_setting_is_changed_by_its_name(home: Path, capsys: pytest.CaptureFixt
     """Its line alone, said with its effect and with what permits more; what is no assignment or unknown exits 2."""
     assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
 
-    def told(*assignments: str, code: int = 0) -> str:
+    def output_of(*assignments: str, code: int = 0) -> str:
         capsys.readouterr()
         assert cli.invoke(["config", "set", *assignments, "--home", str(home)]) == code
         captured = capsys.readouterr()
         return captured.out if code == 0 else captured.err
 
-    assert "SEED is given twice." in told("SEED=8", "MAX_TRADES=3", "SEED=9", code=2)
-    assert "tbot: line 4 of the new text: SEED=x: allowed is" in told("SEED=x", code=3)
-    out = told("DAILY_LOSS_LIMIT=0.08", "SEED=9")
+    assert "SEED is given twice." in output_of("SEED=8", "MAX_TRADES=3", "SEED=9", code=2)
+    assert "tbot: line 4 of the new text: SEED=x: allowed is" in output_of("SEED=x", code=3)
+    out = output_of("DAILY_LOSS_LIMIT=0.08", "SEED=9")
     assert "up to 3,000.00 USD more a day" in out
     assert "DAILY_LOSS_LIMIT permits more: More can be lost in a session." in out
     assert load_settings(home, mode="replay").simulation.seed == 9
-    assert told("SEED=9") == "No value was changed.\n"
-    assert "SEED is not NAME=VALUE" in told("SEED", code=2)
-    assert "Unknown setting 'SEEED'" in told("SEEED=1", code=2)
-    assert "SEED=x: allowed is" in told("SEED=x", code=3)
+    assert output_of("SEED=9") == "No value was changed.\n"
+    assert "SEED is not NAME=VALUE" in output_of("SEED", code=2)
+    assert "Unknown setting 'SEEED'" in output_of("SEEED=1", code=2)
+    assert "SEED=x: allowed is" in output_of("SEED=x", code=3)
 
 
 def test_an_edit_without_an_instance_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,17 +316,17 @@ def test_the_money_of_a_change_is_that_of_paper_trading(home: Path, capsys: pyte
     other = home / "other"
     other.write_text(BOT.replace("0.05", "0.03"))
 
-    def told() -> str:
+    def output_of() -> str:
         assert cli.invoke(["config", "diff", "--from", str(other), "--home", str(home)]) == 0
         return capsys.readouterr().out
 
     instance = Instance(home)
     record(instance.runs / "demo.sqlite", NewEvent(kind=RUN_STARTED, payload={"equity": "7000000"}, time=MOMENT))
-    assert "up to 2,000.00 USD more a day" in told()
+    assert "up to 2,000.00 USD more a day" in output_of()
     record(instance.journal)
-    assert "up to 2,000.00 USD more a day" in told()
+    assert "up to 2,000.00 USD more a day" in output_of()
     record(instance.journal, NewEvent(kind=RUN_STARTED, payload={"equity": "250000"}, time=MOMENT))
-    assert "up to 5,000.00 USD more a day" in told()
+    assert "up to 5,000.00 USD more a day" in output_of()
 
 
 def record(path: Path, *entries: NewEvent) -> None:
@@ -340,19 +340,19 @@ def record(path: Path, *entries: NewEvent) -> None:
 def test_diff_says_what_changed_since_the_last_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Since the defaults where nothing ran; since the run's own settings afterwards, with the money of each limit."""
 
-    def told() -> dict[str, Any]:
+    def output_of() -> dict[str, Any]:
         capsys.readouterr()
         assert cli.invoke(["config", "diff", "--home", str(home), "--json"]) == 0
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found | {"changes": {one["name"]: one for one in found["changes"]}}
 
-    first = told()
+    first = output_of()
     assert first["since"] == "the defaults (nothing has run yet)"
     assert (first["changes"]["SEED"]["before"], first["changes"]["SEED"]["after"]) == ("0", "7")
     assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home), "--json"]) == 0
-    assert told()["changes"] == {}
+    assert output_of()["changes"] == {}
     (home / ".env_bot").write_text(f"{BOT}STOP_LOSS_PCT=0.03\n".replace("0.05", "0.08"))
-    after = told()
+    after = output_of()
     assert after["since"].startswith("the demo run of ")
     assert after["changes"].keys() == {"DAILY_LOSS_LIMIT", "STOP_LOSS_PCT"}
     assert after["changes"]["DAILY_LOSS_LIMIT"]["sentence"].endswith("up to 3,000.00 USD more a day")

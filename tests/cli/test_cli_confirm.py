@@ -45,7 +45,7 @@ def home(tmp_path: Path) -> Path:
     create_demo_instance(tmp_path)
     now = SystemClock().now()
     decided = codec.write(SignalDecided.of(Decision(proposal=proposal("BBB"), reason=Reason.HALTED)))
-    told = [
+    lines = [
         (records.CONFIRMATION_ASKED, asked("aaaa", "AAA", now + 30 * MINUTE)),
         (records.CONFIRMATION_ASKED, asked("bbbb", "BBB", now + 30 * MINUTE)),
         (records.CONFIRMATION_ASKED, asked("cccc", "CCC", now - MINUTE)),
@@ -53,7 +53,7 @@ def home(tmp_path: Path) -> Path:
     ]
     (tmp_path / "data").mkdir()
     with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
-        journal.append([NewEvent(kind=kind, payload=payload, time=now) for kind, payload in told])
+        journal.append([NewEvent(kind=kind, payload=payload, time=now) for kind, payload in lines])
     return tmp_path
 
 

@@ -566,17 +566,17 @@ def test_defense_stays_while_the_setting_stands(home: Path) -> None:
     plan = RunPlan(
         assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
     )
-    heard: list[RequestResult] = []
+    results: list[RequestResult] = []
 
     def minute(_session: TradingSession, index: int) -> None:
         if index == 3:
-            heard.append(
+            results.append(
                 control_requests.request_result(plan.assembly.settings.instance, ControlVerb.DEFENSE_OFF, "none", 7)
             )
             plan.stop.set()
 
     asyncio.run(run(plan, RunWatcher(on_minute=minute)))
-    assert [(one.state, one.causes) for one in heard] == [("defense", ("DEFENSE_MODE_ACTIVE",))]
+    assert [(one.state, one.causes) for one in results] == [("defense", ("DEFENSE_MODE_ACTIVE",))]
 
 
 def traded(home: Path) -> tuple[bool, list[Event]]:

@@ -176,18 +176,18 @@ def test_a_damaged_simulation_is_made_again(home: Path) -> None:
     shutil.rmtree(home / "data" / "runs", ignore_errors=True)
     (home / "data" / "runs").mkdir()
     (home / "data" / "runs" / "abc.sqlite").write_bytes(b"nonsense " * 1000)
-    told = said(home, "why", "SYM", "--run", "abc", code=1)
-    assert "abc.sqlite is damaged" in told
-    assert "Delete it and start that run again." in told
-    assert "backup" not in told
+    output = said(home, "why", "SYM", "--run", "abc", code=1)
+    assert "abc.sqlite is damaged" in output
+    assert "Delete it and start that run again." in output
+    assert "backup" not in output
 
 
 def test_a_damaged_key_has_its_own_remedy(home: Path) -> None:
     """Where no setting is wrong, the allowed values of settings are not offered as the remedy."""
     (home / "storage" / "keys" / "env.key").write_bytes(b"short")
-    told = said(home, "config", "show", code=3)
-    assert "tbot secrets rekey env_bot" in told
-    assert "allowed values" not in told
+    output = said(home, "config", "show", code=3)
+    assert "tbot secrets rekey env_bot" in output
+    assert "allowed values" not in output
 
 
 def altered(path: Path, change: str) -> None:

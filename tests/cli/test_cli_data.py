@@ -331,9 +331,9 @@ def test_verify_fails_on_faults_alone(home: Path, capsys: pytest.CaptureFixture[
     assert fault["where"] == str(path)
     assert "is corrupt" in fault["message"]
     assert tbot("data", "verify", "--home", home) == 1
-    told = capsys.readouterr().out.splitlines()[0]
-    assert told.startswith(f"fault: {path} is corrupt")
-    assert told.count(str(path)) == 1
+    first_line = capsys.readouterr().out.splitlines()[0]
+    assert first_line.startswith(f"fault: {path} is corrupt")
+    assert first_line.count(str(path)) == 1
 
 
 @pytest.mark.parametrize("name", ["AAA-*.parquet", "daily-*.parquet"])
@@ -348,10 +348,10 @@ def test_a_folder_in_place_of_a_file_is_named_once_with_its_remedy(
     path.unlink()
     path.mkdir()
     assert tbot("data", "verify", "--home", home) == 1
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fault: ")]
-    assert told[0].startswith(f"fault: {path} is a folder, but must be a file. Remove it, then import")
-    assert told[0].count(str(path)) == 1
-    assert "use a settings file" not in told[0]
+    faults = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fault: ")]
+    assert faults[0].startswith(f"fault: {path} is a folder, but must be a file. Remove it, then import")
+    assert faults[0].count(str(path)) == 1
+    assert "use a settings file" not in faults[0]
 
 
 def test_each_example_of_the_page_of_formats_is_imported(

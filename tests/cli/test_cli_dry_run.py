@@ -105,13 +105,13 @@ def test_bars_come_from_the_data_source_else_from_the_broker(texts: dict[str, st
 def test_a_dry_run_logs_into_a_folder_of_its_own(tmp_path: Path) -> None:
     """Two processes never move one file into backups."""
     create_demo_instance(tmp_path)
-    wish = RunOptions(mode="dry-run", home=tmp_path)
+    options = RunOptions(mode="dry-run", home=tmp_path)
     assembly = assemble(tmp_path, "dry-run", SystemClock())
     try:
-        run_display.make_display(wish, assembly, SystemClock(), as_json=True)
+        run_display.make_display(options, assembly, SystemClock(), as_json=True)
         log.logger(__name__).warning("a line")
     finally:
         log.close()
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["dry-run"]
     assert (tmp_path / "logs" / "dry-run" / "tbot.log").exists()
-    assert feed_request(wish, assembly).kind == "live"
+    assert feed_request(options, assembly).kind == "live"

@@ -66,11 +66,11 @@ def test_a_drill_on_paper_rehearses_every_way_of_breaking_and_is_written_down(
     """f60, f61, f64, f65, f66, f67: each is a step; passed is exit 0, and the journal has the settings' hash."""
     home = instance(tmp_path, "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\n")
     assert cli.invoke(["failover", "drill", "--home", str(home), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["passed"], told["brokers"], len(told["steps"])) == (True, ["paper"], 5)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["passed"], document["brokers"], len(document["steps"])) == (True, ["paper"], 5)
     with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
         (event,) = journal.events(kind=records.DRILL)
-    assert event.payload["settings"] == told["settings"]
+    assert event.payload["settings"] == document["settings"]
     assert cli.invoke(["failover", "status", "--home", str(home)]) == 0
     assert "Failover is off: no broker takes over from a simulated venue." in capsys.readouterr().out
 
@@ -80,14 +80,14 @@ def test_status_says_what_stands_where_and_what_to_run(tmp_path: Path, capsys: p
     foreign = {"symbol": "ZZZ", "quantity": "-5", "price": "12.50"}
     home = instance(tmp_path, TWO, *broken(), (records.FOREIGN_HOLDING, foreign, None))
     assert cli.invoke(["failover", "status", "--home", str(home), "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    alpha, beta = told["places"]
+    document = json.loads(capsys.readouterr().out)
+    alpha, beta = document["places"]
     assert (alpha["name"], alpha["circuit"], alpha["orders"], alpha["confirmed"]) == ("alpha", "open", 1, "6000")
     assert (beta["name"], beta["circuit"], beta["orders"], beta["confirmed"]) == ("beta", "closed", 1, "")
     assert Decimal(alpha["reserved"]) - Decimal(beta["reserved"]) == Decimal("62.50")  # with what is not tbot's there
-    assert told["leases"] == {"SPY": "beta"}
-    assert told["why"] == "orders there may still be working"
-    assert told["next"] == "tbot failover drill"
+    assert document["leases"] == {"SPY": "beta"}
+    assert document["why"] == "orders there may still be working"
+    assert document["next"] == "tbot failover drill"
     assert cli.invoke(["failover", "status", "--home", str(home)]) == 1
     shown_lines = capsys.readouterr().out
     assert "confirmed 6,000.00" in shown_lines
@@ -113,12 +113,12 @@ def test_the_standing_names_the_broker_of_each_order_and_position(
     ran = {"run_id": "paper", "mode": "paper", "equity": "100000", "source": "alpha", "simulated": False}
     home = instance(tmp_path, TWO, (records.RUN_STARTED, ran, None), (records.STUCK, stuck, None), *said)
     assert cli.invoke(["status", "--home", str(home), "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["brokers"] == ["alpha", "beta"]
-    assert [(one["symbol"], one["broker"]) for one in told["positions"]] == [("F", "beta")]
-    assert [(one["symbol"], one["broker"]) for one in told["orders"]] == [("KO", "alpha"), ("SPY", "beta")]
-    assert any("not managed by any bot: F at beta." in sentence for sentence in told["attention"])
-    assert "STUCK: long F at beta could not be closed, it is halted." in told["attention"]
+    document = json.loads(capsys.readouterr().out)
+    assert document["brokers"] == ["alpha", "beta"]
+    assert [(one["symbol"], one["broker"]) for one in document["positions"]] == [("F", "beta")]
+    assert [(one["symbol"], one["broker"]) for one in document["orders"]] == [("KO", "alpha"), ("SPY", "beta")]
+    assert any("not managed by any bot: F at beta." in sentence for sentence in document["attention"])
+    assert "STUCK: long F at beta could not be closed, it is halted." in document["attention"]
     assert cli.invoke(["status", "--home", str(home)]) == 1
     text = capsys.readouterr().out
     for line in ("beta   long 100 F at ", "alpha  entry market KO 100: sending", "beta   entry market SPY 100:"):
@@ -146,9 +146,9 @@ def test_the_standing_names_what_was_left_at_a_broker_that_the_last_session_did_
         filesystem.make_folder(folder)
         home = instance(folder, TWO, *days)
         assert cli.invoke(["status", "--home", str(home), "--json"]) == number
-        told = json.loads(capsys.readouterr().out)["attention"]
+        document = json.loads(capsys.readouterr().out)["attention"]
         words = "LEFT BEHIND: 100 F at beta, account B: not managed"
-        assert any(words in sentence for sentence in told) == bool(number)
+        assert any(words in sentence for sentence in document) == bool(number)
 
 
 def test_with_a_drill_passed_the_next_command_is_the_confirmation(

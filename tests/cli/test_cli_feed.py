@@ -33,7 +33,7 @@ UNIVERSE = {"kept": 1, "limit": 1, "by": "UNIVERSE_MAX", "cut": ["B", "C"]}
 APART = {"symbol": "A", "feed": "10.3", "theirs": "10", "there": True}
 
 
-def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:
+def events_of(*said: tuple[str, dict[str, Any]]) -> list[Event]:
     """Events of a session that is open."""
     opened = (records.SESSION_OPENED, {"open": SESSION.open.isoformat()})
     return [
@@ -52,7 +52,7 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
     """All from the journal and the recording, so that it can be asked of a running bot."""
     minute = MinuteSlice(index=2, **dict.fromkeys((*FIELDS, "vwap"), np.ones(1)))
     recorded(tmp_path).append(RecordedMinute(minute=minute, at=SESSION.moment(3), counts={"late": 12, "revised": 1}))
-    events = told(
+    events = events_of(
         (records.UNIVERSE, UNIVERSE),
         (records.FEED_GAP, {"first": 0, "last": 1, "words": ""}),
         (records.HALT, {"symbol": "", "halted": True, "level": 1, "words": ""}),
@@ -79,10 +79,10 @@ def test_the_age_of_a_dead_feed_is_that_of_its_last_bar(tmp_path: Path) -> None:
         recording.append(RecordedMinute(minute=minute, at=SESSION.moment(index + 1), counts={}))
     for seconds, words in ((150, "last bar 150 s ago"), (-0.3, "last bar 0 s ago")):
         now = SESSION.moment(3) + dt.timedelta(seconds=seconds)
-        shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), now)
+        shown = feed_document(tmp_path / FOLDER, fold(events_of(), DataHealth()), now)
         assert shown is not None
         assert f": {words}, 0 late bars" in next(iter(feed_lines(shown)))
-    ended = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), None)
+    ended = feed_document(tmp_path / FOLDER, fold(events_of(), DataHealth()), None)
     assert ended is not None
     assert ended["age_s"] is None
     assert list(feed_lines(ended, running=False)) == ["feed        acme, single venue: 0 late bars, 0 revised"]
@@ -91,7 +91,7 @@ def test_the_age_of_a_dead_feed_is_that_of_its_last_bar(tmp_path: Path) -> None:
 def test_before_the_first_minute_there_is_no_age(tmp_path: Path) -> None:
     """The feed is named all the same."""
     recorded(tmp_path)
-    shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), SESSION.open)
+    shown = feed_document(tmp_path / FOLDER, fold(events_of(), DataHealth()), SESSION.open)
     assert shown is not None
     assert list(feed_lines(shown)) == ["feed        acme, single venue: no bar yet, 0 late bars, 0 revised"]
 
@@ -99,12 +99,12 @@ def test_before_the_first_minute_there_is_no_age(tmp_path: Path) -> None:
 def test_without_a_session_or_a_recording_nothing_is_shown(tmp_path: Path) -> None:
     """A recording that holds nothing whole is none."""
     assert feed_document(tmp_path / FOLDER, fold([], DataHealth()), SESSION.open) is None
-    shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), SESSION.open)
+    shown = feed_document(tmp_path / FOLDER, fold(events_of(), DataHealth()), SESSION.open)
     assert shown is not None
     assert list(feed_lines(shown)) == []
     path = recorded(tmp_path).path
     path.write_bytes(b"torn")
-    shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), SESSION.open)
+    shown = feed_document(tmp_path / FOLDER, fold(events_of(), DataHealth()), SESSION.open)
     assert shown is not None
     assert shown["source"] is None
 

@@ -586,7 +586,7 @@ def test_a_plugin_that_fails_is_a_sentence_and_its_traceback_is_logged(tmp_path:
     assert again.endswith(finished.errors)
 
 
-@pytest.mark.usefixtures("stops_heard")
+@pytest.mark.usefixtures("signals_enabled")
 @pytest.mark.parametrize("module", ["click/core.py", "cli/commands/run.py"])
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_before_the_command_is_imported_is_said(module: str, number: str) -> None:

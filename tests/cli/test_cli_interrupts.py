@@ -60,7 +60,7 @@ class Child:
 @pytest.fixture
 def child(
     tmp_path: Path,
-    stops_heard: None,  # noqa: ARG001  -- wanted for its effect
+    signals_enabled: None,  # noqa: ARG001  -- wanted for its effect
     trials: Callable[[Path], None],
 ) -> Iterator[Child]:
     """A demo that has just had its first fill."""

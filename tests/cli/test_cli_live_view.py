@@ -205,11 +205,11 @@ def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, LiveVie
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=80, height=24, color_system="truecolor")
     clock = ManualClock(moment or NOW)
-    wish = RunOptions(mode="demo" if moment is None else "paper", home=home)
-    live = LiveView(wish, clock, console)
+    options = RunOptions(mode="demo" if moment is None else "paper", home=home)
+    live = LiveView(options, clock, console)
     request = FeedRequest(kind="demo" if moment is None else "live")
     plan = RunPlan(
-        assembly=assemble(home, wish.mode, clock), request=request, wall=clock, pace=5200.0, once=True, watch_s=5.0
+        assembly=assemble(home, options.mode, clock), request=request, wall=clock, pace=5200.0, once=True, watch_s=5.0
     )
     inner = live.watcher
 

@@ -54,7 +54,7 @@ def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
     """Decided, written down, filled, protected, told and explained; MAX_TRADES and the trades are what they were."""
     home = tmp_path / "home"
     events = traded(home, "true")
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     decided = {event.cid: event for event in events if event.kind == records.TOP_UP and event.cid is not None}
     orders = {
         event.cid: records.order_of(event.cid, event.payload)
@@ -70,7 +70,7 @@ def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
     trade = next(one for one in book.trades if one.symbol == symbol)
     entry = next(one for one in orders.values() if one.symbol == symbol and one.leg is Leg.ENTRY)
     assert trade.quantity > entry.quantity > Decimal(0)
-    assert any(" TOP-UP " in line and f" {symbol} @ " in line for line in told.splitlines())
+    assert any(" TOP-UP " in line and f" {symbol} @ " in line for line in output.splitlines())
     watch = AlertRules(RoutineEvents())
     said = [one.what for event in events for one in watch.apply(event)]
     assert any("] TOP-UP BUY " in text for text in said)

@@ -89,9 +89,9 @@ def test_a_finished_run_that_was_changed_is_kept_when_it_is_begun_anew(
     args = ("--demo", "--sessions", "1", "--home", str(tmp_path), "--json")
     first = run(capsys, *args)[0]
     cli.invoke(["check", "--home", str(tmp_path)])
-    told = capsys.readouterr().out
-    assert "1 journal of simulated runs verified." in told
-    assert "Nothing has been traded here yet" not in told
+    output = capsys.readouterr().out
+    assert "1 journal of simulated runs verified." in output
+    assert "Nothing has been traded here yet" not in output
     (path,) = (tmp_path / "data" / "runs").glob("*.sqlite")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE events SET payload = payload || ' ' WHERE seq = 9")
@@ -246,7 +246,7 @@ def test_a_second_run_is_refused_although_the_lock_file_was_removed(
 
 def test_symbols_are_taken_once_in_capitals() -> None:
     """Symbols come in any case and are asked for once each."""
-    wish = parse_run_options(
+    options = parse_run_options(
         demo=True,
         replay=None,
         symbols=" tarno,KORVA,tarno,",
@@ -256,8 +256,8 @@ def test_symbols_are_taken_once_in_capitals() -> None:
         once=False,
         home=None,
     )
-    assert wish.symbols == ("TARNO", "KORVA")
-    assert (wish.home, wish.sessions, wish.rate) == (Path("tbot-demo"), 3, 0.0)
+    assert options.symbols == ("TARNO", "KORVA")
+    assert (options.home, options.sessions, options.rate) == (Path("tbot-demo"), 3, 0.0)
 
 
 @pytest.mark.slow

@@ -322,7 +322,7 @@ def test_a_session_is_awaited_in_one_line(capsys: pytest.CaptureFixture[str]) ->
 def test_a_position_that_is_left_in_part_is_reduced() -> None:
     """A fill that leaves shares is no exit yet; the one that leaves none is, with the profit of them all."""
     entry, leave = order(quantity="10"), order(Leg.EXIT, quantity="10", reason=ExitReason.TIME)
-    told = EventNarrator().lines_for(
+    narrated = EventNarrator().lines_for(
         [
             NewEvent(kind=records.RUN_STARTED, payload={"equity": "1000"}, time=MORNING),
             *placed(entry),
@@ -332,10 +332,10 @@ def test_a_position_that_is_left_in_part_is_reduced() -> None:
             filled(leave, "6", "12", "3"),
         ]
     )
-    assert [line.weight for line in told] == ["entry", "entry", "exit"]
+    assert [line.weight for line in narrated] == ["entry", "entry", "exit"]
     words = ["[OPEN] BUY 10 AAA", "[OPEN] REDUCE 4 AAA", "[OPEN] EXIT AAA time +16.00 (10"]
-    assert [line.text.split(" @ ")[0] for line in told] == words
-    assert told[-1].gain == Decimal(16)
+    assert [line.text.split(" @ ")[0] for line in narrated] == words
+    assert narrated[-1].gain == Decimal(16)
 
 
 @pytest.mark.parametrize("kind", ["lines", "live view"])
@@ -353,9 +353,9 @@ def test_a_stop_that_was_placed_before_a_restart_is_shown_when_it_fills(
             *placed(stop),
         ]
     )
-    wish, label = RunOptions(mode="paper", home=tmp_path), FeedLabel(name="a market", simulated=False, quotes=True)
-    live = LiveView(wish, ManualClock(MORNING), Console(file=io.StringIO()))
-    shown = live if kind == "live view" else run_display.PlainDisplay(wish, silent=False)
+    requested, label = RunOptions(mode="paper", home=tmp_path), FeedLabel(name="a market", simulated=False, quotes=True)
+    live = LiveView(requested, ManualClock(MORNING), Console(file=io.StringIO()))
+    shown = live if kind == "live view" else run_display.PlainDisplay(requested, silent=False)
     shown.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), book)
     shown.watcher.on_events([filled(stop, "10", "9", "2")])
     lines = [line.text for line in live.frame.events] if kind == "live view" else [capsys.readouterr().out]
@@ -456,17 +456,21 @@ def test_a_terminal_gets_the_live_view_and_warnings_go_to_standard_error(
     create_demo_instance(tmp_path)
     settings = tmp_path / ".env_bot"
     settings.write_text(settings.read_text() + "SEEED=1\n")
-    assembly, wish = assemble(tmp_path, "demo", SystemClock()), RunOptions(mode="demo", home=tmp_path)
+    assembly, requested = assemble(tmp_path, "demo", SystemClock()), RunOptions(mode="demo", home=tmp_path)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(run_display.make_display(wish, assembly, SystemClock(), as_json=False), LiveView)
-    assert isinstance(run_display.make_display(wish, assembly, SystemClock(), as_json=True), run_display.PlainDisplay)
+    assert isinstance(run_display.make_display(requested, assembly, SystemClock(), as_json=False), LiveView)
+    assert isinstance(
+        run_display.make_display(requested, assembly, SystemClock(), as_json=True), run_display.PlainDisplay
+    )
     monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(run_display.make_display(wish, assembly, SystemClock(), as_json=False), run_display.PlainDisplay)
+    assert isinstance(
+        run_display.make_display(requested, assembly, SystemClock(), as_json=False), run_display.PlainDisplay
+    )
     assert "Unknown setting SEEED" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("stops_heard")
+@pytest.mark.usefixtures("signals_enabled")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_an_early_signal_is_an_interrupt(number: signal.Signals) -> None:
     """Before the run has begun SIGTERM and SIGHUP interrupt as Ctrl-C does, and afterwards all is as it was."""
@@ -507,7 +511,7 @@ def test_a_thread_without_signals_runs_all_the_same() -> None:
         assert pool.submit(inside).result() == before
 
 
-@pytest.mark.usefixtures("stops_heard")
+@pytest.mark.usefixtures("signals_enabled")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals) -> None:
     """One signal sets the wish to stop and the work may end in its own time; a second one ends it at once."""
@@ -539,27 +543,27 @@ def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals)
         asyncio.run(stubborn())
 
 
-@pytest.mark.usefixtures("stops_heard")
+@pytest.mark.usefixtures("signals_enabled")
 def test_the_second_signal_breaks_off_a_session_that_has_seen_the_first() -> None:
     """A session at a market applies a signal within a second; a signal after a withdrawn stop is a first one again."""
     causes: list[StateCause] = []
     state: Any = SimpleNamespace(causes=causes, raise_cause=causes.append)
 
     async def signalled(*, withdrawn: bool) -> str:
-        heard = ProcessSignals()
+        process_signals = ProcessSignals()
 
         async def work() -> str:
             for applied in (True, False):
                 os.kill(os.getpid(), signal.SIGINT)
                 for _round in range(100):  # the next rounds of the loop receive a signal
                     await asyncio.sleep(0)
-                assert heard.raise_causes(state) is (applied or withdrawn)
+                assert process_signals.raise_causes(state) is (applied or withdrawn)
                 if withdrawn:
                     causes.clear()
-                    assert not heard.raise_causes(state)
+                    assert not process_signals.raise_causes(state)
             return "in order"
 
-        return await run_display.run_until_stopped(work(), heard.stop, heard.kill)
+        return await run_display.run_until_stopped(work(), process_signals.stop, process_signals.kill)
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(signalled(withdrawn=False))
@@ -579,12 +583,12 @@ def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.
 def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
     """The run whose output is closed ends as it would have."""
     create_demo_instance(tmp_path)
-    wish, clock = RunOptions(mode="demo", home=tmp_path), SystemClock()
+    requested, clock = RunOptions(mode="demo", home=tmp_path), SystemClock()
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "w", encoding="utf-8") as stream:
         console = Console(file=cast("TextIO", GuardedStream(stream, "standard output")), force_terminal=True)
         os.close(ours)
-        live = LiveView(wish, clock, console)
+        live = LiveView(requested, clock, console)
         plan = RunPlan(assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo"), wall=clock)
         with live:
             outcome = asyncio.run(run(plan, live.watcher))
@@ -608,7 +612,7 @@ def test_a_cleared_cause_says_why_the_state_goes_on() -> None:
         payload = codec.write(StateChanged(cause=cause, there=there, state=state.word, words=words))
         return NewEvent(kind=records.STATE, payload=payload, time=MORNING)
 
-    told = EventNarrator().lines_for(
+    narrated = EventNarrator().lines_for(
         [
             state(StateCause.DEFENSE_COMMAND, RiskState.DEFENSE, there=True),
             state(StateCause.KILL_COMMAND, RiskState.HALTED, there=True),
@@ -619,11 +623,11 @@ def test_a_cleared_cause_says_why_the_state_goes_on() -> None:
             state(StateCause.FEEDS_STALE, RiskState.NORMAL, there=False, words=OVER),
         ]
     )
-    assert [line.text for line in told[2:4]] == [
+    assert [line.text for line in narrated[2:4]] == [
         "tbot defense on cleared; state halted (tbot kill)",
         "tbot kill cleared; state normal",
     ]
-    assert [line.text for line in told[5:]] == [
+    assert [line.text for line in narrated[5:]] == [
         "Over: every feed is stale; state exit-only until the account has agreed with the journal for 60 s",
         "No longer in effect: every feed is stale; state normal",
     ]
@@ -636,13 +640,13 @@ def test_a_cause_that_requires_less_than_the_state_is_not_named_as_its_cause() -
         payload = codec.write(StateChanged(cause=cause, there=True, state=state.word, words=""))
         return NewEvent(kind=records.STATE, payload=payload, time=MORNING)
 
-    told = EventNarrator().lines_for(
+    narrated = EventNarrator().lines_for(
         [
             state(StateCause.FEEDS_STALE, RiskState.EXIT_ONLY),
             state(StateCause.UNIVERSE_STALE, RiskState.EXIT_ONLY),
         ]
     )
-    assert [line.text for line in told] == [
+    assert [line.text for line in narrated] == [
         "State exit-only: every feed is stale",
         "State exit-only (every feed is stale); defense: over 20 % of the universe is stale",
     ]
@@ -652,13 +656,16 @@ def test_a_cause_that_requires_less_than_the_state_is_not_named_as_its_cause() -
 def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk the session is traded to its end, and the log names the display; the summary fails."""
     create_demo_instance(tmp_path)
-    clock, wish = ManualClock(MORNING), RunOptions(mode="demo", home=tmp_path)
+    clock, requested = ManualClock(MORNING), RunOptions(mode="demo", home=tmp_path)
     plan = RunPlan(
         assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo", sessions=1, seed=0), wall=clock
     )
     log.configure("info", "json", tmp_path / "before", screen=False)  # takes the lines that earlier tests left
     log.configure("info", "json", tmp_path / "logs", screen=False)
-    with Path("/dev/full").open("w", encoding="utf-8") as stream, run_display.PlainDisplay(wish, silent=False) as lines:
+    with (
+        Path("/dev/full").open("w", encoding="utf-8") as stream,
+        run_display.PlainDisplay(requested, silent=False) as lines,
+    ):
         monkeypatch.setattr(sys, "stdout", GuardedStream(stream, "standard output"))
         outcome = asyncio.run(run(plan, lines.watcher))
         assert outcome.summary.trades

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SINCE = "2026-11-24T15:00:00+00:00"
 
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 def until(what: Callable[[], bool], seconds: float) -> None:
@@ -134,10 +134,10 @@ def test_the_real_bot_is_kept_going(
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
     assert cli.invoke(["config", "set", f"TRADING_DAYS={distant_weekday}", "--home", str(home)]) == 0
     first, output = shown("start", 0)["service"]["process"], service.output_path(Instance.at(home))
-    until(lambda: "Waiting for the session" in output.read_text(), PATIENCE_S)
+    until(lambda: "Waiting for the session" in output.read_text(), TIMEOUT_S)
     os.kill(first, signal.SIGKILL)
     until(lambda: Instance.at(home).lock_holder not in {None, first}, 10)
-    until(lambda: output.read_text().count("Waiting for the session") > 1, PATIENCE_S)
+    until(lambda: output.read_text().count("Waiting for the session") > 1, TIMEOUT_S)
     assert shown("status", 0)["restarts"] == 1
     stopped = shown("stop", 0)
     assert (stopped["sentences"], stopped["open"]) == (["Stopped; nothing is open."], [])

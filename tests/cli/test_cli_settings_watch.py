@@ -40,8 +40,8 @@ def files(tmp_path: Path) -> Files:
     """The demo's settings."""
     create_demo_instance(tmp_path)
 
-    def again(wish: RunOptions) -> tuple[RunOptions, SettingsFiles]:
-        return wish, read_settings_files(Instance.at(tmp_path))
+    def again(requested: RunOptions) -> tuple[RunOptions, SettingsFiles]:
+        return requested, read_settings_files(Instance.at(tmp_path))
 
     editions = SettingsWatcher(*again(RunOptions(mode="paper", home=tmp_path)), again)
     editions.begin(load_settings(tmp_path, mode="paper"))
@@ -70,9 +70,9 @@ def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> 
     files.editions.renew()
     assert files.editions.sources.texts()["MAX_OPEN_POSITIONS"] == "5"
     files.write("MAX_OPEN_POSITIONS=many", "MAX_OPEN_POSITIONS=5")
-    mended = files.editions.poll()
-    assert mended is not None
-    assert (mended.differences, mended.fault) == ({}, "")
+    repaired = files.editions.poll()
+    assert repaired is not None
+    assert (repaired.differences, repaired.fault) == ({}, "")
 
 
 def test_a_run_that_goes_on_under_older_settings_hears_of_those_in_the_files(files: Files) -> None:
@@ -89,12 +89,14 @@ def test_a_run_begins_beside_files_that_are_not_fit(files: Files) -> None:
     """It goes on with what it has, and the first look says what is wrong."""
     settings = load_settings(files.home, mode="paper")
     files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=many")
-    wish, found = files.editions.options, read_settings_files(Instance.at(files.home))
-    editions = SettingsWatcher(wish, found, lambda wish: (wish, read_settings_files(Instance.at(files.home))))
+    requested, found = files.editions.options, read_settings_files(Instance.at(files.home))
+    editions = SettingsWatcher(
+        requested, found, lambda requested: (requested, read_settings_files(Instance.at(files.home)))
+    )
     editions.begin(settings)
-    told = editions.poll()
-    assert told is not None
-    assert told.fault
+    change = editions.poll()
+    assert change is not None
+    assert change.fault
 
 
 NAME = "funds.csv"
@@ -151,9 +153,9 @@ def test_a_table_that_is_not_fit_is_told_and_never_had(files: Files, table: Path
     assert "funds.csv" in found.fault
     assert files.editions.poll() is None
     table.unlink()
-    mended = files.editions.poll()
-    assert mended is not None
-    assert (mended.differences, mended.fault) == ({}, "")
+    repaired = files.editions.poll()
+    assert repaired is not None
+    assert (repaired.differences, repaired.fault) == ({}, "")
 
 
 def test_what_is_built_to_judge_a_table_is_not_kept(files: Files, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
     host = gauges.HostGauge(name="api.acme.com", left=21, per_minute=150)
     silent = gauges.HostGauge(name="news.acme.com", left=None, per_minute=30)
     full = gauges.HostGauge(name="data.acme.com", left=0, per_minute=60, paused_s=8.0)
-    told = attrs.evolve(
+    restarted = attrs.evolve(
         known,
         clock_ahead_s=-0.25,
         vix=17.5,
@@ -151,7 +151,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         most_trades=2,
         gross=Decimal(98_765),
     )
-    gauges.write_gauges(tmp_path / "data", told)
+    gauges.write_gauges(tmp_path / "data", restarted)
     found = status(capsys, tmp_path, code=1)
     assert found["accounts"] == [
         {

@@ -30,12 +30,12 @@ STOP = order(Leg.STOP, stop="9")
 ENTRY = order(limit="10", protection=(STOP,))
 
 
-def events(path: Path, *told: tuple[str, Payload]) -> list[Event]:
+def events(path: Path, *entries: tuple[str, Payload]) -> list[Event]:
     """Events of a journal, one a minute from the bell on."""
     clock = ManualClock(session().open)
     with closing(open_journal(path / "tbot.sqlite")) as journal:
         recorder = JournalRecorder(journal=journal, clock=clock)
-        for kind, payload in told:
+        for kind, payload in entries:
             recorder.write(NewEvent(kind=kind, payload=payload, time=recorder.clock.now()))
             clock.advance_to(clock.now() + dt.timedelta(minutes=1))
         return list(journal.events())
@@ -50,17 +50,17 @@ def state(cause: StateCause, words: str = "", *, there: bool = True) -> tuple[st
 
 def held(*, cancelling: bool = False) -> SessionBook:
     """The book of a session that holds a position, whose stop rests; `cancelling`: its cancel was requested."""
-    heard = {"acknowledged": STOP, "fill": ENTRY}
-    told: list[tuple[str, str | None, Payload]] = [
+    cid_by_kind = {"acknowledged": STOP, "fill": ENTRY}
+    entries: list[tuple[str, str | None, Payload]] = [
         (records.RUN_STARTED, None, {"equity": "1000"}),
         (records.SESSION_OPENED, None, OPENED),
         *((records.INTENDED, one.client_order_id, codec.write(OrderIntended.of(one))) for one in (ENTRY, STOP)),
         *((records.SENDING, one.client_order_id, {}) for one in (ENTRY, STOP)),
-        *((kind, of.client_order_id, reported(kind, of)) for kind, of in heard.items()),
+        *((kind, of.client_order_id, reported(kind, of)) for kind, of in cid_by_kind.items()),
         *([(records.CANCEL_REQUESTED, STOP.client_order_id, {})] if cancelling else []),
     ]
     return fold_events(
-        journal_event(number, kind, payload, session().open, cid) for number, (kind, cid, payload) in enumerate(told)
+        journal_event(number, kind, payload, session().open, cid) for number, (kind, cid, payload) in enumerate(entries)
     )
 
 
@@ -79,13 +79,13 @@ def request(verb: ControlVerb) -> tuple[str, Payload]:
 
 def test_a_condition_says_what_since_when_what_happens_and_what_to_do(tmp_path: Path) -> None:
     """The oldest comes first, with the account that it concerns, and the words of who reported it."""
-    told = events(
+    entries = events(
         tmp_path,
         state(StateCause.LOGIN, "GET /v2/account: 401 unauthorized."),
         state(StateCause.FEEDS_STALE, "no message for 10 s; 406 taken. Stop the other program."),
         state(StateCause.KILL_FILE),
     )
-    login, feed, kill = present_conditions(told, held(), "control", running=True)
+    login, feed, kill = present_conditions(entries, held(), "control", running=True)
     assert login.sentence == (
         "exit-only since 09:30:00 New York, the broker requires a new login (acme): GET /v2/account: 401 unauthorized."
         " Meanwhile no position is opened; stops stay at the broker, and exits are tried. tbot tries the key with each"
@@ -105,7 +105,7 @@ def test_a_condition_says_what_since_when_what_happens_and_what_to_do(tmp_path: 
 
 def test_a_condition_that_is_over_says_how_long_its_state_lasts(tmp_path: Path) -> None:
     """Until the account agreed for a minute, or for a quiet time; what was cleared by a request is gone at once."""
-    told = events(
+    entries = events(
         tmp_path,
         state(StateCause.UNKNOWN, "503"),
         state(StateCause.UNIVERSE_STALE, "3 of 3"),
@@ -114,7 +114,7 @@ def test_a_condition_that_is_over_says_how_long_its_state_lasts(tmp_path: Path) 
         state(StateCause.UNIVERSE_STALE, there=False),
         state(StateCause.STOP_FILE, there=False),
     )
-    account, universe = present_conditions(told, held(), "control", running=True)
+    account, universe = present_conditions(entries, held(), "control", running=True)
     assert account.sentence == (
         "exit-only since 09:30:00 New York, the account is unknown (acme): 503. Over since 09:33:00 New York; the"
         " state lasts until readings of the account have agreed for 60 s."
@@ -129,10 +129,10 @@ def test_a_condition_that_is_over_says_how_long_its_state_lasts(tmp_path: Path) 
 
 def test_no_condition_promises_a_stop_whose_cancel_was_requested(tmp_path: Path) -> None:
     """Its position is UNPROTECTED from then on, as its own row says."""
-    told = events(tmp_path, state(StateCause.UNREACHABLE), request(ControlVerb.STOP_FLATTEN))
-    (resting,) = present_conditions(told, held(), "control", running=True)
+    entries = events(tmp_path, state(StateCause.UNREACHABLE), request(ControlVerb.STOP_FLATTEN))
+    (resting,) = present_conditions(entries, held(), "control", running=True)
     assert "stops stay at the broker, and exits are tried. tbot goes on trying. `tbot broker test`" in resting.sentence
-    (cancelling,) = present_conditions(told, held(cancelling=True), "control", running=True)
+    (cancelling,) = present_conditions(entries, held(cancelling=True), "control", running=True)
     assert "Meanwhile no position is opened; UNPROTECTED: AAA, and exits are tried." in cancelling.sentence
 
 
@@ -151,8 +151,10 @@ def test_a_kill_that_closes_says_that_exits_are_sent(tmp_path: Path) -> None:
 
 def test_of_a_bot_that_has_ended_a_condition_says_what_the_next_start_does(tmp_path: Path) -> None:
     """Nothing is tried and nothing connects where no process runs; what a person can do stays."""
-    told = events(tmp_path, state(StateCause.UNREACHABLE), state(StateCause.FEEDS_STALE), state(StateCause.KILL_FILE))
-    account, feed, kill = (one.sentence for one in present_conditions(told, held(), "control", running=False))
+    entries = events(
+        tmp_path, state(StateCause.UNREACHABLE), state(StateCause.FEEDS_STALE), state(StateCause.KILL_FILE)
+    )
+    account, feed, kill = (one.sentence for one in present_conditions(entries, held(), "control", running=False))
     assert account == (
         "exit-only since 09:30:00 New York, the broker does not respond (acme). The next start checks it again."
         " `tbot broker test` shows what the broker answers, its own page what is held there."

@@ -53,11 +53,11 @@ def test_trades_fit_the_terminal(width: int, several: bool) -> None:
 
     Where there were several brokers each line names its own, however narrow it is.
     """
-    told = lines(width, several=several)
-    assert all(len(line) <= width for line in told)
-    assert sum("alpaca" in line for line in told) == (len(TRADES) if several else 0)
+    output = lines(width, several=several)
+    assert all(len(line) <= width for line in output)
+    assert sum("alpaca" in line for line in output) == (len(TRADES) if several else 0)
     for trade in TRADES:
-        (line,) = (one for one in told if trade.symbol in one)
+        (line,) = (one for one in output if trade.symbol in one)
         assert line.endswith((f"{MINUS}12.47", "+1.00"))
 
 
@@ -88,20 +88,20 @@ def test_prices_of_a_column_stand_under_each_other() -> None:
 def test_a_sentence_is_broken_between_words() -> None:
     """What is longer than the terminal goes on beneath, a little to the right; without a terminal it stays whole."""
     sentence = "  Prices, volumes, capitalisation and VIX are simulated; companies and symbols are fictitious."
-    told = list(wrap_sentence(sentence, 40))
-    assert told[0] == "  Prices, volumes, capitalisation and"
-    assert all(line.startswith("    ") and len(line) <= 40 for line in told[1:])
-    assert " ".join(line.strip() for line in told) == sentence.strip()
+    output = list(wrap_sentence(sentence, 40))
+    assert output[0] == "  Prices, volumes, capitalisation and"
+    assert all(line.startswith("    ") and len(line) <= 40 for line in output[1:])
+    assert " ".join(line.strip() for line in output) == sentence.strip()
     assert list(wrap_sentence(sentence, None)) == [sentence]
     assert list(wrap_sentence(sentence, 20)) == [sentence]
 
 
 def test_the_last_cell_goes_on_under_itself() -> None:
     """A sentence in a table is broken between words, as wide as its column is."""
-    told = list(
+    output = list(
         text_table(("count", "reason", ""), [("8", "MAX_TRADES", "Orders of the window have been sent.")], "nlw", 50)
     )
-    assert told[1:] == [
+    assert output[1:] == [
         "      8  MAX_TRADES  Orders of the window have",
         "                     been sent.",
     ]

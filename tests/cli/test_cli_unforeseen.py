@@ -92,9 +92,9 @@ def test_a_file_that_is_no_json_ends_in_a_sentence(
 def test_secrets_that_cannot_be_written_down_are_refused(home: Path, category: str, values: str, words: str) -> None:
     """With a code and the field, without the value; what was held stays."""
     before = {path: path.read_bytes() for path in (home / "storage").rglob("*") if path.is_file()}
-    code, told = said(home, "secrets", "set", category, "--from-json", "-", typed=values)
-    assert words in told
-    assert (code, "ud800" in told, "[[[" in told) == (2 if "Standard input" in words else 3, False, False)
+    code, output = said(home, "secrets", "set", category, "--from-json", "-", typed=values)
+    assert words in output
+    assert (code, "ud800" in output, "[[[" in output) == (2 if "Standard input" in words else 3, False, False)
     assert {path: path.read_bytes() for path in (home / "storage").rglob("*") if path.is_file()} == before
 
 
@@ -110,8 +110,8 @@ def test_an_instance_is_not_made_of_what_cannot_be_written_down(
     tmp_path: Path, values: str, code: int, words: str
 ) -> None:
     """Nothing is made then."""
-    got, told = said(tmp_path / "x", "init", "--from-json", "-", typed=values)
-    assert (got, words in told) == (code, True)
+    got, output = said(tmp_path / "x", "init", "--from-json", "-", typed=values)
+    assert (got, words in output) == (code, True)
     assert not (tmp_path / "x").exists()
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Broker
 
-PATIENCE_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 PAGES: Final = 12
 """Pages in the log before SQLite moves them into the file; so few that a short session sees checkpoints."""
 _ROUNDS: Final = frozenset({ExitReason.STOPPED.value, ExitReason.SESSION_END.value})
@@ -211,8 +211,8 @@ class Crossing:
     """How a process comes by its journal and its accounts, in the order of `names`: each announces."""
 
     def __init__(self, path: Path, home: Path, watched: Collection[str], names: Sequence[str]) -> None:
-        self._venues = {name: sockets.connect(path, PATIENCE_S) for name in names}
-        self.herald = Herald(sockets.connect(path, PATIENCE_S), watched)
+        self._venues = {name: sockets.connect(path, TIMEOUT_S) for name in names}
+        self.herald = Herald(sockets.connect(path, TIMEOUT_S), watched)
         self._home = home
         self._journal: AnnouncingJournal
 
@@ -245,11 +245,11 @@ def live(path: Path, home: Path, at: float, watched: Collection[str], scene: tup
     world.run(life.live)
     session = life.session
     assert session is not None
-    for keeper in session.supervisors:
-        post = keeper.broker_session
+    for supervisor in session.supervisors:
+        post = supervisor.broker_session
         left = (
             post.decision_engine.portfolio.holdings,
-            dict(keeper.reconciler.external),
+            dict(supervisor.reconciler.external),
             post.decision_engine.book.records(),
         )
         ways.herald.announce("ended", post.journal_tag, *left)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
 DRIVER: Final = Path(__file__).with_name("crash_driver.py")
-PATIENCE_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 
 
 @attrs.frozen
@@ -66,7 +66,7 @@ def nursery() -> Iterator[Nursery]:
     """One for all tests: what takes time is the start of Python."""
     with tempfile.TemporaryDirectory(prefix="tbot") as folder:
         path = Path(folder) / "venue"
-        with sockets.listen(path, PATIENCE_S) as listener:
+        with sockets.listen(path, TIMEOUT_S) as listener:
             command = [sys.executable, "-W", "error", str(DRIVER), str(path)]
             with subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -122,7 +122,7 @@ class Play:
                         venue.send(counter.answer(message))
                 if herald.pending:
                     point, words = load_line(cast("bytes", herald.receive()))
-                    killed = self._hear(point, words, decide)
+                    killed = self._receive(point, words, decide)
                     if not killed:
                         herald.send(b"\n")
         status = self._nursery.ended()
@@ -136,12 +136,12 @@ class Play:
 
     def _gathered(self, selector: selectors.BaseSelector) -> bool:
         # Wait for what the bot says; whether it is still there.
-        ready = [cast("sockets.SocketConnection", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
+        ready = [cast("sockets.SocketConnection", key.fileobj) for key, _ in selector.select(TIMEOUT_S)]
         assert ready, self.passed[-3:]
         there = [line.fill_buffer() for line in ready]
         return all(there)
 
-    def _hear(self, point: str, words: tuple[Any, ...], decide: Callable[[str], bool]) -> bool:
+    def _receive(self, point: str, words: tuple[Any, ...], decide: Callable[[str], bool]) -> bool:
         # What the bot announces; whether it dies of it.
         match point:
             case "born":

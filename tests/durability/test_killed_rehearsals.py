@@ -45,7 +45,7 @@ SETTINGS: Final = {
     "CRITICAL_ALERT_CHANNEL": "console",
     "ROUTINE_ALERT_CHANNEL": "console",
 }
-PATIENCE_S: Final = 240.0
+TIMEOUT_S: Final = 240.0
 LOOK_S: Final = 2.0
 BARE_S: Final = 20.0
 """How long a position may be without an order that closes it while a process lives, its start on a busy machine
@@ -187,7 +187,7 @@ def is_settled(home: Path, account: Account) -> bool:
 
 def until(what: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     """Wait until something holds while a process lives."""
-    ends = time.monotonic() + PATIENCE_S
+    ends = time.monotonic() + TIMEOUT_S
     while not what():
         assert time.monotonic() < ends, "it did not happen in time"
         assert process.poll() is None, process.stderr and process.stderr.read()

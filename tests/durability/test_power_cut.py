@@ -250,13 +250,13 @@ def losses(played: Played, folder: Path, *, thorough: bool) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> list[Sequence[NewEvent]]:
     """What a simulated session appends, batch by batch."""
-    told: list[Sequence[NewEvent]] = []
+    announced: list[Sequence[NewEvent]] = []
     home = tmp_path_factory.mktemp("session")
     create_demo_instance(home)
     assembly = assemble(home, "demo", SystemClock())
     plan = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock())
-    asyncio.run(run(plan, RunWatcher(on_events=told.append)))
-    return told
+    asyncio.run(run(plan, RunWatcher(on_events=announced.append)))
+    return announced
 
 
 @pytest.fixture

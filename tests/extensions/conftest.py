@@ -62,9 +62,9 @@ class Trader:
             self.write(records.INTENDED, codec.write(OrderIntended.of(one)), one.client_order_id)
             self.write(records.SENDING, {}, one.client_order_id)
             self._executions += 1
-            self.hear(symbol, "fill", paid, leg=leg, execution=str(self._executions))
+            self.report(symbol, "fill", paid, leg=leg, execution=str(self._executions))
 
-    def hear(self, symbol: str, kind: str, price: str, *, leg: Leg = Leg.EXIT, execution: str = "2") -> None:
+    def report(self, symbol: str, kind: str, price: str, *, leg: Leg = Leg.EXIT, execution: str = "2") -> None:
         """A broker's word on an order."""
         one = order(leg, f"{leg.value} {symbol}", symbol=symbol)
         event = BrokerEvent(

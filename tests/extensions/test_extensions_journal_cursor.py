@@ -41,7 +41,7 @@ def sent(of: Any) -> list[Said]:
     ]
 
 
-def heard(of: Any, kind: str, price: str, execution: str) -> Said:
+def reported(of: Any, kind: str, price: str, execution: str) -> Said:
     """A broker's word on it."""
     event = BrokerEvent(
         kind=kind, event_id="1", client_order_id=of.client_order_id, fill=fill(of, price, execution=execution)
@@ -54,7 +54,7 @@ OPENED = Said(
     kind=records.SESSION_OPENED,
     payload={"date": "2026-01-06", "symbols": 3, "equity": "1000", "account": "A1", "primary": "acme"},
 )
-TRADED = [*sent(ENTRY), heard(ENTRY, "fill", "10", "1"), *sent(CLOSE), heard(CLOSE, "fill", "11", "2")]
+TRADED = [*sent(ENTRY), reported(ENTRY, "fill", "10", "1"), *sent(CLOSE), reported(CLOSE, "fill", "11", "2")]
 
 
 def changes(*events: Said) -> list[tuple[ClosedTrade, ...]]:
@@ -76,7 +76,7 @@ def test_a_trade_is_there_when_it_is_closed() -> None:
 
 def test_a_correction_is_the_same_trade_with_other_terms() -> None:
     """By its id; what is told twice is no change."""
-    first, second = changes(*TRADED, TRADED[-1], heard(CLOSE, "corrected", "12", "2"))
+    first, second = changes(*TRADED, TRADED[-1], reported(CLOSE, "corrected", "12", "2"))
     assert (first[0].id, first[0].trade.exit_price) == (SIGNAL, Decimal("11.0000"))
     assert (second[0].id, second[0].trade.exit_price) == (SIGNAL, Decimal("12.0000"))
 
@@ -84,7 +84,7 @@ def test_a_correction_is_the_same_trade_with_other_terms() -> None:
 def test_a_trade_whose_exit_was_busted_is_cancelled() -> None:
     """With the terms that were known before, until it is closed again."""
     again = order(Leg.EXIT, reason=ExitReason.TIME, name="again")
-    found = changes(*TRADED, heard(CLOSE, "busted", "11", "2"), *sent(again), heard(again, "fill", "13", "3"))
+    found = changes(*TRADED, reported(CLOSE, "busted", "11", "2"), *sent(again), reported(again, "fill", "13", "3"))
     assert [(one.id, one.cancelled, str(one.trade.exit_price)) for (one,) in found] == [
         (SIGNAL, False, "11.0000"),
         (SIGNAL, True, "11.0000"),
@@ -95,7 +95,9 @@ def test_a_trade_whose_exit_was_busted_is_cancelled() -> None:
 def test_a_signal_that_is_closed_twice_has_two_trades() -> None:
     """The second one is numbered."""
     more, end = order(limit="10", name="more"), order(Leg.EXIT, reason=ExitReason.TIME, name="end")
-    found = changes(*TRADED, *sent(more), heard(more, "fill", "10", "3"), *sent(end), heard(end, "fill", "12", "4"))
+    found = changes(
+        *TRADED, *sent(more), reported(more, "fill", "10", "3"), *sent(end), reported(end, "fill", "12", "4")
+    )
     assert [one.id for group in found for one in group] == [SIGNAL, f"{SIGNAL}/2"]
 
 

@@ -129,10 +129,10 @@ def test_a_correction_changes_the_row_and_a_bust_removes_it(export: Export) -> N
     export.trader.trade()
     export.trader.trade("BBB")
     export.follow()
-    export.trader.hear("AAA", "corrected", "12", execution="2")
+    export.trader.report("AAA", "corrected", "12", execution="2")
     export.follow()
     assert [row["pnl"] for row in export.rows()] == ["199.974", "99.974"]
-    export.trader.hear("AAA", "busted", "12", execution="2")
+    export.trader.report("AAA", "busted", "12", execution="2")
     export.follow()
     assert export.symbols() == ["BBB"]
 

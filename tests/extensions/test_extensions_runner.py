@@ -64,7 +64,7 @@ class Stage:
     """What stands around extensions."""
 
     trader: Any
-    told: list[str] = attrs.field(factory=list)
+    notices: list[str] = attrs.field(factory=list)
     border: PluginBorder = attrs.field(factory=PluginBorder)
 
     @property
@@ -77,7 +77,7 @@ class Stage:
         clock, soon_s = ManualClock(self.trader.time), 0.001
         terms = FollowTerms(journal=self.trader.path, clock=clock, every_s=soon_s, pause_s=soon_s, off_s=soon_s)
         progress = ProgressFile(self.file, "extension metrics")
-        return ExtensionRunner(subject, progress, terms, lambda _fault, words: self.told.append(words), self.border)
+        return ExtensionRunner(subject, progress, terms, lambda _fault, words: self.notices.append(words), self.border)
 
     def follow(self, subject: Any, until: Callable[[], bool] = lambda: True) -> None:
         """Let it run beside a run that ends when `until` holds."""
@@ -235,7 +235,7 @@ def test_a_failing_extension_is_recorded_and_started_again(stage: Stage, fault: 
     stage.follow(follower, lambda: len(follower.got) == 8)
     assert [entry.seq for entry in follower.got] == list(range(1, 9))
     assert (follower.starts, follower.stops) == (4, 4)
-    (words,) = stage.told
+    (words,) = stage.notices
     assert words.startswith("The extension metrics fails since 2026-01-05 15:00 UTC: ")
     assert failing_extensions(stage.trader.path) == []
 
@@ -268,7 +268,7 @@ def test_one_that_holds_the_loop_is_interrupted(stage: Stage, monkeypatch: pytes
             pass
 
     stage.follow(follower, lambda: follower.starts == 2)
-    assert "interrupted" in stage.told[0]
+    assert "interrupted" in stage.notices[0]
 
 
 @attrs.define
@@ -344,7 +344,7 @@ def test_one_that_follows_nothing_works_again_after_a_minute(stage: Stage, monke
     server, began = Server(), time.monotonic()
     stage.follow(server, lambda: server.starts == 2 and not failing_extensions(stage.trader.path))
     assert time.monotonic() - began < module.DRAIN_S
-    assert len(stage.told) == 1
+    assert len(stage.notices) == 1
 
 
 def test_a_progress_that_cannot_be_stored_ends_nothing(stage: Stage) -> None:
@@ -352,7 +352,7 @@ def test_a_progress_that_cannot_be_stored_ends_nothing(stage: Stage) -> None:
     progress_folder(stage.trader.path).write_text("in the way")
     follower = Follower()
     stage.follow(follower, lambda: follower.starts == 3)
-    assert "Cannot make the folder" in stage.told[0]
+    assert "Cannot make the folder" in stage.notices[0]
 
 
 def test_a_call_that_hangs_in_a_thread_does_not_hold_the_process() -> None:

@@ -184,7 +184,7 @@ def test_an_extension_that_cannot_be_created_is_set_aside(tmp_path: Path) -> Non
     def create(_config: object, _context: object) -> object:
         raise ValueError("no such folder")
 
-    one, told = plan(tmp_path, "paper", create), list[str]()
-    one.assembly.call_guard.on_extension_failing = told.append
+    one, notices = plan(tmp_path, "paper", create), list[str]()
+    one.assembly.call_guard.on_extension_failing = notices.append
     assert asyncio.run(with_extensions(nothing(), one)) == "done"
-    assert "no such folder" in told[0]
+    assert "no such folder" in notices[0]

@@ -118,8 +118,8 @@ def test_paper_refuses_an_absent_plugin_and_a_replay_goes_on(tmp_path: Path, tex
     found = loaded(tmp_path, f"STRATEGY_SEQUENCE=open\n{text}\n")
     assert any(line.startswith(f".env_bot:2: {sentence}") for line in refused(found, "paper"))
     assert refused(found, "replay") == []
-    told = [str(finding) for finding in missing_plugins(found.values, "replay", ALL)]
-    assert any("is not applied" in line for line in told) is ("ilter" in sentence)
+    lines = [str(finding) for finding in missing_plugins(found.values, "replay", ALL)]
+    assert any("is not applied" in line for line in lines) is ("ilter" in sentence)
 
 
 def test_an_absent_default_filter_is_named_without_a_line(tmp_path: Path) -> None:

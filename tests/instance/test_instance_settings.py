@@ -152,20 +152,20 @@ def test_the_fingerprint_knows_the_tables_that_running_plugins_decide_by(tmp_pat
     offer = DeclaredConfig(kind="filter", name="price_volume", tables=("funds.csv",))
     home = write(tmp_path, BASE)
 
-    def told(*declared: DeclaredConfig, text: str = BASE) -> str:
+    def fingerprint_of(*declared: DeclaredConfig, text: str = BASE) -> str:
         return load_settings(write(home, text), mode="replay", declared=declared).fingerprint
 
-    plain, off = told(), told(text=BASE + "FILTERS=none\n")
-    assert told(offer) == plain
+    plain, off = fingerprint_of(), fingerprint_of(text=BASE + "FILTERS=none\n")
+    assert fingerprint_of(offer) == plain
     folder = home / "data" / "tables"
     folder.mkdir(parents=True)
     hashes = []
     for content in ("symbol,name\nSPY,A\n", "symbol,name\nAMD,B\n"):
         (folder / "funds.csv").write_text(content)
-        hashes.append(told(offer))
+        hashes.append(fingerprint_of(offer))
     assert len({plain, *hashes}) == 3
-    assert told() == plain
-    assert told(offer, text=BASE + "FILTERS=none\n") == off
+    assert fingerprint_of() == plain
+    assert fingerprint_of(offer, text=BASE + "FILTERS=none\n") == off
 
 
 def test_the_broker_counts_where_it_is_asked(tmp_path: Path) -> None:

@@ -91,9 +91,9 @@ def test_a_loss_latch_disarms_over_the_days(what: str) -> None:
 
 def test_other_changes_of_risk_leave_it_armed() -> None:
     """A window's latch ends a window, defense makes trades smaller; neither disarms."""
-    told = [Recorded(records.RISK, {"what": what, "cause": ""}) for what in ("window loss latch of open", "defense")]
-    assert recall_arming([ARM, *told]).denial_reason(TERMS, MONDAY) == ""
-    assert recall_arming([told[0]]).why == NEVER
+    latches = [Recorded(records.RISK, {"what": what, "cause": ""}) for what in ("window loss latch of open", "defense")]
+    assert recall_arming([ARM, *latches]).denial_reason(TERMS, MONDAY) == ""
+    assert recall_arming([latches[0]]).why == NEVER
 
 
 def test_disarming_says_why() -> None:
@@ -207,6 +207,6 @@ def test_a_new_session_asks_anew() -> None:
 
 def test_a_journal_is_read_from_its_beginning() -> None:
     """Its events in their order come to what waits."""
-    told = (asked("AAA"), asked("BBB"))
-    events = [RecordedRequest(kind=records.CONFIRMATION_ASKED, payload=payload) for payload in told]
+    questions = (asked("AAA"), asked("BBB"))
+    events = [RecordedRequest(kind=records.CONFIRMATION_ASKED, payload=payload) for payload in questions]
     assert [one["signal"]["symbol"] for one in recall_confirmations(events).open_entries(NOON)] == ["AAA", "BBB"]

@@ -68,7 +68,7 @@ def moving(stop: Any, price: str) -> Said:
     )
 
 
-def heard(of: Any, kind: str, price: str = "", execution: str = "1", words: str = "") -> Said:
+def reported(of: Any, kind: str, price: str = "", execution: str = "1", words: str = "") -> Said:
     """A broker's word on it."""
     one = fill(of, price, execution=execution, fees="0.10") if price else None
     event = BrokerEvent(kind=kind, event_id="1", client_order_id=of.client_order_id, fill=one, words=words)
@@ -141,14 +141,14 @@ def test_nothing_of_the_day_before_counts_in_a_session_but_what_belongs_to_the_r
         *SENDING,
         intended(stop),
         intended(other),
-        heard(ENTRY, "fill", "10"),
-        heard(stop, "acknowledged"),
+        reported(ENTRY, "fill", "10"),
+        reported(stop, "acknowledged"),
         moving(stop, "9.5"),
         moving(stop, "9.6"),
-        heard(stop, "replaced"),
+        reported(stop, "replaced"),
         Said(kind=records.CANCEL_REQUESTED, cid=stop.client_order_id, payload={}),
-        heard(stop, "fill", "9.5", "2"),
-        heard(order(Leg.EXIT, name="nobody's"), "fill", "9", "3"),
+        reported(stop, "fill", "9.5", "2"),
+        reported(order(Leg.EXIT, name="nobody's"), "fill", "9", "3"),
         Said(kind=records.RISK, payload={"what": "daily loss latch"}),
         Said(kind=records.WINDOW_CLOSED, payload={"strategy": "mid"}),
         Said(kind=records.FROZEN, payload={"symbol": "AAA", "words": "a split", "there": True}),
@@ -235,15 +235,15 @@ def test_a_trade_is_closed_for_the_reason_that_was_written(
 ) -> None:
     """That of the order that closed it, or of the move once it is told, unless the venue found no market."""
     close = order(leg, stop="9", reason=said) if leg is Leg.STOP else order(leg, reason=said)
-    steps = {"asked": moving(close, "9.50"), "told": heard(close, "replaced")}
+    steps = {"asked": moving(close, "9.50"), "told": reported(close, "replaced")}
     book = opened(
         *SENDING,
-        heard(ENTRY, "fill", "10"),
+        reported(ENTRY, "fill", "10"),
         intended(close),
         Said(kind=records.SENDING, cid=close.client_order_id, payload={}),
-        heard(close, "acknowledged"),
+        reported(close, "acknowledged"),
         *(step for name, step in steps.items() if name in moves),
-        heard(close, "fill", "11", execution="2", words=words),
+        reported(close, "fill", "11", execution="2", words=words),
     )
     (trade,) = book.trades
     assert (trade.exit_reason, trade.pnl) == (reason, Decimal("99.80"))
@@ -252,16 +252,16 @@ def test_a_trade_is_closed_for_the_reason_that_was_written(
 
 def test_a_fill_twice_told_counts_once() -> None:
     """By execution id."""
-    book = opened(*SENDING, heard(ENTRY, "fill", "10"), heard(ENTRY, "fill", "10"))
+    book = opened(*SENDING, reported(ENTRY, "fill", "10"), reported(ENTRY, "fill", "10"))
     assert book.portfolio.positions["AAA"].units == 100_000_000
 
 
 def test_an_entry_that_never_filled_is_a_denial() -> None:
     """Once, when it ends; one that filled in part is none."""
-    missed = opened(*SENDING, heard(ENTRY, "expired"), heard(ENTRY, "cancelled"))
+    missed = opened(*SENDING, reported(ENTRY, "expired"), reported(ENTRY, "cancelled"))
     assert missed.denials == {"ENTRY_NOT_FILLED": 1}
     part = attrs.evolve(ENTRY, quantity=Decimal(200))
-    begun = opened(intended(part), *SENDING[1:], heard(ENTRY, "fill", "10"), heard(ENTRY, "expired"))
+    begun = opened(intended(part), *SENDING[1:], reported(ENTRY, "fill", "10"), reported(ENTRY, "expired"))
     assert begun.denials == {}
 
 
@@ -269,7 +269,7 @@ def test_an_entry_that_never_filled_is_a_denial() -> None:
 def test_words_that_mean_nothing_here_change_nothing(kind: str) -> None:
     """Foreign orders, unknown words and what only informs."""
     foreign = order(name="somebody")
-    book = opened(heard(foreign, kind, "10"), Said(kind=kind, payload={}))
+    book = opened(reported(foreign, kind, "10"), Said(kind=kind, payload={}))
     assert (book.orders, book.portfolio.positions, book.trades) == ({}, {}, [])
     assert book.time == TIME
 
@@ -279,15 +279,15 @@ def test_f29_a_trade_whose_exit_was_busted_is_open_again() -> None:
     close = order(Leg.EXIT, reason=ExitReason.TIME)
     steps = [
         *SENDING,
-        heard(ENTRY, "fill", "10"),
+        reported(ENTRY, "fill", "10"),
         intended(close),
         Said(kind=records.SENDING, cid="exit", payload={}),
-        heard(close, "fill", "11", execution="2"),
+        reported(close, "fill", "11", execution="2"),
     ]
-    busted = opened(*steps, heard(close, "busted", "11", execution="2"))
+    busted = opened(*steps, reported(close, "busted", "11", execution="2"))
     assert (busted.trades, busted.portfolio.positions["AAA"].units) == ([], 100_000_000)
     assert busted.equity == Decimal("999.90")
-    (trade,) = opened(*steps, heard(close, "corrected", "12", execution="2")).trades
+    (trade,) = opened(*steps, reported(close, "corrected", "12", execution="2")).trades
     assert (trade.exit_price, trade.pnl) == (Decimal("12.0000"), Decimal("199.80"))
 
 
@@ -299,16 +299,16 @@ def outside(quantity: str, buy: bool = False) -> Said:
 
 def test_what_somebody_else_closed_ends_the_trade() -> None:
     """In part the position shrinks; wholly it is a trade, closed OUTSIDE."""
-    book = opened(*SENDING, heard(ENTRY, "fill", "10"), outside("40"))
+    book = opened(*SENDING, reported(ENTRY, "fill", "10"), outside("40"))
     assert (book.portfolio.positions["AAA"].units, book.trades) == (60_000_000, [])
-    (trade,) = opened(*SENDING, heard(ENTRY, "fill", "10"), outside("40"), outside("60")).trades
+    (trade,) = opened(*SENDING, reported(ENTRY, "fill", "10"), outside("40"), outside("60")).trades
     assert (trade.exit_reason, trade.pnl) == (ExitReason.OUTSIDE, Decimal("49.90"))
 
 
 def test_executions_that_are_named_later_are_booked_once() -> None:
     """Those of a supposed fill are part of it; what goes beyond it is booked, and closes what it closes."""
-    supposed = heard(ENTRY, "fill", "10", execution=f"{SUPPOSED_PREFIX}1")
-    book = opened(*SENDING, supposed, heard(ENTRY, "fill", "10", execution="a"))
+    supposed = reported(ENTRY, "fill", "10", execution=f"{SUPPOSED_PREFIX}1")
+    book = opened(*SENDING, supposed, reported(ENTRY, "fill", "10", execution="a"))
     assert book.portfolio.positions["AAA"].units == 100_000_000
     assert book.orders["entry"].inferred_quantity == 0
 
@@ -360,28 +360,33 @@ def test_a_stop_rests_by_the_brokers_word_alone() -> None:
     stop = ENTRY.protection[0]
     sent = [*SENDING, intended(stop), Said(kind=records.SENDING, cid="stop", payload={})]
     assert opened(*sent).resting("AAA") is None
-    rests = [*sent, heard(stop, "acknowledged")]
+    rests = [*sent, reported(stop, "acknowledged")]
     assert opened(*rests).resting(stop.symbol) == Decimal(9)
     assert opened(*rests).resting("ZZZ") is None
     asked = [*rests, moving(stop, "9.5")]
     assert opened(*asked).resting(stop.symbol) == Decimal(9)
-    replaced = opened(*asked, heard(stop, "replaced"))
+    replaced = opened(*asked, reported(stop, "replaced"))
     assert replaced.resting(stop.symbol) == replaced.price(stop.client_order_id) == Decimal("9.5")
-    assert opened(*asked, heard(stop, "cancelled")).resting(stop.symbol) is None
+    assert opened(*asked, reported(stop, "cancelled")).resting(stop.symbol) is None
 
 
 def test_a_requested_cancel_of_a_stop_is_known_until_the_broker_answers() -> None:
     """Its stop still rests by the broker's word, but may be gone; a refused cancel leaves it, a second stop counts."""
     stop, second = ENTRY.protection[0], order(Leg.STOP, "second", stop="8")
-    rests = [*SENDING, intended(stop), Said(kind=records.SENDING, cid="stop", payload={}), heard(stop, "acknowledged")]
+    rests = [
+        *SENDING,
+        intended(stop),
+        Said(kind=records.SENDING, cid="stop", payload={}),
+        reported(stop, "acknowledged"),
+    ]
     assert not opened(*SENDING).is_stop_cancelling("AAA")
     assert not opened(*rests).is_stop_cancelling("AAA")
     asked = [*rests, Said(kind=records.CANCEL_REQUESTED, cid="stop", payload={})]
     assert opened(*asked).is_stop_cancelling("AAA")
     assert opened(*asked).resting("AAA") == Decimal(9)
-    assert not opened(*asked, heard(stop, "cancel_refused")).is_stop_cancelling("AAA")
-    assert not opened(*asked, heard(stop, "cancelled")).is_stop_cancelling("AAA")
-    more = [intended(second), Said(kind=records.SENDING, cid="second", payload={}), heard(second, "acknowledged")]
+    assert not opened(*asked, reported(stop, "cancel_refused")).is_stop_cancelling("AAA")
+    assert not opened(*asked, reported(stop, "cancelled")).is_stop_cancelling("AAA")
+    more = [intended(second), Said(kind=records.SENDING, cid="second", payload={}), reported(second, "acknowledged")]
     assert not opened(*asked, *more).is_stop_cancelling("AAA")
     assert opened(*asked, *more).resting("AAA") == Decimal(8)
 
@@ -389,18 +394,23 @@ def test_a_requested_cancel_of_a_stop_is_known_until_the_broker_answers() -> Non
 def test_a_stop_that_was_to_move_twice_has_moved_once_by_one_word() -> None:
     """To the older level, whatever was asked for again; what is refused does not happen any more."""
     stop = ENTRY.protection[0]
-    sent = [*SENDING, intended(stop), Said(kind=records.SENDING, cid="stop", payload={}), heard(stop, "acknowledged")]
+    sent = [
+        *SENDING,
+        intended(stop),
+        Said(kind=records.SENDING, cid="stop", payload={}),
+        reported(stop, "acknowledged"),
+    ]
     asked = [*sent, moving(stop, "9.5"), moving(stop, "9.6"), moving(stop, "9.5")]
-    assert opened(*asked, heard(stop, "replaced")).resting("AAA") == Decimal("9.5")
-    assert opened(*asked, *[heard(stop, "replaced")] * 3).resting("AAA") == Decimal("9.6")
-    assert opened(*asked, heard(stop, "cancel_refused"), heard(stop, "replaced")).resting("AAA") == Decimal(9)
+    assert opened(*asked, reported(stop, "replaced")).resting("AAA") == Decimal("9.5")
+    assert opened(*asked, *[reported(stop, "replaced")] * 3).resting("AAA") == Decimal("9.6")
+    assert opened(*asked, reported(stop, "cancel_refused"), reported(stop, "replaced")).resting("AAA") == Decimal(9)
 
 
 @pytest.mark.parametrize(("broker", "units"), [("", 200_000_000), ("beta", 100_000_000)])
 def test_f43_a_split_changes_what_is_held_at_the_broker_that_says_so(broker: str, units: int) -> None:
     """Each broker that holds the symbol, ours or not, says that it was split."""
     split = {"symbol": ENTRY.symbol, "before": 1, "after": 2, "activity_id": "a1", "broker": broker}
-    found = opened(*SENDING, heard(ENTRY, "fill", "10"), Said(kind=records.CORPORATE_ACTION, payload=split))
+    found = opened(*SENDING, reported(ENTRY, "fill", "10"), Said(kind=records.CORPORATE_ACTION, payload=split))
     assert found.portfolio.holdings == {ENTRY.symbol: units}
 
 
@@ -408,7 +418,7 @@ def test_an_entry_that_is_told_after_its_stop_has_sold_is_one_trade() -> None:
     """The stop's fill was heard first: bought at 10, sold at 9, nothing is held."""
     stop = attrs.evolve(ENTRY.protection[0], reason=ExitReason.STOP)
     legs = [intended(stop), Said(kind=records.SENDING, cid="stop", payload={})]
-    book = opened(*SENDING, *legs, heard(stop, "fill", "9", "2"), heard(ENTRY, "fill", "10", "1"))
+    book = opened(*SENDING, *legs, reported(stop, "fill", "9", "2"), reported(ENTRY, "fill", "10", "1"))
     (trade,) = book.trades
     assert (trade.entry_price, trade.exit_price, trade.pnl) == (Decimal(10), Decimal(9), Decimal("-100.20"))
     assert book.portfolio.positions == {}

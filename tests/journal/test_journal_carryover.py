@@ -170,7 +170,7 @@ def held(symbol: str, shares: str, price: str | None = "12.5", **more: str) -> t
     return records.FOREIGN_HOLDING, {"symbol": symbol, "quantity": shares, "price": price, **more}
 
 
-def told(*said: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def holdings_after(*said: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """What these events come to."""
     found = ExternalHoldings()
     for number, (kind, payload) in enumerate(said):
@@ -182,16 +182,16 @@ def told(*said: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_what_was_said_last_counts() -> None:
     """Each broker's by itself; what is gone is listed no more."""
-    found = told(held("B", "3"), held("A", "-5"), held("A", "2", broker="beta"), held("B", "0"))
+    found = holdings_after(held("B", "3"), held("A", "-5"), held("A", "2", broker="beta"), held("B", "0"))
     assert [(one["symbol"], one["quantity"], one["broker"]) for one in found] == [("A", "-5", ""), ("A", "2", "beta")]
 
 
 @pytest.mark.parametrize("figure", ["1E+999999", "NaN", "1E-999999", "0E+999999", "1E+12"])
 def test_a_figure_that_none_can_hold_is_unknown(figure: str) -> None:
     """An older version booked it: what was known before stays until the account is read, and its price is unknown."""
-    (found,) = told(held("A", "3"), held("A", figure))
+    (found,) = holdings_after(held("A", "3"), held("A", figure))
     assert found["quantity"] == "3"
-    (found,) = told(held("A", "3", figure))
+    (found,) = holdings_after(held("A", "3", figure))
     assert (found["quantity"], found["price"]) == ("3", None)
 
 
@@ -219,14 +219,18 @@ def test_a_figure_that_cannot_be_computed_with_names_its_event() -> None:
 def test_a_split_counts_for_others_too() -> None:
     """Of seven shares at 12.50 are fourteen at 6.25."""
     split = (records.CORPORATE_ACTION, {"symbol": "A", "before": 1, "after": 2})
-    (found,) = told(held("A", "7"), split, (records.CORPORATE_ACTION, {"symbol": "B", "before": 1, "after": 2}))
+    (found,) = holdings_after(
+        held("A", "7"), split, (records.CORPORATE_ACTION, {"symbol": "B", "before": 1, "after": 2})
+    )
     assert (found["quantity"], found["price"]) == ("14", "6.25")
 
 
 def test_a_session_forgets_what_its_own_reading_did_not_find() -> None:
     """After the close it is still listed; the next session's account is read before its bell."""
-    assert len(told(held("A", "7"), DAY_OPENED, DAY_CLOSED)) == 1
-    assert [one["symbol"] for one in told(held("A", "7"), DAY_OPENED, DAY_CLOSED, held("B", "1"), DAY_OPENED)] == ["B"]
+    assert len(holdings_after(held("A", "7"), DAY_OPENED, DAY_CLOSED)) == 1
+    assert [
+        one["symbol"] for one in holdings_after(held("A", "7"), DAY_OPENED, DAY_CLOSED, held("B", "1"), DAY_OPENED)
+    ] == ["B"]
 
 
 @pytest.mark.parametrize(

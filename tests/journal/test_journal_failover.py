@@ -135,9 +135,9 @@ def drill(*passed: bool, days: float = 0.0, brokers: tuple[str, ...] = BROKERS) 
 def test_the_last_drill_of_the_same_brokers_in_their_order_counts() -> None:
     """One of other brokers, or of the same in another order, says nothing of these."""
     held = [drill(False, days=3), drill(True, days=2), drill(True, brokers=("beta", "alpha"))]
-    told = [RecordedDrill(records.DRILL, codec.write(one.event), one.time) for one in held]
-    assert latest_drill([*told, RecordedDrill(records.READY, {}, NOW)], BROKERS) == held[1]
-    assert latest_drill(told, ("alpha",)) is None
+    drills = [RecordedDrill(records.DRILL, codec.write(one.event), one.time) for one in held]
+    assert latest_drill([*drills, RecordedDrill(records.READY, {}, NOW)], BROKERS) == held[1]
+    assert latest_drill(drills, ("alpha",)) is None
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ STANDS = {"of": "alpha", "to": "beta", "why": ""}
 
 
 @pytest.mark.parametrize(
-    ("kind", "payload", "told"),
+    ("kind", "payload", "sentence"),
     [
         (
             records.CIRCUIT,
@@ -197,6 +197,6 @@ STANDS = {"of": "alpha", "to": "beta", "why": ""}
         (records.FAILOVER, STANDS | {"phase": "over", "to": ""}, "alpha is proven to respond"),
     ],
 )
-def test_each_event_is_a_sentence_that_names_the_brokers(kind: str, payload: dict[str, Any], told: str) -> None:
+def test_each_event_is_a_sentence_that_names_the_brokers(kind: str, payload: dict[str, Any], sentence: str) -> None:
     """Who broke, where entries go, and why they do not."""
-    assert told in failover_event_text(NewEvent(kind=kind, time=NOW_FAILOVER_TEXT, payload=payload))
+    assert sentence in failover_event_text(NewEvent(kind=kind, time=NOW_FAILOVER_TEXT, payload=payload))

@@ -59,7 +59,7 @@ class Said(TypedEvent):
     applied: dt.datetime = MOMENT
 
 
-def heard(of: Order, price: str, quantity: str = "100", *, kind: str = "fill", execution: str = "1") -> Said:
+def reported(of: Order, price: str, quantity: str = "100", *, kind: str = "fill", execution: str = "1") -> Said:
     """A broker's word of an execution, with a fee of ten cents."""
     one = fill(of, price, quantity, execution=execution, fees="0.10")
     event = BrokerEvent(kind=kind, event_id=execution, client_order_id=of.client_order_id, fill=one)
@@ -78,7 +78,7 @@ def ledger(*events: Said) -> Ledger:
 
 def test_a_trade_is_balanced_entry_by_entry() -> None:
     """Bought at 10 and sold in part at 11: cash, shares at cost, fees and profit, and all of it is nothing."""
-    found = ledger(heard(ENTRY, "10"), heard(EXIT, "11", "40", execution="2"))
+    found = ledger(reported(ENTRY, "10"), reported(EXIT, "11", "40", execution="2"))
     assert found.balances == {
         "cash": Decimal("9439.80"),
         "fees": Decimal("0.20"),
@@ -100,8 +100,10 @@ def test_a_transaction_that_does_not_balance_cannot_be_made() -> None:
 
 def test_i10_an_execution_is_booked_once() -> None:
     """Told again it moves nothing, and the next session's opening says nothing new either."""
-    once = ledger(heard(ENTRY, "10"))
-    again = ledger(heard(ENTRY, "10"), heard(ENTRY, "10"), Said(kind=records.SESSION_OPENED, payload={"equity": "9"}))
+    once = ledger(reported(ENTRY, "10"))
+    again = ledger(
+        reported(ENTRY, "10"), reported(ENTRY, "10"), Said(kind=records.SESSION_OPENED, payload={"equity": "9"})
+    )
     assert again.balances == once.balances
 
 
@@ -110,19 +112,19 @@ def test_what_is_not_ours_moves_nothing() -> None:
     stranger = order(name="somebody")
     mute = Said(kind="fill", cid="entry", payload={"words": ""})
     void = Said(kind="busted", cid="entry", payload={"words": ""})
-    strange = [heard(stranger, "10", kind=kind) for kind in ("fill", "busted", "corrected")]
+    strange = [reported(stranger, "10", kind=kind) for kind in ("fill", "busted", "corrected")]
     found = ledger(*strange, mute, void, Said(kind=records.INTENDED, payload={}))
     assert found.balances == {"cash": 10000, "opening": -10000}
 
 
 def test_f29_a_bust_is_undone_by_a_reversing_entry() -> None:
     """The first lot never was: what it closed is taken from the second one, and its money comes back."""
-    before = ledger(heard(ENTRY, "12", "60", execution="2"), heard(EXIT, "11", "40", execution="3"))
+    before = ledger(reported(ENTRY, "12", "60", execution="2"), reported(EXIT, "11", "40", execution="3"))
     after = ledger(
-        heard(ENTRY, "10", "40"),
-        heard(ENTRY, "12", "60", execution="2"),
-        heard(EXIT, "11", "40", execution="3"),
-        heard(ENTRY, "10", "40", kind="busted"),
+        reported(ENTRY, "10", "40"),
+        reported(ENTRY, "12", "60", execution="2"),
+        reported(EXIT, "11", "40", execution="3"),
+        reported(ENTRY, "10", "40", kind="busted"),
     )
     assert after.balances == before.balances
     assert after.transactions[-1].what == "busted"
@@ -136,30 +138,32 @@ def test_f29_a_bust_is_undone_by_a_reversing_entry() -> None:
 
 def test_f29_a_correction_is_the_difference() -> None:
     """Another price moves cash and cost."""
-    found = ledger(heard(ENTRY, "10"), heard(ENTRY, "10.05", kind="corrected"))
-    assert found.balances == ledger(heard(ENTRY, "10.05")).balances
+    found = ledger(reported(ENTRY, "10"), reported(ENTRY, "10.05", kind="corrected"))
+    assert found.balances == ledger(reported(ENTRY, "10.05")).balances
     assert len(found.transactions) == 3
 
 
 def test_f27_f29_what_is_told_of_an_execution_after_its_correction_is_no_news() -> None:
     """One that was void before it was told moves nothing, nor is it corrected; one with other terms is booked so."""
-    void = heard(ENTRY, "10", kind="busted"), heard(ENTRY, "10"), heard(ENTRY, "9", kind="corrected")
+    void = reported(ENTRY, "10", kind="busted"), reported(ENTRY, "10"), reported(ENTRY, "9", kind="corrected")
     assert (ledger(*void).holdings, len(ledger(*void).transactions)) == ({}, 1)
-    corrected = heard(ENTRY, "10.05", kind="corrected"), heard(ENTRY, "10")
-    assert ledger(*corrected).balances == ledger(heard(ENTRY, "10.05")).balances
+    corrected = reported(ENTRY, "10.05", kind="corrected"), reported(ENTRY, "10")
+    assert ledger(*corrected).balances == ledger(reported(ENTRY, "10.05")).balances
 
 
 def test_f26_a_supposed_fill_is_replaced_by_the_executions_that_are_named_later() -> None:
     """Each takes its part at its own price; what goes beyond the supposed one is booked besides."""
-    supposed = heard(ENTRY, "10", "60", execution=f"{SUPPOSED_PREFIX}1")
-    named = (heard(ENTRY, "9.90", "20", execution="a"), heard(ENTRY, "10.10", "80", execution="b"))
+    supposed = reported(ENTRY, "10", "60", execution=f"{SUPPOSED_PREFIX}1")
+    named = (reported(ENTRY, "9.90", "20", execution="a"), reported(ENTRY, "10.10", "80", execution="b"))
     assert ledger(supposed, named[0]).holdings == {"AAA": 60}
     found = ledger(supposed, *named)
     assert found.holdings == {"AAA": 100}
     assert found.cash == ledger(*named).cash - Decimal("0.10")
-    assert ledger(supposed, *named, heard(ENTRY, "10", "5", execution="c")).holdings == {"AAA": 105}
+    assert ledger(supposed, *named, reported(ENTRY, "10", "5", execution="c")).holdings == {"AAA": 105}
     short = order(name="entry", buy=False)
-    sold = ledger(heard(short, "10", "60", execution=f"{SUPPOSED_PREFIX}1"), heard(short, "9", "20", execution="a"))
+    sold = ledger(
+        reported(short, "10", "60", execution=f"{SUPPOSED_PREFIX}1"), reported(short, "9", "20", execution="a")
+    )
     assert sold.holdings == {"AAA": -60}
     assert sold.cash == Decimal("10579.80")
 
@@ -167,9 +171,9 @@ def test_f26_a_supposed_fill_is_replaced_by_the_executions_that_are_named_later(
 def test_f46_what_others_closed_is_owed_and_no_cash_of_the_account() -> None:
     """The shares go at what they were worth, with their profit; the cash is what it was."""
     one = fill(EXIT, "10.50", "40", execution="outside")
-    found = ledger(heard(ENTRY, "10"), Said(kind=records.ADJUSTMENT, payload=codec.write(Adjustment.of(one))))
+    found = ledger(reported(ENTRY, "10"), Said(kind=records.ADJUSTMENT, payload=codec.write(Adjustment.of(one))))
     assert found.holdings == {"AAA": 60}
-    assert found.cash == ledger(heard(ENTRY, "10")).cash
+    assert found.cash == ledger(reported(ENTRY, "10")).cash
     assert found.balances["external"] == 420
     assert found.balances["realised"] == -20
 

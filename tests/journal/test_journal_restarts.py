@@ -18,7 +18,7 @@ READ = (records.STATE, {"cause": "UNRECONCILED", "there": False})
 LATE = (records.DECISION, {"reason": "SIGNAL_TOO_LATE"})
 
 
-def told(*said: tuple[str, dict[str, Any]]) -> dict[str, Any] | None:
+def document_after(*said: tuple[str, dict[str, Any]]) -> dict[str, Any] | None:
     """What these events say of a restart; each a minute after the one before."""
     found = Restart()
     for number, (kind, payload) in enumerate(said):
@@ -28,15 +28,15 @@ def told(*said: tuple[str, dict[str, Any]]) -> dict[str, Any] | None:
 
 def test_a_session_that_was_begun_once_knows_no_restart() -> None:
     """A start before the bell, or in the midst of a session that was not opened, is none; nor one of yesterday."""
-    assert told(UNREAD, READ, OPENED, LATE, ("fill", {})) is None
-    assert told(OPENED, UNREAD, READ, (records.SESSION_CLOSED, {})) is None
-    assert told(OPENED, UNREAD, READ, (records.SESSION_CLOSED, {}), OPENED) is None
+    assert document_after(UNREAD, READ, OPENED, LATE, ("fill", {})) is None
+    assert document_after(OPENED, UNREAD, READ, (records.SESSION_CLOSED, {})) is None
+    assert document_after(OPENED, UNREAD, READ, (records.SESSION_CLOSED, {}), OPENED) is None
 
 
 def test_what_the_first_readings_tell_is_found() -> None:
     """Fills and endings until the account is known; later ones are news. Missed are minutes, and signals too late."""
     gap = (records.FEED_GAP, {"first": 3, "last": 5})
-    seen = told(OPENED, ("fill", {}), UNREAD, ("fill", {}), ("cancelled", {}), READ, ("fill", {}), gap, LATE)
+    seen = document_after(OPENED, ("fill", {}), UNREAD, ("fill", {}), ("cancelled", {}), READ, ("fill", {}), gap, LATE)
     assert seen == {
         "at": (BELL + dt.timedelta(minutes=2)).isoformat(),
         "since": (BELL + dt.timedelta(minutes=1)).isoformat(),
@@ -45,7 +45,7 @@ def test_what_the_first_readings_tell_is_found() -> None:
         "missed_signals": 1,
         "settled": True,
     }
-    again = told(OPENED, UNREAD, ("fill", {}), READ, UNREAD)
+    again = document_after(OPENED, UNREAD, ("fill", {}), READ, UNREAD)
     assert again is not None
     assert (again["found"], again["settled"]) == ({}, False)
 
@@ -53,7 +53,7 @@ def test_what_the_first_readings_tell_is_found() -> None:
 @pytest.mark.parametrize("restarted", [True, False])
 def test_a_restart_counts_the_minutes_that_it_missed(*, restarted: bool) -> None:
     """A gap of a session that only begins late is no restart."""
-    seen = told(OPENED, *((UNREAD,) if restarted else ()), (records.GAP, {"from": 20, "to": 33}))
+    seen = document_after(OPENED, *((UNREAD,) if restarted else ()), (records.GAP, {"from": 20, "to": 33}))
     assert (seen is not None) == restarted
     if seen is not None:
         assert seen["missed_minutes"] == 13

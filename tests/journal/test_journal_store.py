@@ -244,10 +244,10 @@ def test_damage_is_told_without_what_cannot_be_read(journal: Journal) -> None:
     """A payload that is no text is named by its column; its bytes are not shown."""
     journal.close()
     change(journal.path, "UPDATE events SET payload = CAST(x'7b22ff' || 'secret' AS TEXT) WHERE seq = 1")
-    with closing(read_journal(journal.path)) as reader, pytest.raises(JournalError) as told:
+    with closing(read_journal(journal.path)) as reader, pytest.raises(JournalError) as raised:
         list(reader.events())
-    assert "Could not decode to UTF-8 column 'payload'" in str(told.value)
-    assert "secret" not in str(told.value)
+    assert "Could not decode to UTF-8 column 'payload'" in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("index", ["sqlite_autoindex_events_1", "events_by_kind", "intents"])
@@ -618,21 +618,21 @@ class Bench:
     """A recorder, its journal, and what was told of."""
 
     journal: Journal
-    told: list[list[str]] = attrs.field(factory=list)
+    announced: list[list[str]] = attrs.field(factory=list)
     recorder: JournalRecorder = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Listen to the recorder."""
-        self.recorder = JournalRecorder(journal=self.journal, clock=ManualClock(NOW), on_events=self._tell)
+        self.recorder = JournalRecorder(journal=self.journal, clock=ManualClock(NOW), on_events=self._record)
 
     @property
     def written(self) -> list[str]:
         """The kinds of the journal's events."""
         return [event.kind for event in self.journal.events()]
 
-    def _tell(self, entries: Sequence[NewEvent]) -> None:
+    def _record(self, entries: Sequence[NewEvent]) -> None:
         assert self.written[-len(entries) :] == [one.kind for one in entries]
-        self.told.append([one.kind for one in entries])
+        self.announced.append([one.kind for one in entries])
 
 
 @pytest.fixture
@@ -647,7 +647,7 @@ def test_an_event_is_told_of_once_it_is_written(bench: Bench) -> None:
     bench.recorder.record(Disarmed(why="a person"))
     (event,) = bench.journal.events()
     assert (event.kind, event.payload, event.applied) == (records.DISARMED, {"why": "a person"}, NOW)
-    assert bench.told == [[records.DISARMED]]
+    assert bench.announced == [[records.DISARMED]]
 
 
 def test_nobody_needs_to_listen(bench: Bench) -> None:
@@ -662,8 +662,8 @@ def test_a_transaction_is_written_as_a_whole(bench: Bench) -> None:
     with bench.recorder.transaction():
         bench.recorder.record(Disarmed(why=""))
         other.record(ArmingKept(restarts=1))
-        assert (bench.written, bench.told) == ([], [])
-    assert bench.told == [[records.DISARMED, records.ARMING_KEPT]]
+        assert (bench.written, bench.announced) == ([], [])
+    assert bench.announced == [[records.DISARMED, records.ARMING_KEPT]]
     assert [event.payload for event in bench.journal.events()] == [{"why": ""}, {"restarts": 1, "broker": "beta"}]
 
 
@@ -677,6 +677,6 @@ def test_a_transaction_that_fails_writes_nothing(bench: Bench) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert (bench.written, bench.told) == ([], [])
+    assert (bench.written, bench.announced) == ([], [])
     bench.recorder.record(ArmingKept(restarts=1))
-    assert bench.told == [[records.ARMING_KEPT]]
+    assert bench.announced == [[records.ARMING_KEPT]]

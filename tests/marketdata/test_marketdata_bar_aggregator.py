@@ -17,9 +17,9 @@ from tbot_core.model.bars import Running, Tape
 START = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
 
 
-def bar(symbol: str = "A", close: float = 10.0, **told: float) -> Bar:
+def bar(symbol: str = "A", close: float = 10.0, **fields: float) -> Bar:
     """A bar around its close."""
-    values = {"open": close, "high": close + 1, "low": close - 1, "volume": 100.0, **told}
+    values = {"open": close, "high": close + 1, "low": close - 1, "volume": 100.0, **fields}
     return Bar(symbol=symbol, start=START, close=close, **values)
 
 

@@ -91,7 +91,7 @@ def test_a_reader_of_facts_that_is_overtaken_is_told_to_start_again(
     old = manifest.read_facts(bench.bars)
     bench.put_text(VIX.format(99), name="vix.csv", replace=True)
     now = manifest.read_facts(bench.bars)
-    told = iter([old, now])
-    monkeypatch.setattr(manifest, "read_facts", lambda _folder: next(told))
+    manifests = iter([old, now])
+    monkeypatch.setattr(manifest, "read_facts", lambda _folder: next(manifests))
     with pytest.raises(DataError, match="The facts of vix changed while they were read"):
         reference.read_table(bench.bars, manifest.VIX)

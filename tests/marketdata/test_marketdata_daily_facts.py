@@ -125,8 +125,8 @@ def test_short_sales_are_restricted_after_a_fall_of_ten_percent(
 ) -> None:
     """Yesterday's low at or below 0.9 x the close before it, to the tick; unknown where one of them is."""
     bench.put(daily((101.0, 99.0, 100.0), (101.0, low, 100.0)))
-    told = bench.store.facts(WHOLE[:4], ["AAA"]).restricted[:, 0]
-    assert told.tolist() == pytest.approx([math.nan, math.nan, float(restricted), math.nan], nan_ok=True)
+    is_restricted = bench.store.facts(WHOLE[:4], ["AAA"]).restricted[:, 0]
+    assert is_restricted.tolist() == pytest.approx([math.nan, math.nan, float(restricted), math.nan], nan_ok=True)
 
 
 def test_capitalisation_is_that_of_the_time(bench: StoreFixture) -> None:

@@ -42,8 +42,8 @@ def test_an_export_comes_back_with_the_same_hash(bench: StoreFixture, form: str)
     """In either format, for the whole and for a part of a month."""
     for first, last in ((FIRST, LAST), (WHOLE[5].date, WHOLE[8].date)):
         folder = f"{form}-{first}"
-        told = export(bench, folder, first=first, last=last, format=form)
-        assert told.files == (f"AAA.{form}", f"BRK.B.{form}")
+        exported = export(bench, folder, first=first, last=last, format=form)
+        assert exported.files == (f"AAA.{form}", f"BRK.B.{form}")
         other = StoreFixture(folder=bench.folder / f"again-{folder}")
         other.folder.mkdir()
         other.import_files(*source_files(bench.folder / folder))
@@ -54,15 +54,15 @@ def test_an_export_comes_back_with_the_same_hash(bench: StoreFixture, form: str)
             assert stored.bars.field(name).tobytes() == again.bars.field(name).tobytes()
         if first == FIRST:
             assert other.store.data_hash(first, last, pair) == bench.store.data_hash(first, last, pair)
-            assert told.bars == 390 * (len(WHOLE) * 2 - 2) - 180 * 3
+            assert exported.bars == 390 * (len(WHOLE) * 2 - 2) - 180 * 3
 
 
 def test_an_export_of_some_symbols_says_how_to_import_it(bench: StoreFixture) -> None:
     """The kind of prices and volumes is told; simulated bars are named."""
     bench.put(rising_bars("ZZZ", WHOLE[:1]), adjustment="split", volume="partial")
-    told = export(bench, "one", symbols=("ZZZ", "NOPE"))
-    assert (told.files, told.bars, told.absent) == (("ZZZ.parquet",), 390, ("NOPE",))
-    assert (told.adjustment, told.volume, told.simulated) == ("split", "partial", False)
+    exported = export(bench, "one", symbols=("ZZZ", "NOPE"))
+    assert (exported.files, exported.bars, exported.absent) == (("ZZZ.parquet",), 390, ("NOPE",))
+    assert (exported.adjustment, exported.volume, exported.simulated) == ("split", "partial", False)
 
 
 def test_an_export_refuses_what_cannot_be_told_in_one_import(bench: StoreFixture) -> None:

@@ -49,7 +49,7 @@ def bar(symbol: str, minute: int, close: float = 10.0) -> Bar:
     return Bar(symbol=symbol, start=start, open=close, high=close, low=close, close=close, volume=100.0)
 
 
-class Told:
+class Timed:
     """A live feed that says what it is told to, at seconds after the bell; an exception breaks the connection."""
 
     session = SESSION
@@ -95,13 +95,13 @@ def whole(source: LiveSession) -> Universe:
     return Universe(symbols=source.symbols, day=day)
 
 
-class Heard:
+class ReceivedFeed:
     """What came of a feed: each minute with its second after the bell, and the gathering itself."""
 
     def __init__(self, script: Sequence[tuple[float, FeedMessage | Unavailable]], begins: float = -LEAD_S) -> None:
         self.loop = VirtualLoop()
         self.clock = LoopClock(self.loop, SESSION.open - dt.timedelta(seconds=LEAD_S))
-        self.source = Told(self.clock, script)
+        self.source = Timed(self.clock, script)
         self.minutes: list[tuple[float, MinuteSlice]] = []
         self.gaps: list[FeedGap] = []
         self.statuses: list[HaltStatus] = []
@@ -112,7 +112,7 @@ class Heard:
         self.stays_s = 0.0
         self.gathering: LiveFeedAggregator
 
-    def listen(self) -> Heard:
+    def listen(self) -> ReceivedFeed:
         """Walk the session."""
         run_virtual(self._listen, self.loop)
         return self
@@ -140,29 +140,29 @@ def beats(*script: tuple[float, FeedMessage | Unavailable]) -> list[tuple[float,
 def test_a_minute_is_decided_when_all_its_bars_have_come_or_the_grace_is_over() -> None:
     """All bars of the first minute came; one of the second came late and is no part of it."""
     script = beats((60.4, bar("A", 0)), (60.9, bar("B", 0)), (120.5, bar("A", 1)), (122.5, bar("B", 1)))
-    heard = Heard(script).listen()
-    assert [at for at, _ in heard.minutes] == [60.9, 122.0, 182.0, 242.0, 302.0, 362.0]
-    assert not np.isnan(heard.minutes[0][1].close).any()
-    assert np.isnan(heard.minutes[1][1].close).tolist() == [False, True]
-    assert [(one.minute, one.row) for one in heard.gathering.aggregator.pop_late_bars()] == [(1, 1)]
-    assert isinstance(heard.source, LiveSession)
+    received = ReceivedFeed(script).listen()
+    assert [at for at, _ in received.minutes] == [60.9, 122.0, 182.0, 242.0, 302.0, 362.0]
+    assert not np.isnan(received.minutes[0][1].close).any()
+    assert np.isnan(received.minutes[1][1].close).tolist() == [False, True]
+    assert [(one.minute, one.row) for one in received.gathering.aggregator.pop_late_bars()] == [(1, 1)]
+    assert isinstance(received.source, LiveSession)
 
 
 def test_f53_a_gap_is_recorded_and_filled_from_the_feed() -> None:
     """Minutes are decided without the bars that are missing; these are asked for once prices come again."""
-    heard = Heard(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (240.5, bar("A", 3)), (240.5, bar("B", 3))))
-    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
-    heard.listen()
-    assert [(gap.first, gap.last) for gap in heard.gaps] == [(0, 3)]
-    assert heard.source.asked == [(0, 4)]
-    assert np.isnan(heard.minutes[1][1].close).all()
-    assert {(one.minute, one.row) for one in heard.gathering.aggregator.pop_late_bars()} == {
+    received = ReceivedFeed(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (240.5, bar("A", 3)), (240.5, bar("B", 3))))
+    received.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
+    received.listen()
+    assert [(gap.first, gap.last) for gap in received.gaps] == [(0, 3)]
+    assert received.source.asked == [(0, 4)]
+    assert np.isnan(received.minutes[1][1].close).all()
+    assert {(one.minute, one.row) for one in received.gathering.aggregator.pop_late_bars()} == {
         (1, 0),
         (1, 1),
         (2, 0),
         (2, 1),
     }
-    assert heard.gathering.lost_minutes == set()
+    assert received.gathering.lost_minutes == set()
 
 
 def spoken(
@@ -177,13 +177,13 @@ def spoken(
 def test_f58_the_minute_whose_end_fell_into_a_lost_connection_is_a_gap_and_filled() -> None:
     """Away for six seconds: prices were never silent for long, and the bars of that minute were lost."""
     bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 2, 3, 4, 5) for symbol in "AB"]
-    heard = Heard(spoken(*bars, (119.0, GONE), silent=(119.0, 125.0)))
-    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
-    heard.listen()
-    assert heard.gaps == [FeedGap(first=1, last=1, words="no connection for 6 s")]
-    assert heard.source.asked == [(1, 2)]
-    assert {(one.minute, one.row) for one in heard.gathering.aggregator.pop_late_bars()} == {(1, 0), (1, 1)}
-    assert heard.gathering.lost_minutes == set()
+    received = ReceivedFeed(spoken(*bars, (119.0, GONE), silent=(119.0, 125.0)))
+    received.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
+    received.listen()
+    assert received.gaps == [FeedGap(first=1, last=1, words="no connection for 6 s")]
+    assert received.source.asked == [(1, 2)]
+    assert {(one.minute, one.row) for one in received.gathering.aggregator.pop_late_bars()} == {(1, 0), (1, 1)}
+    assert received.gathering.lost_minutes == set()
 
 
 @pytest.mark.parametrize(("lost", "back", "gaps"), [(118.0, 120.5, [1]), (121.5, 130.0, [1]), (122.5, 179.5, [])])
@@ -192,122 +192,122 @@ def test_f58_a_minute_is_lost_with_a_connection_that_was_away_while_its_bars_wer
 ) -> None:
     """From its end to the end of the grace; away at any other time, the feed had its say."""
     bars = [(60.0 * minute + 60.5, bar("A", minute)) for minute in (0, 1, 2, 3, 4, 5)]
-    heard = Heard(spoken(*bars, (lost, GONE), silent=(lost, back)))
-    heard.source.past = []
-    heard.listen()
-    assert [(gap.first, gap.last) for gap in heard.gaps] == [(minute, minute) for minute in gaps]
+    received = ReceivedFeed(spoken(*bars, (lost, GONE), silent=(lost, back)))
+    received.source.past = []
+    received.listen()
+    assert [(gap.first, gap.last) for gap in received.gaps] == [(minute, minute) for minute in gaps]
 
 
 def test_f58_a_minute_of_which_all_bars_had_come_is_not_lost_with_the_connection() -> None:
     """Nor is one in which a symbol has not traded while the connection was there: that is no hole."""
     bars = [(60.5, bar("A", 0)), (120.1, bar("A", 1)), (120.2, bar("B", 1)), (180.5, bar("B", 2))]
-    heard = Heard(spoken(*bars, (120.3, GONE), silent=(120.3, 125.0))).listen()
-    assert heard.gaps == []
-    assert heard.source.asked == []
+    received = ReceivedFeed(spoken(*bars, (120.3, GONE), silent=(120.3, 125.0))).listen()
+    assert received.gaps == []
+    assert received.source.asked == []
 
 
 def test_f59_a_minute_that_ended_in_a_dead_connection_is_a_gap() -> None:
     """It was open, and it is unknown since when it received nothing: what counts is its last word."""
     bars = [(60.5, bar(symbol, 0)) for symbol in "AB"]
-    heard = Heard(spoken(*bars, (150.0, GONE), silent=(118.0, 151.0))).listen()
-    assert heard.gaps[0] == FeedGap(first=1, last=1, words="no prices for 90 s, no connection for 34 s")
+    received = ReceivedFeed(spoken(*bars, (150.0, GONE), silent=(118.0, 151.0))).listen()
+    assert received.gaps[0] == FeedGap(first=1, last=1, words="no prices for 90 s, no connection for 34 s")
 
 
 def test_f58_who_is_connected_only_after_a_minutes_end_has_lost_it() -> None:
     """The first connection was made too late for it."""
-    heard = Heard(spoken((60.5, bar("A", 1)), silent=(-60.0, 61.0)))
-    heard.source.past = []
-    heard.listen()
-    assert (heard.gaps[0].first, heard.gaps[0].last) == (0, 0)
+    received = ReceivedFeed(spoken((60.5, bar("A", 1)), silent=(-60.0, 61.0)))
+    received.source.past = []
+    received.listen()
+    assert (received.gaps[0].first, received.gaps[0].last) == (0, 0)
 
 
 def test_f53_one_stretch_is_one_gap_whether_prices_or_the_connection_were_missed() -> None:
     """Silent for long and then away: it begins with the last price, and the price that ends it opens no second one."""
     bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 3, 4, 5) for symbol in "AB"]
-    heard = Heard(spoken(*bars, (170.0, GONE), silent=(170.0, 200.0)))
-    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
-    heard.listen()
-    assert [(gap.first, gap.last) for gap in heard.gaps] == [(1, 2)]
-    assert heard.source.asked == [(1, 3)]
+    received = ReceivedFeed(spoken(*bars, (170.0, GONE), silent=(170.0, 200.0)))
+    received.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
+    received.listen()
+    assert [(gap.first, gap.last) for gap in received.gaps] == [(1, 2)]
+    assert received.source.asked == [(1, 3)]
 
 
 def test_f53_a_gap_of_prices_says_how_long_they_were_silent_though_the_connection_was_away_for_a_moment() -> None:
     """Heartbeats came all the while: the second without a connection is not why minutes are missing."""
     bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 2, 3, 4, 5) for symbol in "AB"]
-    heard = Heard(spoken(*bars, (164.0, GONE), silent=(164.0, 165.0))).listen()
-    assert heard.gaps == [FeedGap(first=1, last=1, words="no prices for 104 s, no connection for 2 s")]
+    received = ReceivedFeed(spoken(*bars, (164.0, GONE), silent=(164.0, 165.0))).listen()
+    assert received.gaps == [FeedGap(first=1, last=1, words="no prices for 104 s, no connection for 2 s")]
 
 
 def test_history_is_not_asked_for_a_minute_whose_bars_are_still_waited_for() -> None:
     """It may have them half made; within the grace the feed itself has the first word."""
     bars = [(60.5, bar("A", 0)), (60.5, bar("B", 0)), (121.5, bar("A", 1, 11.0))]
-    heard = Heard(spoken(*bars, (119.5, GONE), silent=(119.5, 120.5)), begins=-59.0)
-    heard.source.past = [bar(symbol, 1, 12.0) for symbol in "AB"]
-    heard.listen()
-    np.testing.assert_array_equal(heard.minutes[1][1].close, [11.0, np.nan])
-    assert [one.values[3] for one in heard.gathering.aggregator.pop_late_bars()][:1] == [12.0]
+    received = ReceivedFeed(spoken(*bars, (119.5, GONE), silent=(119.5, 120.5)), begins=-59.0)
+    received.source.past = [bar(symbol, 1, 12.0) for symbol in "AB"]
+    received.listen()
+    np.testing.assert_array_equal(received.minutes[1][1].close, [11.0, np.nan])
+    assert [one.values[3] for one in received.gathering.aggregator.pop_late_bars()][:1] == [12.0]
 
 
 def test_minutes_that_back_fill_leaves_open_stay_lost() -> None:
     """It is tried again and again, each time a little later."""
-    heard = Heard(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
-    heard.source.past = None
-    heard.listen()
-    assert heard.gathering.lost_minutes == {0, 1, 2, 3}
-    assert 3 < len(heard.source.asked) < 12
+    received = ReceivedFeed(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
+    received.source.past = None
+    received.listen()
+    assert received.gathering.lost_minutes == {0, 1, 2, 3}
+    assert 3 < len(received.source.asked) < 12
 
 
 def test_history_is_not_asked_for_before_the_feed_has_it() -> None:
     """A feed may hold bars back for a while."""
-    heard = Heard(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
-    heard.source.quality = FeedQuality(coverage=FeedCoverage.SINGLE_VENUE, history_delay_s=900.0)
-    heard.listen()
-    assert heard.source.asked == []
-    assert heard.gathering.lost_minutes == {0, 1, 2, 3}
+    received = ReceivedFeed(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
+    received.source.quality = FeedQuality(coverage=FeedCoverage.SINGLE_VENUE, history_delay_s=900.0)
+    received.listen()
+    assert received.source.asked == []
+    assert received.gathering.lost_minutes == {0, 1, 2, 3}
 
 
 def test_who_starts_in_the_midst_of_a_session_has_its_minutes_from_history() -> None:
     """All that have closed, at once; they are marked, since nothing is traded on them."""
-    heard = Heard(beats(), begins=150.0)
-    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(2)]
-    heard.listen()
-    assert [at for at, _ in heard.minutes][:3] == [150.0, 150.0, 182.0]
-    assert not np.isnan(heard.minutes[1][1].close).any()
-    assert heard.gathering.backfilled_minutes == {0, 1}
+    received = ReceivedFeed(beats(), begins=150.0)
+    received.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(2)]
+    received.listen()
+    assert [at for at, _ in received.minutes][:3] == [150.0, 150.0, 182.0]
+    assert not np.isnan(received.minutes[1][1].close).any()
+    assert received.gathering.backfilled_minutes == {0, 1}
 
 
 def test_f58_a_connection_that_breaks_is_made_again_after_pauses_that_grow() -> None:
     """One at a time; once something was said the pauses begin anew."""
     broken: list[tuple[float, FeedMessage | Unavailable]] = [(-50.0, Unavailable("closed")) for _ in range(6)]
-    heard = Heard([*broken, (0.0, Heartbeat()), (1.0, Unavailable("closed"))]).listen()
-    pauses = np.diff(heard.source.connected).round(1).tolist()
+    received = ReceivedFeed([*broken, (0.0, Heartbeat()), (1.0, Unavailable("closed"))]).listen()
+    pauses = np.diff(received.source.connected).round(1).tolist()
     assert pauses[:7] == [10.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0]
 
 
 def test_f59_a_connection_that_says_nothing_is_dropped_after_two_intervals() -> None:
     """Though it is open, and whatever its socket says."""
-    heard = Heard([(-59.0, Heartbeat())]).listen()
-    gaps = np.diff(heard.source.connected)
+    received = ReceivedFeed([(-59.0, Heartbeat())]).listen()
+    gaps = np.diff(received.source.connected)
     assert min(gaps) > 20.0
     assert max(gaps) < 20.0 + 30.0 + 2.0
-    assert heard.gathering.connections == len(heard.source.connected) > 5
+    assert received.gathering.connections == len(received.source.connected) > 5
 
 
 def test_halts_are_told_once_and_quotes_that_are_none_are_counted() -> None:
     """Whoever writes them down hears of what is news."""
     halt = HaltStatus(symbol="A", halted=True)
     crossed = Quote(symbol="B", bid=2.0, ask=1.0, time=SESSION.open)
-    heard = Heard(beats((1.0, halt), (2.0, halt), (3.0, crossed))).listen()
-    assert heard.statuses == [halt]
-    assert heard.gathering.dropped == 1
+    received = ReceivedFeed(beats((1.0, halt), (2.0, halt), (3.0, crossed))).listen()
+    assert received.statuses == [halt]
+    assert received.gathering.dropped == 1
 
 
 def test_f40_a_halt_whose_end_was_missed_is_over_when_its_symbol_trades() -> None:
     """The connection was away when its end was said; the bar that comes then says so, and it is told."""
     halt = HaltStatus(symbol="A", halted=True)
     script = beats((65.0, halt), (70.0, Unavailable("gone")), (240.5, bar("A", 3)))
-    heard = Heard(script).listen()
-    assert heard.statuses == [halt, HaltStatus(symbol="A", halted=False, words="it has traded")]
+    received = ReceivedFeed(script).listen()
+    assert received.statuses == [halt, HaltStatus(symbol="A", halted=False, words="it has traded")]
 
 
 def test_f41_no_price_is_missing_while_the_whole_market_is_halted() -> None:
@@ -315,23 +315,23 @@ def test_f41_no_price_is_missing_while_the_whole_market_is_halted() -> None:
     halt = HaltStatus(symbol="", halted=True, level=1)
     over = HaltStatus(symbol="", halted=False)
     bars = [(60.5, bar("A", 0)), (60.6, bar("B", 0)), (301.0, bar("A", 4)), (301.1, bar("B", 4))]
-    heard = Heard(beats(*bars, (62.0, halt), (200.0, halt), (250.0, over))).listen()
-    assert heard.statuses == [halt, over]
-    assert heard.gaps == []
+    received = ReceivedFeed(beats(*bars, (62.0, halt), (200.0, halt), (250.0, over))).listen()
+    assert received.statuses == [halt, over]
+    assert received.gaps == []
 
 
 def test_f41_what_was_silent_before_a_market_wide_halt_is_a_gap() -> None:
     """Only the halt explains silence."""
     halt = HaltStatus(symbol="", halted=True, level=2)
-    heard = Heard(beats((60.5, bar("A", 0)), (200.0, halt), (265.0, bar("A", 4)))).listen()
-    assert [(gap.first, gap.last) for gap in heard.gaps] == [(0, 2)]
+    received = ReceivedFeed(beats((60.5, bar("A", 0)), (200.0, halt), (265.0, bar("A", 4)))).listen()
+    assert [(gap.first, gap.last) for gap in received.gaps] == [(0, 2)]
 
 
 def test_f40_each_connection_leaves_open_what_was_halted_before_it() -> None:
     """Where the feed cannot list it: the silence of a symbol after a reconnect counts as a halt again."""
-    heard = Heard(beats((60.5, bar("A", 0)), (60.6, bar("B", 0)), (61.0, GONE), (120.6, bar("B", 1))))
-    heard.source.quality = attrs.evolve(heard.source.quality, initial_halts=False)
-    health = heard.listen().gathering.health
+    received = ReceivedFeed(beats((60.5, bar("A", 0)), (60.6, bar("B", 0)), (61.0, GONE), (120.6, bar("B", 1))))
+    received.source.quality = attrs.evolve(received.source.quality, initial_halts=False)
+    health = received.listen().gathering.health
     assert health.denial_reason("A", 4, 300.0 + LEAD_S) is Reason.SYMBOL_HALTED
     assert health.denial_reason("B", 4, 302.0 + LEAD_S) is Reason.DATA_STALE
 
@@ -339,25 +339,25 @@ def test_f40_each_connection_leaves_open_what_was_halted_before_it() -> None:
 def test_the_fault_of_the_latest_connection_is_known_until_another_one_works() -> None:
     """With what a person can do about it."""
     lost = Unavailable("406 connection limit exceeded.", "Stop the other program.")
-    heard = Heard([(60.5, bar("A", 0)), (300.0, lost)]).listen()
-    assert heard.gathering.fault == "406 connection limit exceeded. Stop the other program."
-    assert Heard(beats((60.5, bar("A", 0)), (61.0, lost), (70.0, bar("B", 1)))).listen().gathering.fault == ""
+    received = ReceivedFeed([(60.5, bar("A", 0)), (300.0, lost)]).listen()
+    assert received.gathering.fault == "406 connection limit exceeded. Stop the other program."
+    assert ReceivedFeed(beats((60.5, bar("A", 0)), (61.0, lost), (70.0, bar("B", 1)))).listen().gathering.fault == ""
 
 
 def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
     """It ends the session aloud."""
-    heard = Heard([(1.0, Heartbeat())])
-    heard.source.quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED)
+    received = ReceivedFeed([(1.0, Heartbeat())])
+    received.source.quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED)
 
     async def listen() -> None:
-        broken = _Broken(heard.clock, ())
-        await LiveFeedAggregator(broken, whole(broken), SteadyClock(heard.clock), 2.0).run()
+        broken = _Broken(received.clock, ())
+        await LiveFeedAggregator(broken, whole(broken), SteadyClock(received.clock), 2.0).run()
 
     with pytest.raises(ZeroDivisionError):
-        run_virtual(listen, heard.loop)
+        run_virtual(listen, received.loop)
 
 
-class _Broken(Told):
+class _Broken(Timed):
     async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """A feed with a bug."""
         assert symbols
@@ -367,9 +367,9 @@ class _Broken(Told):
 
 def test_a_bot_that_comes_again_goes_on_with_the_minutes_that_were_decided() -> None:
     """They are not asked for, and what history says of them changes nothing; only the minutes since are."""
-    first = Heard(beats((60.5, bar("A", 0, 10.0)), (60.5, bar("B", 0)), (120.5, bar("A", 1, 11.0)))).listen()
+    first = ReceivedFeed(beats((60.5, bar("A", 0, 10.0)), (60.5, bar("B", 0)), (120.5, bar("A", 1, 11.0)))).listen()
     kept = [one for _, one in first.minutes[:2]]
-    again = Heard(beats(), begins=200.0)
+    again = ReceivedFeed(beats(), begins=200.0)
     again.before = tuple(RecordedMinute(minute=one, at=SESSION.moment(one.index + 1)) for one in kept)
     again.source.past = [bar(symbol, minute, 99.0) for symbol in "AB" for minute in range(3)]
     again.listen()
@@ -381,8 +381,8 @@ def test_a_bot_that_comes_again_goes_on_with_the_minutes_that_were_decided() -> 
 
 def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled() -> None:
     """The minute stays as it was decided, without that bar; it is back-filled now."""
-    first = Heard(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (120.5, bar("A", 1)))).listen()
-    again = Heard(beats(), begins=200.0)
+    first = ReceivedFeed(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (120.5, bar("A", 1)))).listen()
+    again = ReceivedFeed(beats(), begins=200.0)
     again.before = tuple(RecordedMinute(minute=one, at=SESSION.moment(one.index + 1)) for _, one in first.minutes[:2])
     again.lost_before = (1,)
     again.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(3)]
@@ -394,8 +394,8 @@ def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled()
 
 def test_what_was_not_decided_between_two_minutes_before_is_decided_from_history() -> None:
     """The minutes before and behind it stay as they were."""
-    first = Heard(beats(*((60.5 + 60 * at, bar(symbol, at)) for at in range(3) for symbol in "AB"))).listen()
-    again = Heard(beats(), begins=200.0)
+    first = ReceivedFeed(beats(*((60.5 + 60 * at, bar(symbol, at)) for at in range(3) for symbol in "AB"))).listen()
+    again = ReceivedFeed(beats(), begins=200.0)
     again.before = tuple(RecordedMinute(minute=first.minutes[at][1], at=SESSION.moment(at + 1)) for at in (0, 2))
     again.source.past = [bar(symbol, minute, 99.0) for symbol in "AB" for minute in range(3)]
     again.listen()
@@ -407,20 +407,20 @@ def test_what_was_not_decided_between_two_minutes_before_is_decided_from_history
 def test_a_bar_that_is_said_again_changes_nothing() -> None:
     """It neither ends a halt nor counts as late."""
     halt = HaltStatus(symbol="A", halted=True)
-    heard = Heard(beats((60.4, bar("A", 0)), (60.5, halt), (60.6, bar("A", 0)), (60.9, bar("B", 0)))).listen()
-    assert heard.statuses == [halt]
-    assert heard.gathering.aggregator.pop_late_bars() == []
+    received = ReceivedFeed(beats((60.4, bar("A", 0)), (60.5, halt), (60.6, bar("A", 0)), (60.9, bar("B", 0)))).listen()
+    assert received.statuses == [halt]
+    assert received.gathering.aggregator.pop_late_bars() == []
 
 
 def test_a_connection_that_the_feed_ends_is_made_again() -> None:
     """Without an error, as with one."""
-    heard = Heard(())
-    heard.source = _Ends(heard.clock, ())
-    heard.listen()
-    assert np.diff(heard.source.connected).round(1).tolist()[:3] == [0.5, 1.0, 2.0]
+    received = ReceivedFeed(())
+    received.source = _Ends(received.clock, ())
+    received.listen()
+    assert np.diff(received.source.connected).round(1).tolist()[:3] == [0.5, 1.0, 2.0]
 
 
-class _Ends(Told):
+class _Ends(Timed):
     async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """A feed that hangs up after one word."""
         assert symbols
@@ -431,16 +431,18 @@ class _Ends(Told):
 
 def test_a_halt_of_before_a_restart_counts_from_its_beginning() -> None:
     """Nothing is told of it again; its end is news."""
-    heard = Heard(beats((70.0, HaltStatus(symbol="A", halted=False))), begins=60.0)
-    heard.restored = HaltStatus(symbol="A", halted=True)
-    heard.listen()
-    assert heard.statuses == [HaltStatus(symbol="A", halted=False)]
+    received = ReceivedFeed(beats((70.0, HaltStatus(symbol="A", halted=False))), begins=60.0)
+    received.restored = HaltStatus(symbol="A", halted=True)
+    received.listen()
+    assert received.statuses == [HaltStatus(symbol="A", halted=False)]
 
 
 def test_silence_after_the_close_is_no_gap() -> None:
     """Prices that come then belong to no minute of the session."""
     bars = [(60.5 + 60 * at, bar(symbol, at)) for at in (*range(7), 11) for symbol in "AB"]
-    heard = Heard(sorted([*bars, *((float(at), Heartbeat()) for at in range(-55, 800, 5))], key=lambda line: line[0]))
-    heard.stays_s = 400.0
-    heard.listen()
-    assert heard.gaps == []
+    received = ReceivedFeed(
+        sorted([*bars, *((float(at), Heartbeat()) for at in range(-55, 800, 5))], key=lambda line: line[0])
+    )
+    received.stays_s = 400.0
+    received.listen()
+    assert received.gaps == []

@@ -42,12 +42,12 @@ HEADER = RecordingHeader(
 )
 
 
-def kept(index: int, close: float = 10.0, late: tuple[BarAmendment, ...] = (), **told: object) -> RecordedMinute:
+def kept(index: int, close: float = 10.0, late: tuple[BarAmendment, ...] = (), **parts: object) -> RecordedMinute:
     """A minute in which only A traded."""
     prices = np.array([close, np.nan])
     minute = MinuteSlice(index=index, **dict.fromkeys(FIELDS, prices), vwap=np.full(2, np.nan))
     at = SESSION.moment(index + 1) + dt.timedelta(seconds=2)
-    return attrs.evolve(RecordedMinute(minute=minute, late=late, at=at), **told)  # type: ignore[arg-type]  # a test's keywords
+    return attrs.evolve(RecordedMinute(minute=minute, late=late, at=at), **parts)  # type: ignore[arg-type]  # a test's keywords
 
 
 def closes(found: RecordedSession) -> list[list[float]]:

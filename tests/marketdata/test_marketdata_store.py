@@ -48,9 +48,9 @@ def december(bench: StoreFixture) -> StoreFixture:
 def test_blocks_are_a_month_and_a_session_length_each(december: StoreFixture) -> None:
     """Half days are blocks of their own, and within a month the block that begins first comes first."""
     blocks = list(december.store.blocks(day("2019-11-01"), day("2020-01-31"), ["BBB", "AAA"]))
-    told = [(it.month, it.sessions[0].minutes, len(it.sessions), it.bars.symbols) for it in blocks]
+    shapes = [(it.month, it.sessions[0].minutes, len(it.sessions), it.bars.symbols) for it in blocks]
     both = ("AAA", "BBB")
-    assert told == [
+    assert shapes == [
         ("2019-11", 390, 1, both),
         ("2019-11", 210, 1, both),
         ("2019-12", 390, 20, both),

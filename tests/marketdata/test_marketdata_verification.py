@@ -165,8 +165,8 @@ def test_what_lacks_is_told_by_its_weight(tmp_path: Path) -> None:
     bench.put(rising_bars("AAA", DAYS[:1], minutes=389), rising_bars("BBB", [DAYS[4]]))
     bench.put(*(rising_bars("BBB", [session], minutes=300) for session in DAYS[:3]))
     bench.put(rising_bars("CCC", exchange_sessions("2019-11-29", "2019-11-29")), rising_bars("CCC", DAYS[3:4]))
-    told = [(finding.level, finding.where, finding.message) for finding in verify(bench).findings]
-    assert told == [
+    finding_rows = [(finding.level, finding.where, finding.message) for finding in verify(bench).findings]
+    assert finding_rows == [
         (FindingLevel.NOTE, "AAA", "1 of 390 minutes has no bar."),
         (FindingLevel.WARNING, "BBB", "under 90 % of the minutes in 3 sessions (2019-12-02, 2019-12-03, 2019-12-04)."),
         (FindingLevel.WARNING, "BBB", "no bar in 1 session (2019-12-05), between its first and last."),

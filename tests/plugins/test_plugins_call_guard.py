@@ -59,7 +59,7 @@ class Session:
 
     def __init__(self, *, strict: bool = False, limit_s: float = 60.0) -> None:
         self.clock = ManualClock(BELL)
-        self.told: list[tuple[dt.datetime, FailedCall]] = []
+        self.reported: list[tuple[dt.datetime, FailedCall]] = []
         self.recorded: list[str] = []
         self.bounds = CallGuard(
             strict=strict,
@@ -73,7 +73,7 @@ class Session:
         self.bounds.open_session(
             GuardSession(
                 clock=self.clock,
-                on_failure=lambda lost: self.told.append((self.clock.now(), lost)),
+                on_failure=lambda lost: self.reported.append((self.clock.now(), lost)),
             )
         )
 
@@ -147,7 +147,7 @@ def test_a_sound_plugin_is_as_it_was() -> None:
     assert list(judge.screen(DAY, BARS.symbols, FRAME)) == []
     assert judge.needs == frozenset()
     assert guard_plugin(attrs.evolve(STRATEGY, kind="alert"), "a channel", session.bounds) == "a channel"
-    assert session.told == []
+    assert session.reported == []
 
 
 class Wordless(Exception):
@@ -167,7 +167,7 @@ def test_a_plugin_cannot_end_a_run_by_what_it_raises(fault: type[BaseException])
     session = Session()
     with interruptible():
         assert len(session.strategy(scan=raises).scan(BARS, DAY, 5)) == 0
-        assert [lost.error for _, lost in session.told] == [f"scan: {fault.__name__}"]
+        assert [lost.error for _, lost in session.reported] == [f"scan: {fault.__name__}"]
         with pytest.raises(PluginError, match=fault.__name__):
             Session(strict=True).strategy(scan=raises).scan(BARS, DAY, 5)
 
@@ -300,8 +300,8 @@ def test_f91_a_strategy_that_raises_gives_no_signals_and_is_switched_off_at_the_
         assert len(subject.scan(BARS, DAY, 0)) == 0
     assert len(calls) == FAILURES
     assert off == ["strategy/theirs"]
-    assert [lost.off for _, lost in session.told] == [False] * (FAILURES - 1) + [True]
-    assert {(lost.plugin, lost.call, lost.error) for _, lost in session.told} == {
+    assert [lost.off for _, lost in session.reported] == [False] * (FAILURES - 1) + [True]
+    assert {(lost.plugin, lost.call, lost.error) for _, lost in session.reported} == {
         ("strategy/theirs", "scan", "scan: ZeroDivisionError: theirs")
     }
     assert session.recorded == ["scan: ZeroDivisionError: theirs"] * FAILURES
@@ -316,7 +316,7 @@ def test_f91_failures_far_apart_and_of_another_session_are_forgiven() -> None:
     for _ in range(3 * FAILURES):
         session.clock.advance(WITHIN.total_seconds() / 2 + 1)
         subject.scan(BARS, DAY)
-    assert not any(lost.off for _, lost in session.told)
+    assert not any(lost.off for _, lost in session.reported)
     for _ in range(FAILURES):
         subject.scan(BARS, DAY)
     assert session.bounds.is_off(STRATEGY)
@@ -333,17 +333,17 @@ def test_f91_whatever_a_plugin_raises_is_its_failure(fault: BaseException) -> No
         raise fault
 
     assert len(session.strategy(scan=scan).scan(BARS, DAY)) == 0
-    assert len(session.told) == 1
+    assert len(session.reported) == 1
 
 
 def test_an_observer_that_is_switched_off_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     """In the log, and to the listener."""
     failure = PluginFailure.of(STRATEGY, "observe", KeyError("x"))
-    guard, told = CallGuard(strict=False), list[PluginFailure]()
+    guard, reported = CallGuard(strict=False), list[PluginFailure]()
     guard.report_observer(failure)
-    guard.on_observer_off = told.append
+    guard.on_observer_off = reported.append
     guard.report_observer(failure)
-    assert told == [failure]
+    assert reported == [failure]
     assert caplog.text.count("observer.off") == 2
 
 
@@ -356,7 +356,7 @@ def test_f91_an_interrupt_passes() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         session.strategy(scan=scan).scan(BARS, DAY)
-    assert session.told == []
+    assert session.reported == []
 
 
 def test_f91_a_filter_that_raises_denies_everything_with_its_code() -> None:
@@ -380,7 +380,7 @@ def test_f91_a_strategy_whose_screen_fails_enters_nothing() -> None:
     (check,) = subject.screen(DAY)
     assert (check.unknown, check.words) == (Reason.SCREEN_FAILED, "screen: ZeroDivisionError: theirs")
     assert subject.triggers(BARS, DAY) == ()
-    assert [lost.call for _, lost in session.told] == ["screen", "triggers"]
+    assert [lost.call for _, lost in session.reported] == ["screen", "triggers"]
 
 
 def test_f92_a_hang_is_interrupted_and_counted() -> None:
@@ -388,7 +388,7 @@ def test_f92_a_hang_is_interrupted_and_counted() -> None:
     session = Session(limit_s=SOON_S)
     assert len(session.strategy(scan=hangs).scan(BARS, DAY)) == 0
     assert judged(session.filter(judge=hangs), found()) == [Reason.FILTER_FAILED]
-    assert [lost.error for _, lost in session.told] == [
+    assert [lost.error for _, lost in session.reported] == [
         f"{call}: CallTimedOut: it did not finish within 0.02 s and was interrupted." for call in ("scan", "judge")
     ]
 
@@ -480,7 +480,7 @@ def test_f93_signals_of_a_wrong_kind_are_refused_where_they_enter(what: str) -> 
     session = Session()
     bars = BARS.until(10)
     assert len(session.strategy(scan=lambda *_: WRONG_SIGNALS[what]).scan(bars, DAY)) == 0
-    ((_, lost),) = session.told
+    ((_, lost),) = session.reported
     assert lost.error.startswith(("scan: Its ", "scan: Strategy theirs returned", "scan: It returned", "scan: The "))
 
 
@@ -490,7 +490,7 @@ def test_f95_a_signal_that_is_repeated_is_refused() -> None:
     subject = session.strategy(scan=lambda *_: found())
     assert len(subject.scan(BARS, DAY, 5)) == 1
     assert len(subject.scan(BARS, DAY, 6)) == 0
-    assert "a minute before 6" in session.told[0][1].error
+    assert "a minute before 6" in session.reported[0][1].error
 
 
 WRONG_CHECKS = {
@@ -515,7 +515,7 @@ def test_f93_comparisons_of_a_wrong_kind_deny(what: str) -> None:
     """A filter that answers anything else has not judged."""
     session = Session()
     assert judged(session.filter(judge=lambda *_: WRONG_CHECKS[what]), found()) == [Reason.FILTER_FAILED]
-    assert len(session.told) == 1
+    assert len(session.reported) == 1
 
 
 def trigger(**fields: object) -> Trigger:
@@ -539,7 +539,7 @@ def test_f93_triggers_are_judged_too() -> None:
     for wrong in (["x"], [trigger(value=np.zeros(7))], [trigger(scale="x")], [trigger(when=("x",))], *wrong_bases):
         session = Session()
         assert session.strategy(scan=fails, triggers=lambda *_, given=wrong: given).triggers(BARS, DAY) == ()
-        assert len(session.told) == 1
+        assert len(session.reported) == 1
 
 
 def test_f94_a_flood_of_signals_switches_a_strategy_off_at_once() -> None:
@@ -557,7 +557,7 @@ def test_f94_a_flood_of_signals_switches_a_strategy_off_at_once() -> None:
     spread = attrs.evolve(flood(count), minute=5 + np.arange(count) % 2)
     assert len(session.strategy(scan=lambda *_: spread).scan(bars, DAY)) == count
     assert len(session.strategy(scan=lambda *_: flood(count)).scan(bars, DAY)) == 0
-    ((_, lost),) = session.told
+    ((_, lost),) = session.reported
     assert lost.off
     assert "1001 signals of one minute" in lost.error
 
@@ -578,7 +578,7 @@ def test_a_simulation_ends_with_a_sentence() -> None:
         return found()
 
     assert len(session.strategy(scan=scan).scan(BARS, DAY)) == 1
-    assert (session.told, session.clock.now()) == ([], slow)
+    assert (session.reported, session.clock.now()) == ([], slow)
 
 
 def test_a_plugin_that_is_asked_outside_of_any_session_fails_with_a_sentence() -> None:
@@ -594,11 +594,11 @@ def test_a_restart_counts_on() -> None:
     for _ in range(2):
         first.strategy(scan=fails).scan(BARS, DAY)
     again = Session()
-    again.bounds.restore(first.told)
+    again.bounds.restore(first.reported)
     again.strategy(scan=fails).scan(BARS, DAY)
-    assert again.told[0][1].off
+    assert again.reported[0][1].off
     third = Session()
-    third.bounds.restore([*first.told, *again.told])
+    third.bounds.restore([*first.reported, *again.reported])
     assert third.bounds.is_off(STRATEGY)
 
 
@@ -629,7 +629,7 @@ def test_f92_a_plugin_that_hung_is_off_before_its_session_begins_and_no_longer()
     session.strategy(scan=lambda *_: pytest.fail("it is off")).scan(BARS, DAY)
     session.bounds.record_hung(hung)
     assert session.bounds.is_off(STRATEGY)
-    assert session.told == hung
+    assert session.reported == hung
     session.open()
     session.bounds.record_hung([])
     assert not session.bounds.is_off(STRATEGY)
@@ -650,9 +650,9 @@ def test_f92_a_broker_that_hung_stays_in_use_and_each_hang_is_recorded_once() ->
     hung = (BELL, FailedCall(plugin="broker/theirs", call="submit", turn=0, error="it hung", off=False))
     session.bounds.note_hung([hung])
     session.bounds.record_hung([hung])
-    assert session.told == [hung]
+    assert session.reported == [hung]
     session.open()
     session.bounds.restore([hung])
     session.bounds.record_hung([hung, hung])
-    assert session.told == [hung] * 2
+    assert session.reported == [hung] * 2
     assert not session.bounds.border("broker/theirs").is_off()

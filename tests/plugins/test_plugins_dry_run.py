@@ -134,11 +134,11 @@ class House:
     def run(self, mode: Mode = "dry-run", **settings: str) -> RunOutcome:
         """One session."""
         self.settle(**settings)
-        wish = RunOptions(mode="dry-run", home=self.home)
+        options = RunOptions(mode="dry-run", home=self.home)
         assembly = assemble(self.home, mode, self.world.clock)
         plan = RunPlan(
             assembly=attrs.evolve(assembly, calendar=self.world.calendar),
-            request=attrs.evolve(feed_request(wish, assembly), calendar=self.world.calendar),
+            request=attrs.evolve(feed_request(options, assembly), calendar=self.world.calendar),
             wall=self.world.clock,
             once=True,
             watch_s=30.0,

@@ -51,27 +51,27 @@ CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
 class Recorder:
     """A plugin that writes down what it is told, and fails while `faulty`."""
 
-    def __init__(self, name: str, told: list[object]) -> None:
+    def __init__(self, name: str, received: list[object]) -> None:
         self.name = name
-        self.told = told
+        self.received = received
         self.faulty = False
 
     @hookimpl
     def tbot_started(self, run: RunInfo) -> None:
         """Write down the start."""
-        self.told.append((self.name, "started", run.run_id))
+        self.received.append((self.name, "started", run.run_id))
 
     @hookimpl
     def tbot_event(self, event: Mapping[str, object]) -> None:
         """Write down the event, or fail."""
         if self.faulty:
             raise RuntimeError("cannot write")
-        self.told.append((self.name, event["kind"]))
+        self.received.append((self.name, event["kind"]))
 
     @hookimpl
     def tbot_stopped(self) -> None:
         """Write down the end; the argument is left out, as any may be."""
-        self.told.append((self.name, "stopped"))
+        self.received.append((self.name, "stopped"))
 
 
 class Checks:
@@ -122,22 +122,22 @@ def observing(
     *names: str,
 ) -> tuple[PluginObservers, dict[str, Recorder], list[object], ManualClock, list[PluginFailure]]:
     """Observers of these names on a manual clock, and everything that they tell."""
-    told: list[object] = []
-    recorders = {name: Recorder(name, told) for name in names}
+    received: list[object] = []
+    recorders = {name: Recorder(name, received) for name in names}
     clock = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
     reported: list[PluginFailure] = []
     loader = PluginLoader()
     loaded = registered(loader, **recorders)
-    return PluginObservers(loader, loaded, clock=clock, guard=reporting(reported)), recorders, told, clock, reported
+    return PluginObservers(loader, loaded, clock=clock, guard=reporting(reported)), recorders, received, clock, reported
 
 
 def test_all_are_told_in_order() -> None:
     """Start, events and end reach every observer, in the order of kind and name."""
-    observers, _, told, _, _ = observing("b", "a")
+    observers, _, received, _, _ = observing("b", "a")
     observers.started(RUN)
     observers.event({"kind": "fill"})
     observers.stopped(RUN)
-    assert told == [
+    assert received == [
         ("a", "started", "r1"),
         ("b", "started", "r1"),
         ("a", "fill"),
@@ -149,17 +149,17 @@ def test_all_are_told_in_order() -> None:
 
 def test_a_failing_observer_keeps_the_others_informed(caplog: pytest.LogCaptureFixture) -> None:
     """A failure is logged with its traceback, and the next observer is told all the same."""
-    observers, recorders, told, _, reported = observing("a", "b")
+    observers, recorders, received, _, reported = observing("a", "b")
     recorders["a"].faulty = True
     observers.event({"kind": "fill"})
-    assert told == [("b", "fill")]
+    assert received == [("b", "fill")]
     assert reported == []
     assert "cannot write" in caplog.text
 
 
 def test_the_third_failure_in_ten_minutes_switches_off() -> None:
     """The plugin is reported once, with its last error, and told nothing any more."""
-    observers, recorders, told, clock, reported = observing("a")
+    observers, recorders, received, clock, reported = observing("a")
     recorders["a"].faulty = True
     for _ in range(FAILURES):
         assert reported == []
@@ -170,7 +170,7 @@ def test_the_third_failure_in_ten_minutes_switches_off() -> None:
     recorders["a"].faulty = False
     observers.event({"kind": "fill"})
     observers.stopped(RUN)
-    assert told == []
+    assert received == []
 
 
 def test_failures_far_apart_are_forgiven() -> None:
@@ -188,12 +188,12 @@ def test_an_event_cannot_be_changed_by_an_observer() -> None:
     loader = PluginLoader()
     seen: list[Any] = []
 
-    class Keeper:
+    class StoredKeys:
         @hookimpl
         def tbot_event(self, event: Mapping[str, object]) -> None:
             seen.append(event)
 
-    loaded = registered(loader, k=Keeper())
+    loaded = registered(loader, k=StoredKeys())
     observers = PluginObservers(loader, loaded, clock=CLOCK, guard=reporting(seen))
     observers.event({"kind": "fill"})
     with pytest.raises(TypeError):
@@ -202,18 +202,18 @@ def test_an_event_cannot_be_changed_by_an_observer() -> None:
 
 def test_one_object_behind_two_entries_is_told_once_and_silent_ones_never() -> None:
     """An object that offers two plugins observes as one; without observers nothing happens."""
-    told: list[object] = []
+    received: list[object] = []
     loader = PluginLoader()
-    both = Recorder("both", told)
+    both = Recorder("both", received)
     observers = PluginObservers(
         loader,
         registered(loader, a=both, b=both, c=Checks(None)),
         clock=CLOCK,
-        guard=reporting(told),
+        guard=reporting(received),
     )
     observers.event({"kind": "fill"})
-    assert told == [("both", "fill")]
-    PluginObservers(PluginLoader(), (), clock=CLOCK, guard=reporting(told)).event({"kind": "fill"})
+    assert received == [("both", "fill")]
+    PluginObservers(PluginLoader(), (), clock=CLOCK, guard=reporting(received)).event({"kind": "fill"})
 
 
 def test_risk_checks_pass_or_deny() -> None:
@@ -271,17 +271,17 @@ def test_f92_an_observer_that_hangs_holds_a_run_up_for_its_limit_and_no_longer()
             until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.05)
             while dt.datetime.now(dt.UTC) < until:
                 pass
-            told.append("stopped")
+            received.append("stopped")
 
-    told: list[object] = []
+    received: list[object] = []
     reported: list[PluginFailure] = []
     loader = PluginLoader()
-    loaded = registered(loader, a=Hangs(), b=Recorder("b", told))
+    loaded = registered(loader, a=Hangs(), b=Recorder("b", received))
     observers = PluginObservers(loader, loaded, clock=CLOCK, guard=reporting(reported), limits_s={"tbot_event": 0.01})
     observers.stopped(RUN)
     for _ in range(FAILURES):
         observers.event({"kind": "fill"})
-    assert told == ["stopped", ("b", "stopped"), *[("b", "fill")] * FAILURES]
+    assert received == ["stopped", ("b", "stopped"), *[("b", "fill")] * FAILURES]
     assert "0.01 s and was interrupted" in reported[0].error
 
 
@@ -332,22 +332,22 @@ def test_an_observer_gets_the_time_of_each_event(tmp_path: Path, plant: Callable
 
 def test_f92_an_observer_that_hung_is_not_called_in_its_session_and_each_call_is_marked() -> None:
     """The watchdog can name the hook that an observer is in; one that is off gets neither start nor events."""
-    told: list[object] = []
+    received: list[object] = []
     loader, guard = PluginLoader(), CallGuard(strict=False, clock=CLOCK)
     lost = FailedCall(plugin="extension/a", call="tbot_started", turn=0, error="it hung", off=True)
     guard.note_hung([(CLOCK.now(), lost)])
 
     def where(words: str) -> nullcontext[None]:
-        told.append(words)
+        received.append(words)
         return nullcontext()
 
     guard.where = where
-    loaded = registered(loader, a=Recorder("a", told), b=Recorder("b", told))
+    loaded = registered(loader, a=Recorder("a", received), b=Recorder("b", received))
     observers = PluginObservers(loader, loaded, clock=CLOCK, guard=guard)
     observers.started(RUN)
     observers.event({"kind": "fill"})
     moment = CLOCK.now().isoformat()
-    assert told == [
+    assert received == [
         f"extension/b tbot_started 0 {moment}",
         ("b", "started", "r1"),
         f"extension/b tbot_event 0 {moment}",

@@ -191,15 +191,15 @@ class Bench:
     """A session in which one foreign strategy is scanned in a worker."""
 
     def __init__(self, made: Any, entry: EntryPointInfo, limit_s: float = 60.0) -> None:
-        self.told: list[FailedCall] = []
+        self.failed_calls: list[FailedCall] = []
         bounds = CallGuard(strict=False, limits_s=dict.fromkeys(LIMITS_S, limit_s))
-        bounds.open_session(GuardSession(clock=ManualClock(NOW), on_failure=self.told.append))
+        bounds.open_session(GuardSession(clock=ManualClock(NOW), on_failure=self.failed_calls.append))
         self.subject = guard_plugin(entry, made, bounds)
 
     def scan(self) -> str:
         """Scan once; the failure's words."""
         assert len(self.subject.scan(BLOCK.session(0), FACTS.session(0), 0)) == 0
-        return self.told[-1].error
+        return self.failed_calls[-1].error
 
 
 @pytest.mark.slow
@@ -234,9 +234,9 @@ def test_cp29_a_worker_that_dies_holding_a_request_is_started_anew_and_off_after
     bench = Bench(apart(entry, tmp_path / "data", STRAT_THEIRS_DEED="die"), entry)
     for _ in range(FAILURES):
         assert "its process ended with code 7 before it had answered" in bench.scan()
-    assert bench.told[-1].off
+    assert bench.failed_calls[-1].off
     bench.scan()
-    assert len(bench.told) == FAILURES
+    assert len(bench.failed_calls) == FAILURES
 
 
 @pytest.mark.slow
@@ -304,12 +304,12 @@ def passed(message: Any) -> Any:
     isolation.send_message(said.append, message)
     data = b"".join(said)
 
-    def hear(size: int) -> bytes:
+    def read_bytes(size: int) -> bytes:
         nonlocal data
         part, data = data[:size], data[size:]
         return part
 
-    return isolation.receive_message(hear)
+    return isolation.receive_message(read_bytes)
 
 
 def test_values_of_the_contract_pass_the_boundary_unchanged() -> None:
@@ -351,13 +351,13 @@ def test_f93_a_forged_message_is_refused(head: bytes) -> None:
     """Whatever stands in it, the outcome is a sentence."""
     data = isolation._SIZES.pack(len(head), 0) + head
 
-    def hear(size: int) -> bytes:
+    def read_bytes(size: int) -> bytes:
         nonlocal data
         part, data = data[:size], data[size:]
         return part
 
     with pytest.raises(PluginError, match="cannot be read"):
-        isolation.receive_message(hear)
+        isolation.receive_message(read_bytes)
 
 
 @pytest.mark.parametrize("start", [0, 4])

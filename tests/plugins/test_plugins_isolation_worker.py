@@ -62,20 +62,20 @@ def bars(start: int, stop: int, *, fresh: bool) -> dict[str, Any]:
 
 def answers(folder: Path, *asked: dict[str, Any]) -> list[dict[str, Any]]:
     """What a worker says to these requests, one after the other."""
-    said, heard = bytearray(), bytearray()
+    said, received = bytearray(), bytearray()
     for one in asked:
         isolation.send_message(said.extend, one)
 
-    def hear(size: int) -> bytes:
+    def read_bytes(size: int) -> bytes:
         part = bytes(said[:size])
         del said[:size]
         return part
 
-    isolation_worker.serve_requests(hear, heard.extend, folder)
+    isolation_worker.serve_requests(read_bytes, received.extend, folder)
 
     def again(size: int) -> bytes:
-        part = bytes(heard[:size])
-        del heard[:size]
+        part = bytes(received[:size])
+        del received[:size]
         return part
 
     return [isolation.receive_message(again) for _ in asked]

@@ -245,12 +245,14 @@ def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> Non
 def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str) -> None:
     """The largest by 20-day dollar volume are heard, the others named in the journal and in the recording."""
     house.run("paper", **{limit: "1"})
-    (told,) = house.events(records.UNIVERSE)
+    (universe_event,) = house.events(records.UNIVERSE)
     kept = house.recorded()
-    assert (told.payload["kept"], told.payload["limit"]) == (1, 1)
-    assert set(kept.symbols) | set(told.payload["cut"]) == set(house.world.market.symbols)
-    assert kept.header.cut == tuple(told.payload["cut"])
-    assert told.payload["by"] == ("UNIVERSE_MAX" if limit == "UNIVERSE_MAX" else "the feed's limit of subscriptions")
+    assert (universe_event.payload["kept"], universe_event.payload["limit"]) == (1, 1)
+    assert set(kept.symbols) | set(universe_event.payload["cut"]) == set(house.world.market.symbols)
+    assert kept.header.cut == tuple(universe_event.payload["cut"])
+    assert universe_event.payload["by"] == (
+        "UNIVERSE_MAX" if limit == "UNIVERSE_MAX" else "the feed's limit of subscriptions"
+    )
     (opened,) = house.events(records.SESSION_OPENED)
     assert opened.payload["symbols"] == 1
 

@@ -345,9 +345,9 @@ def test_the_last_crash_stays_known(
     assert "Z: it cannot be imported: ModuleNotFoundError" in crash
     (site / "their_sound" / "__init__.py").write_text(NEEDY.replace("needy", "sound"))
     assert run(home, "list", "--probe") == 0
-    mended = row(capsys, home, "sound")
-    assert (mended["state"], mended["reason"], mended["last_crash"]) == ("active", "", crash)
-    assert mended["needs"]["subprocess"] is True
+    repaired = row(capsys, home, "sound")
+    assert (repaired["state"], repaired["reason"], repaired["last_crash"]) == ("active", "", crash)
+    assert repaired["needs"]["subprocess"] is True
     assert run(home, "list") == 0
     assert f"last crash {crash}" in capsys.readouterr().out
     assert run(home, "info", "sound") == 0

@@ -34,8 +34,8 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def told(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """An empty journal: the `Told` of the test's module."""
-    one = request.module.Told()
+def script(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """An empty journal: the `Script` of the test's module."""
+    one = request.module.Script()
     yield one
     one.story.world.loop.finish()

@@ -177,14 +177,14 @@ STREAMS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "told"), STREAMS, ids=[fault for fault, _ in STREAMS])
-def test_the_stream_under_a_fault(stages: Make, fault: str, told: list[tuple[str, int]]) -> None:
+@pytest.mark.parametrize(("fault", "expected"), STREAMS, ids=[fault for fault, _ in STREAMS])
+def test_the_stream_under_a_fault(stages: Make, fault: str, expected: list[tuple[str, int]]) -> None:
     """F18 to F27: each event comes as the fault has it, so many seconds late."""
     stage = stages(**{fault: 1.0})
     stage.submit(order())
-    heard = [(event.kind, second) for second in range(40) for event in stage.poll_after(1)]
-    assert [kind for kind, _ in heard] == [kind for kind, _ in told]
-    assert all(abs(second - late) <= 1 for (_, second), (_, late) in zip(heard, told, strict=True))
+    arrivals = [(event.kind, second) for second in range(40) for event in stage.poll_after(1)]
+    assert [kind for kind, _ in arrivals] == [kind for kind, _ in expected]
+    assert all(abs(second - late) <= 1 for (_, second), (_, late) in zip(arrivals, expected, strict=True))
     assert stage.faults.injected == {fault: 1}
 
 

@@ -178,9 +178,9 @@ def test_protection_rests_for_what_was_filled(stages: Make) -> None:
     path.prices[stage.matching.step :] = [170_000] * (len(path.prices) - stage.matching.step)
     stage.poll_after(0)
     stage.matching.end(legs["o1"], "cancelled")
-    told = said(stage.poll_after(10))
-    assert ("fill", "stop") in told
-    assert ("cancelled", "target") in told
+    reports = said(stage.poll_after(10))
+    assert ("fill", "stop") in reports
+    assert ("cancelled", "target") in reports
     assert stage.matching.books.units == {}
     assert balanced(stage)
 
@@ -193,8 +193,8 @@ def test_an_entry_that_is_being_left_takes_in_no_more(stages: Make) -> None:
     limit = Decimal("20.01")
     stage.submit(order(type=OrderType.LIMIT, limit_price=limit, protection=(stop(), target())))
     path.move(stage.matching.step + 1, 230_000)
-    told = said(stage.poll_after(20))
-    assert told[-3:] == [("fill", "target"), ("cancelled", "o1"), ("cancelled", "stop")]
+    reports = said(stage.poll_after(20))
+    assert reports[-3:] == [("fill", "target"), ("cancelled", "o1"), ("cancelled", "stop")]
     assert stage.matching.books.units == {}
 
 

@@ -27,7 +27,7 @@ SYMBOL = "AAPL"
 def bot(causes: tuple[StateCause, ...] = (), **held: object) -> BotProcess:
     """A life whose bot knows of nothing but what it holds, and of `causes`."""
     leaving = SimpleNamespace(exits_blocked=lambda _symbol: False)
-    desk = SimpleNamespace(
+    engine = SimpleNamespace(
         portfolio=SimpleNamespace(unassigned_units={}),
         book=SimpleNamespace(tickets={}),
         position_manager=SimpleNamespace(held=held, exits=leaving),
@@ -35,12 +35,12 @@ def bot(causes: tuple[StateCause, ...] = (), **held: object) -> BotProcess:
     )
     post = SimpleNamespace(
         name="alpha",
-        decision_engine=desk,
+        decision_engine=engine,
     )
-    keeper = SimpleNamespace(
+    supervisor = SimpleNamespace(
         broker_session=post, reconciler=SimpleNamespace(external={}), trading_state=SimpleNamespace(causes=causes)
     )
-    return cast("BotProcess", SimpleNamespace(session=SimpleNamespace(supervisors=[keeper])))
+    return cast("BotProcess", SimpleNamespace(session=SimpleNamespace(supervisors=[supervisor])))
 
 
 def holding(**plan: object) -> object:
@@ -140,14 +140,14 @@ def test_an_entry_that_may_fill_stays_reserved(state: OrderState, working: bool,
     patrol, life = ExposureMonitor(world), bot(**held)
     entry = order(name="entry", symbol=SYMBOL)
     session: Any = life.session
-    desk = session.supervisors[0].broker_session
+    engine = session.supervisors[0].broker_session
     record = OrderRecord(order=entry, state=state)
     ticket = SimpleNamespace(record=record, order=entry, state=state, must_look_up=False)
-    desk.decision_engine.book.tickets["entry"] = ticket
+    engine.decision_engine.book.tickets["entry"] = ticket
     reserved = {"entry": SimpleNamespace(worst_atoms=100)} if working else {}
     portfolio = SimpleNamespace(positions={}, closed=[], surplus=[], pnl_atoms=0)
     book = SimpleNamespace(portfolio=portfolio, working=reserved)
-    desk.decision_engine.exposure = SimpleNamespace(
+    engine.decision_engine.exposure = SimpleNamespace(
         frozen={}, rules_unknown={}, working=reserved, gross=lambda: gross, all_brokers=(book,)
     )
 

@@ -39,14 +39,14 @@ def phases(played: OutageResult) -> list[tuple[str, str]]:
 
 def causes(played: OutageResult, broker: str = "") -> list[str]:
     """The causes that came, one after the other."""
-    told = (event.payload for event in played.events(records.STATE) if event.payload["there"])
-    return [payload["cause"] for payload in told if payload.get("broker", "") == broker]
+    changes = (event.payload for event in played.events(records.STATE) if event.payload["there"])
+    return [payload["cause"] for payload in changes if payload.get("broker", "") == broker]
 
 
 def denied(played: OutageResult) -> list[tuple[int, str]]:
     """The signals that were denied because the broker of their instrument was not proven, by minute."""
-    told = [event for event in played.events(records.DECISION) if event.payload["reason"] == "REDUCE_ONLY"]
-    return list(zip(played.minutes(told), (event.payload["words"] for event in told), strict=True))
+    changes = [event for event in played.events(records.DECISION) if event.payload["reason"] == "REDUCE_ONLY"]
+    return list(zip(played.minutes(changes), (event.payload["words"] for event in changes), strict=True))
 
 
 def confirmed(home: Path, amount: str, order: int = NEWEST) -> Callable[[World], None]:
@@ -197,8 +197,8 @@ def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person
     assert phases(played)[:2] == [("the others only reduce", "IN_FLIGHT"), ("entries go on", "")]
     assert denied(played) == [(13, "orders there may still be working")]
     assert [minute for minute in played.minutes(played.entries("beta")) if minute < 20] == [15, 17]
-    (told,) = played.events(records.FAILOVER_CONFIRMED)
-    assert (told.payload["of"], told.payload["amount"], told.payload["actor"]) == ("alpha", "6000", "ada")
+    (changes,) = played.events(records.FAILOVER_CONFIRMED)
+    assert (changes.payload["of"], changes.payload["amount"], changes.payload["actor"]) == ("alpha", "6000", "ada")
 
 
 @pytest.mark.slow

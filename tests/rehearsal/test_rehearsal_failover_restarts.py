@@ -61,21 +61,23 @@ def test_a_restart_goes_on_with_leases_breaks_and_both_accounts_though_the_prima
     tmp_path: Path, death: int
 ) -> None:
     """Wherever the process dies: what has moved stays moved, and neither account is forgotten."""
-    told = played(BROKEN, tmp_path, death)
-    assert len(told.story.lives) == 2
-    assert told.violations == ()
-    assert told.story.held is not None
+    played_world = played(BROKEN, tmp_path, death)
+    assert len(played_world.story.lives) == 2
+    assert played_world.violations == ()
+    assert played_world.story.held is not None
 
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
 def test_a_break_and_what_was_confirmed_of_it_outlive_a_restart(tmp_path: Path) -> None:
     """The new process knows since when the primary is broken, without having heard of it."""
-    told = played(BROKEN, tmp_path, 1500, 250)
-    since = {event.payload["since"] for event in told.events(records.CIRCUIT) if event.payload["since"] is not None}
-    assert len(told.story.lives) == 3
+    played_world = played(BROKEN, tmp_path, 1500, 250)
+    since = {
+        event.payload["since"] for event in played_world.events(records.CIRCUIT) if event.payload["since"] is not None
+    }
+    assert len(played_world.story.lives) == 3
     assert len(since) == 1
-    assert told.violations == ()
+    assert played_world.violations == ()
 
 
 @pytest.mark.slow
@@ -101,5 +103,5 @@ def test_a_broken_rule_is_noticed_in_an_outage(
     assert played(outage, tmp_path / "whole", *deaths).violations == ()
     (tmp_path / "broken").mkdir()
     with patched(MUTANTS[name].swaps()):
-        told = played(outage, tmp_path / "broken", *deaths)
-    assert by in {words.partition(":")[0] for words in told.violations}
+        played_world = played(outage, tmp_path / "broken", *deaths)
+    assert by in {words.partition(":")[0] for words in played_world.violations}

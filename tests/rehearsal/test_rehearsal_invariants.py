@@ -39,7 +39,7 @@ ENTRY = codec.write(OrderIntended.of(order()))
 SIGNAL = ENTRY["signal"]
 
 
-def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:
+def events_of(*said: tuple[str, dict[str, Any]]) -> list[Event]:
     """Events of the entry "entry", a second apart."""
     return [
         journal_event(number, kind, payload, OPEN + dt.timedelta(seconds=number), "entry")
@@ -89,7 +89,7 @@ def answered(*verbs: tuple[ControlVerb, float]) -> OperatorActions:
 )
 def test_the_first_answer_in_time_counts(answers: list[tuple[ControlVerb, float]], wrong: int) -> None:
     """An entry needs it, and it has to be yes."""
-    assert len(found(APPROVAL_INVARIANTS, story(told(ASKED, INTENDED), answered(*answers)))) == wrong
+    assert len(found(APPROVAL_INVARIANTS, story(events_of(ASKED, INTENDED), answered(*answers)))) == wrong
 
 
 @pytest.mark.parametrize(("asked", "wrong"), [("100", 0), ("101", 0), ("99", 1)])
@@ -97,7 +97,7 @@ def test_an_entry_beyond_the_confirmed_quantity_is_found(asked: str, wrong: int)
     """Less may be sent than was confirmed, never more."""
     question = (records.CONFIRMATION_ASKED, QUESTION | {"quantity": asked})
     people = answered((ControlVerb.CONFIRM, 5.0))
-    assert len(found(APPROVAL_INVARIANTS, story(told(question, INTENDED), people))) == wrong
+    assert len(found(APPROVAL_INVARIANTS, story(events_of(question, INTENDED), people))) == wrong
 
 
 @pytest.mark.parametrize(("late", "wrong"), [(30, 0), (90, 1)])
@@ -106,13 +106,13 @@ def test_an_entry_that_is_sent_after_the_expiry_is_found(late: int, wrong: int) 
     expires = OPEN - dt.timedelta(seconds=late)
     question = (records.CONFIRMATION_ASKED, QUESTION | {"expires": expires.isoformat()})
     people = answered((ControlVerb.CONFIRM, -100.0))
-    assert len(found(APPROVAL_INVARIANTS, story(told(question, INTENDED), people))) == wrong
+    assert len(found(APPROVAL_INVARIANTS, story(events_of(question, INTENDED), people))) == wrong
 
 
 def test_an_entry_that_nobody_was_asked_about_is_found() -> None:
     """Where people have to be asked; elsewhere no person is."""
-    assert len(found(APPROVAL_INVARIANTS, story(told(INTENDED), answered()))) == 1
-    assert not found(APPROVAL_INVARIANTS, story(told(INTENDED)))
+    assert len(found(APPROVAL_INVARIANTS, story(events_of(INTENDED), answered()))) == 1
+    assert not found(APPROVAL_INVARIANTS, story(events_of(INTENDED)))
 
 
 TERMS = {"terms": {"mode": "live"}}
@@ -132,28 +132,31 @@ ARMED = ((records.LIVE_TERMS, TERMS["terms"]), (records.ARMED, TERMS))
 )
 def test_an_entry_of_a_live_bot_needs_an_arming_that_holds(said: Any, wrong: int) -> None:
     """Of the bot as it is, and neither taken back nor ended by a latch."""
-    assert len(found(APPROVAL_INVARIANTS, story(told(*said), OperatorActions(manner=OperatorMode(live=True))))) == wrong
+    assert (
+        len(found(APPROVAL_INVARIANTS, story(events_of(*said), OperatorActions(manner=OperatorMode(live=True)))))
+        == wrong
+    )
 
 
 def test_what_leaves_long_after_a_disarming_is_found() -> None:
     """Whatever the journal says."""
     people = OperatorActions(manner=OperatorMode(live=True), disarmed=[(100.0, float("inf"))])
     late = NetworkRequest(at=140.0, kind="submit", client_order_id="entry")
-    (words,) = found(APPROVAL_INVARIANTS, story(told(*ARMED, INTENDED, SENT), people, late))
+    (words,) = found(APPROVAL_INVARIANTS, story(events_of(*ARMED, INTENDED, SENT), people, late))
     assert words == "entry left 40 s after the bot was disarmed"
 
 
 def test_what_was_dropped_and_has_left_is_found() -> None:
     """An order is written down as never sent only if it never was."""
     left = NetworkRequest(at=1.0, kind="submit", client_order_id="entry")
-    dropped = told(INTENDED, (records.DROPPED, {"words": ""}))
+    dropped = events_of(INTENDED, (records.DROPPED, {"words": ""}))
     assert len(found(OUTCOME_INVARIANTS, story(dropped, None, left))) == 1
     assert not found(OUTCOME_INVARIANTS, story(dropped))
 
 
 def test_an_end_that_nobody_told_is_found() -> None:
     """The venue has to have said so, or to have refused the order."""
-    ended = told(INTENDED, ("cancelled", {"words": ""}))
+    ended = events_of(INTENDED, ("cancelled", {"words": ""}))
     assert len(found(OUTCOME_INVARIANTS, story(ended))) == 1
     refused = NetworkRequest(at=1.0, kind="submit", client_order_id="entry", outcome="401 unauthorized")
     assert not found(OUTCOME_INVARIANTS, story(ended, None, refused))
@@ -168,7 +171,7 @@ def test_a_request_that_touches_what_is_not_ours_is_found() -> None:
 def test_an_entry_right_after_the_clock_was_set_is_found() -> None:
     """In the life that saw it, and for a minute."""
     entry = NetworkRequest(at=130.0, kind="submit", client_order_id="entry")
-    jumped = story(told(INTENDED), None, entry)
+    jumped = story(events_of(INTENDED), None, entry)
     jumped.world.jumps.append(100.0)
     jumped.births.append(20.0)
     assert found(EXTERNAL_EVENT_INVARIANTS, jumped) == ["entry left 30.0 s after the clock was set"]
@@ -203,9 +206,9 @@ def test_what_leaves_for_a_frozen_instrument_is_found(symbol: str, leg: str, wro
     """Entries and exits of just that symbol, until it is free again; what protects it may leave."""
     frozen = {"symbol": symbol, "there": True, "words": "unclear", "lasting": False}
     said: list[tuple[str, dict[str, Any]]] = [(records.INTENDED, ENTRY | {"leg": leg}), (records.FROZEN, frozen)]
-    assert len(found(EXTERNAL_EVENT_INVARIANTS, story(told(*said, (records.SENDING, {}))))) == wrong
+    assert len(found(EXTERNAL_EVENT_INVARIANTS, story(events_of(*said, (records.SENDING, {}))))) == wrong
     said += [(records.FROZEN, frozen | {"there": False}), (records.SENDING, {})]
-    assert found(EXTERNAL_EVENT_INVARIANTS, story(told(*said))) == []
+    assert found(EXTERNAL_EVENT_INVARIANTS, story(events_of(*said))) == []
 
 
 def executed(kind: str, of: Order, shares: int, execution: str) -> tuple[str, str, dict[str, Any]]:
@@ -243,7 +246,7 @@ SENDS: tuple[str, str, dict[str, Any]] = (records.SENDING, "entry", {})
 
 def of_orders(*said: tuple[str, str, dict[str, Any]]) -> list[Event]:
     """Events of several orders."""
-    events = told(*((kind, payload) for kind, _, payload in said))
+    events = events_of(*((kind, payload) for kind, _, payload in said))
     return [attrs.evolve(event, cid=cid or None) for event, (_, cid, _) in zip(events, said, strict=True)]
 
 
@@ -254,7 +257,7 @@ def test_an_entry_that_leaves_while_a_stop_stands_is_found(at: float, left: bool
     """Two seconds after somebody asked for it, until it was taken back."""
     request = NetworkRequest(at=at, kind="submit", client_order_id="entry", left=left)
     people = OperatorActions(stopped=[(100.0, 200.0)])
-    assert len(found(STOP_INVARIANTS, story(told(INTENDED), people, request))) == wrong
+    assert len(found(STOP_INVARIANTS, story(events_of(INTENDED), people, request))) == wrong
 
 
 def test_what_a_stop_that_is_over_has_left_behind_is_found() -> None:
@@ -328,7 +331,7 @@ def test_a_kill_may_come_as_an_entry_leaves(tmp_path: Path, seed: int, leg: Leg,
 )
 def test_an_entry_that_has_bought_too_much_at_any_moment_is_found(shares: list[tuple[str, int]], wrong: int) -> None:
     """What was taken back and is filled anew was not bought twice; what is taken back too late was."""
-    seen = story(told((records.INTENDED, codec.write(OrderIntended.of(order(quantity="10"))))))
+    seen = story(events_of((records.INTENDED, codec.write(OrderIntended.of(order(quantity="10"))))))
     seen.world.ways[0].exchange.matching.books.facts += [
         VenueFact(at=OPEN, kind=kind, ours=True, client_order_id="entry", symbol="AAA", units=units_of(Decimal(count)))
         for kind, count in shares

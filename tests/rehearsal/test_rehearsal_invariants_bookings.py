@@ -228,13 +228,13 @@ def test_an_exit_is_ordered_alone(written: Written, kind: str, shares: int, coun
     assert len(written.words(OUTCOME_INVARIANTS, "i12_beside")) == count
 
 
-@pytest.mark.parametrize(("told", "count"), [(False, 1), (True, 0)])
-def test_a_surplus_is_reported_by_the_end(written: Written, told: bool, count: int) -> None:
+@pytest.mark.parametrize(("reported", "count"), [(False, 1), (True, 0)])
+def test_a_surplus_is_reported_by_the_end(written: Written, reported: bool, count: int) -> None:
     """Whether or not anything is entered after it."""
     written.order(Leg.ENTRY, "entry")
     stop = attrs.evolve(written.order(Leg.STOP, "stop"), reason=ExitReason.STOP)
     written.event("fill", {"words": ""} | codec.write(Adjustment.of(fill(stop, "100", "10"))), "stop")
-    if told:
+    if reported:
         payload = {"cause": "SURPLUS", "state": "exit-only", "there": True, "words": ""}
         written.event(records.STATE, payload)
     assert len(written.words(EXTERNAL_EVENT_INVARIANTS, "i8_surplus")) == count

@@ -28,7 +28,7 @@ SENT = 400.0
 DUE = SENT + TTL_S + CANCEL_S
 
 
-class Told:
+class Script:
     """A journal and the facts of one venue, written by hand: 10,000 USD, 100 of them may be lost in a day."""
 
     def __init__(self) -> None:
@@ -87,32 +87,32 @@ class Told:
 
 
 @pytest.mark.parametrize("filled", [0, 4])
-def test_an_old_entry_is_cancelled(told: Told, filled: int) -> None:
+def test_an_old_entry_is_cancelled(script: Script, filled: int) -> None:
     """Also one that is partly filled; a cancel in time is enough, whatever becomes of it."""
-    one = told.entry()
+    one = script.entry()
     if filled:
-        told.fact(one, "execution", SENT + 5, filled * 1_000_000)
-    assert told.words("ttl") == [f"entry was open for {TTL_S + CANCEL_S:.0f} s, and no cancel has left"]
-    told.request("cancel", one, DUE + 1)
-    assert len(told.words("ttl")) == 1
-    told.request("cancel", one, DUE - 1)
-    assert told.words("ttl") == []
+        script.fact(one, "execution", SENT + 5, filled * 1_000_000)
+    assert script.words("ttl") == [f"entry was open for {TTL_S + CANCEL_S:.0f} s, and no cancel has left"]
+    script.request("cancel", one, DUE + 1)
+    assert len(script.words("ttl")) == 1
+    script.request("cancel", one, DUE - 1)
+    assert script.words("ttl") == []
 
 
 @pytest.mark.parametrize(
     "kind",
     ["filled", "ended", "lost", "died", "died before", "unborn", "quiet", "unreached", "exit"],
 )
-def test_what_no_bot_could_cancel_is_not_judged(told: Told, kind: str) -> None:
+def test_what_no_bot_could_cancel_is_not_judged(script: Script, kind: str) -> None:
     """An entry that has ended, is lost, or of a process that crashed; and nothing while a venue cannot be reached."""
-    one, story = told.entry(), told.story
+    one, story = script.entry(), script.story
     match kind:
         case "filled":
-            told.fact(one, "execution", SENT + 5, 10_000_000)
+            script.fact(one, "execution", SENT + 5, 10_000_000)
         case "ended":
-            told.fact(one, "expired", DUE - 1)
+            script.fact(one, "expired", DUE - 1)
         case "lost":
-            told.event(records.LOST, {"words": ""}, one.client_order_id)
+            script.event(records.LOST, {"words": ""}, one.client_order_id)
         case "died":
             story.deaths = [DUE - 1]
         case "died before":
@@ -126,95 +126,95 @@ def test_what_no_bot_could_cancel_is_not_judged(told: Told, kind: str) -> None:
         case "exit":
             story.events.clear()
             exit_order = order(Leg.EXIT, name="entry", symbol="A")
-            told.event(records.INTENDED, codec.write(OrderIntended.of(exit_order)), "entry")
-    assert told.words("ttl") == []
+            script.event(records.INTENDED, codec.write(OrderIntended.of(exit_order)), "entry")
+    assert script.words("ttl") == []
 
 
-def test_an_entry_that_was_taken_for_less_has_ended_when_that_is_filled(told: Told) -> None:
+def test_an_entry_that_was_taken_for_less_has_ended_when_that_is_filled(script: Script) -> None:
     """F19: the venue knows of no more."""
-    one = told.entry()
-    told.story.facts[0] = attrs.evolve(told.story.facts[0], quantity=4_000_000)
-    told.fact(one, "execution", SENT + 5, 4_000_000)
-    assert told.words("ttl") == []
+    one = script.entry()
+    script.story.facts[0] = attrs.evolve(script.story.facts[0], quantity=4_000_000)
+    script.fact(one, "execution", SENT + 5, 4_000_000)
+    assert script.words("ttl") == []
 
 
 @pytest.mark.parametrize(
     ("until", "cancelled", "count"),
     [(float("inf"), None, 1), (float("inf"), 15.0, 1), (float("inf"), 5.0, 0), (SENT + 8, None, 0)],
 )
-def test_a_kill_cancels_what_works(told: Told, until: float, cancelled: float | None, count: int) -> None:
+def test_a_kill_cancels_what_works(script: Script, until: float, cancelled: float | None, count: int) -> None:
     """Within seconds, unless it is withdrawn before."""
-    one = told.entry()
-    told.story.people.killed = [(SENT + 3, until)]
+    one = script.entry()
+    script.story.people.killed = [(SENT + 3, until)]
     if cancelled is not None:
-        told.request("cancel", one, SENT + cancelled)
-    assert len(told.words("killed")) == count
-    told.story.world.faults.injected["F68"] = 1
-    assert told.words("killed") == []
+        script.request("cancel", one, SENT + cancelled)
+    assert len(script.words("killed")) == count
+    script.story.world.faults.injected["F68"] = 1
+    assert script.words("killed") == []
 
 
-def test_a_kill_cancels_what_has_left_and_was_not_accepted_yet(told: Told) -> None:
+def test_a_kill_cancels_what_has_left_and_was_not_accepted_yet(script: Script) -> None:
     """The order is on its way to the venue."""
-    told.entry()
-    told.story.facts[0] = attrs.evolve(
-        told.story.facts[0], at=told.story.world.start + dt.timedelta(seconds=SENT + 0.05)
+    script.entry()
+    script.story.facts[0] = attrs.evolve(
+        script.story.facts[0], at=script.story.world.start + dt.timedelta(seconds=SENT + 0.05)
     )
-    told.story.people.killed = [(SENT + 0.01, float("inf"))]
-    assert len(told.words("killed")) == 1
+    script.story.people.killed = [(SENT + 0.01, float("inf"))]
+    assert len(script.words("killed")) == 1
 
 
 @pytest.mark.parametrize(("price", "fees", "count"), [("90.01", "0", 0), ("90", "0", 1), ("90.01", "0.05", 1)])
-def test_a_realised_loss_sets_the_latch(told: Told, price: str, fees: str, count: int) -> None:
+def test_a_realised_loss_sets_the_latch(script: Script, price: str, fees: str, count: int) -> None:
     """Of the limit or more, fees included; with the latch set nothing is wrong."""
-    told.trade("a", "100", price, fees=fees)
-    assert len(told.words("latched")) == count
-    told.event(records.RISK, {"what": "daily loss latch"})
-    assert told.words("latched") == []
+    script.trade("a", "100", price, fees=fees)
+    assert len(script.words("latched")) == count
+    script.event(records.RISK, {"what": "daily loss latch"})
+    assert script.words("latched") == []
 
 
 @pytest.mark.parametrize("kind", ["late", "adjusted", "standby", "unfinished"])
-def test_a_loss_that_may_be_another_is_not_judged(told: Told, kind: str) -> None:
+def test_a_loss_that_may_be_another_is_not_judged(script: Script, kind: str) -> None:
     """In the last minute it is not checked, and other holdings or accounts change the sum."""
-    told.trade("a", "100", "50", at=3_900.0 - 30 if kind == "late" else SENT)
+    script.trade("a", "100", "50", at=3_900.0 - 30 if kind == "late" else SENT)
     match kind:
         case "adjusted":
-            told.event(records.ADJUSTMENT, {"symbol": "A", "quantity": "1"})
+            script.event(records.ADJUSTMENT, {"symbol": "A", "quantity": "1"})
         case "standby":
-            told.story.elsewhere["beta"] = None  # type: ignore[assignment]  # its presence counts
+            script.story.elsewhere["beta"] = None  # type: ignore[assignment]  # its presence counts
         case "unfinished":
-            told.story.held = None
-    assert told.words("latched") == []
+            script.story.held = None
+    assert script.words("latched") == []
     if kind != "adjusted":
-        assert told.words("losing") == []
+        assert script.words("losing") == []
 
 
-def test_losing_trades_in_a_row_set_the_latch(told: Told) -> None:
+def test_losing_trades_in_a_row_set_the_latch(script: Script) -> None:
     """Two in a row, and not two with a gain between them."""
-    told.trade("a", "100", "99")
-    told.trade("b", "100", "101")
-    told.trade("c", "100", "99")
-    assert told.words("losing") == []
-    told.trade("d", "100", "99")
-    assert told.words("losing") == ["2 losing trades in a row, 2 are allowed"]
-    told.event(records.RISK, {"what": "losing run latch"})
-    assert told.words("losing") == []
+    script.trade("a", "100", "99")
+    script.trade("b", "100", "101")
+    script.trade("c", "100", "99")
+    assert script.words("losing") == []
+    script.trade("d", "100", "99")
+    assert script.words("losing") == ["2 losing trades in a row, 2 are allowed"]
+    script.event(records.RISK, {"what": "losing run latch"})
+    assert script.words("losing") == []
 
 
-def test_the_loss_of_a_window_sets_its_latch(told: Told) -> None:
+def test_the_loss_of_a_window_sets_its_latch(script: Script) -> None:
     """A tenth of its budget of 2,000 USD."""
-    told.trade("a", "100", "80")
-    (words,) = told.words("losing")
+    script.trade("a", "100", "80")
+    (words,) = script.words("losing")
     assert words.startswith("the window of open lost 200")
-    told.event(records.RISK, {"what": "window loss latch of open"})
-    assert told.words("losing") == []
+    script.event(records.RISK, {"what": "window loss latch of open"})
+    assert script.words("losing") == []
 
 
-def test_without_an_opened_session_nothing_is_lost(told: Told) -> None:
+def test_without_an_opened_session_nothing_is_lost(script: Script) -> None:
     """There is no equity to compare with, and no trade."""
-    told.story.events.clear()
-    assert told.words("latched") == told.words("losing") == []
+    script.story.events.clear()
+    assert script.words("latched") == script.words("losing") == []
 
 
-def test_the_figures_are_those_of_the_settings(told: Told) -> None:
+def test_the_figures_are_those_of_the_settings(script: Script) -> None:
     """The limits that the tests above count on."""
-    assert told.story.rules.risk.daily_loss_limit == Decimal("0.01")
+    assert script.story.rules.risk.daily_loss_limit == Decimal("0.01")

@@ -59,7 +59,7 @@ class Day:
         events = self.way.exchange.matching.timed_events[len(self.way.delivered) :]
         self.way.delivered += [(at, event) for _, event in events]
 
-    def send(self, leg: Leg, at: float, name: str = "", *, told: bool = True, shares: int = 10) -> Order:
+    def send(self, leg: Leg, at: float, name: str = "", *, reported: bool = True, shares: int = 10) -> Order:
         """An order of ours: a stop rests far below the market, all others fill at it."""
         one = attrs.evolve(
             order(leg, name or leg.value, symbol=self.symbol, quantity=f"{shares}", buy=leg is Leg.ENTRY),
@@ -74,7 +74,7 @@ class Day:
         self.way.exchange.advance(at)
         self.request("submit", one.client_order_id, at)
         assert not self.way.exchange.submit(one).refusal
-        if told:
+        if reported:
             self.deliver(at)
         return one
 
@@ -115,11 +115,11 @@ def test_a_position_may_be_bare_for_fifteen_seconds(day: Day, after_s: float, fo
 
 def test_seconds_count_from_the_first_answer_that_shows_the_fill(day: Day) -> None:
     """An event that is late, or a list that is behind, shows it no earlier."""
-    day.send(Leg.ENTRY, FILLED, told=False)
+    day.send(Leg.ENTRY, FILLED, reported=False)
     lags = ReadingLags(orders_s=10.0)
     for asked_at in (FILLED + 5.0, FILLED + 20.0):
         day.way.readings.append(DeliveredReading(asked_at=asked_at, read_at=asked_at, at=asked_at, lags=lags))
-    day.send(Leg.STOP, FILLED + 30.0, told=False)
+    day.send(Leg.STOP, FILLED + 30.0, reported=False)
     day.deliver(FILLED + 40.0)
     [one] = protection_of(day.history)
     assert (one.unseen_s, one.bare_s) == pytest.approx((20.0, 10.0), abs=0.001)
@@ -248,12 +248,12 @@ def test_an_exit_of_what_a_person_has_sold_is_found(
     assert day.words(EXTERNAL_EVENT_INVARIANTS, "i12_opposite") == []
 
 
-@pytest.mark.parametrize(("told_at", "found"), [(FILLED + 21, 1), (FILLED + 24.5, 0)])
-def test_an_exit_of_what_an_event_told_as_sold_is_found_at_once(day: Day, told_at: float, found: int) -> None:
+@pytest.mark.parametrize(("reported_at", "found"), [(FILLED + 21, 1), (FILLED + 24.5, 0)])
+def test_an_exit_of_what_an_event_told_as_sold_is_found_at_once(day: Day, reported_at: float, found: int) -> None:
     """A second after the event nothing may leave, however far lists are behind."""
     day.send(Leg.ENTRY, FILLED)
     day.trade_by_hand(FILLED + 20, 10)
-    day.deliver(told_at)
+    day.deliver(reported_at)
     day.send(Leg.EXIT, FILLED + 25)
     assert len(day.words(EXTERNAL_EVENT_INVARIANTS, "i12_opposite")) == found
 

@@ -209,7 +209,7 @@ def lost_replace() -> Day:
     return day.acts(act, 1.0)
 
 
-def nobody_buys() -> Day:
+def without_buyers() -> Day:
     """Nothing is traded in the last minutes, so that exits work on."""
     day = Day(6)
     for path in day.world.market.paths.values():
@@ -229,7 +229,7 @@ DAYS: Mapping[str, tuple[Callable[[], Day], str]] = {
     "foreign-close-noticed-on-the-wrong-side": (sold_before_its_exit, "I12"),
     "protection-cancelled-on-a-missing-position": (missing_holding, "BARE"),
     "no-first-stop-while-disputed": (disputed_fill, "BARE"),
-    "exit-sent-again-two-minutes-before-the-close": (nobody_buys, "RESENT"),
+    "exit-sent-again-two-minutes-before-the-close": (without_buyers, "RESENT"),
 }
 
 

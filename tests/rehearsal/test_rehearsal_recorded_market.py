@@ -36,14 +36,14 @@ TERMS = VenueTerms(costs=PLAIN, cash=Decimal(25_000), half_spread=Decimal("0.01"
 
 @attrs.define
 class FakeVenue:
-    """A venue that remembers what it is told; `orders` can fill, and `told` has each fill, end, quote and bar."""
+    """A venue that remembers what it is told; `orders` can fill, and `received` has each fill, end, quote and bar."""
 
     clock: ManualClock
     before: Callable[[FakeVenue, int], None] = lambda _venue, _minute: None
     orders: dict[str, WorkingOrder] = attrs.field(factory=dict)
     listed: dict[str, tuple[Decimal, Decimal]] = attrs.field(factory=dict)
     past: list[Bar] = attrs.field(factory=list)
-    told: list[tuple[dt.datetime, Any]] = attrs.field(factory=list)
+    received: list[tuple[dt.datetime, Any]] = attrs.field(factory=list)
     broker = symbol = server = secrets = None
 
     def trade_at(self, price: Decimal) -> None:
@@ -93,10 +93,10 @@ class FakeVenue:
 
     def of(self, name: str) -> list[Any]:
         """What was told about an order, with the second of the session."""
-        return [((at - DAYS[1].open).total_seconds(), *more) for at, (one, *more) in self.told if one == name]
+        return [((at - DAYS[1].open).total_seconds(), *more) for at, (one, *more) in self.received if one == name]
 
     def _note(self, what: Any) -> None:
-        self.told.append((self.clock.now(), what))
+        self.received.append((self.clock.now(), what))
 
 
 def order(leg: Leg, price: str | None, quantity: int = 10) -> Order:

@@ -65,7 +65,7 @@ class Client:
         """Send an order with a permit that holds."""
         self.wait(self.broker.submit(one, SendPermit(one, never_refuse)))
 
-    def heard(self, seconds: float = 1.0) -> list[BrokerEvent]:
+    def events_within(self, seconds: float = 1.0) -> list[BrokerEvent]:
         """What the stream has told once so much time has passed."""
         self.wait(asyncio.sleep(seconds))
         return list(self.wait(self.broker.poll()))
@@ -96,13 +96,13 @@ def test_an_order_over_a_connection_lives_as_it_does_in_one_process(client: Clie
     assert client.wait(broker.account()).cash == 50_000
     client.submit(order())
     client.submit(order("o2", limit=Decimal(15)))
-    assert [event.kind for event in client.heard()] == ["acknowledged", "fill", "acknowledged"]
+    assert [event.kind for event in client.events_within()] == ["acknowledged", "fill", "acknowledged"]
     client.wait(broker.replace("o2", order("o2", limit=Decimal(16))))
     found = client.wait(broker.find("o2"))
     assert found is not None
     assert found.kind == "acknowledged"
     client.wait(broker.cancel("o2"))
-    assert [event.kind for event in client.heard()] == ["replaced", "cancelled"]
+    assert [event.kind for event in client.events_within()] == ["replaced", "cancelled"]
     snapshot = client.wait(broker.snapshot(SmallWorld().matching.start))
     assert [one.quantity for one in snapshot.holdings] == [10]
     assert {one.client_order_id: one.kind for one in snapshot.orders} == {"o1": "fill", "o2": "cancelled"}
@@ -155,7 +155,7 @@ def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_questio
     stage = SmallWorld()
     counter = VenueServer(stage.way, stage.loop, stage.clock)
 
-    class Told:
+    class SentEvents:
         def __init__(self) -> None:
             self.ask = [
                 dump_line((BELL_S, 0, "hello", ())),
@@ -170,7 +170,7 @@ def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_questio
         def receive(self) -> bytes | None:
             return self.ask.pop(0) if self.ask else None
 
-    line = Told()
+    line = SentEvents()
     counter.serve(line)
     rules, start = line.answers[0]
     assert (rules, start) == (stage.broker.capabilities, stage.matching.start)

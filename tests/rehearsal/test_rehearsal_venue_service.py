@@ -66,7 +66,7 @@ NOW = dt.datetime(2026, 3, 3, 3, 0, tzinfo=dt.UTC)
 @pytest.mark.usefixtures("loopback", "plugins")
 def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The market is that of the demo; by the venue's clock the session opens at the moment that was asked for."""
-    told: list[RehearsalTarget] = []
+    targets: list[RehearsalTarget] = []
     traded: list[tuple[tuple[str, ...], dt.timedelta]] = []
 
     async def trade(market: SimulatedMarket, _venue: Any, session: Any, clock: Any) -> None:
@@ -75,20 +75,20 @@ def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeyp
     monkeypatch.setattr(SimulatedMarket, "trade_at", trade)
     lines: list[tuple[str, ...]] = []
     serve_venue(
-        broker_plugin("acme"), ServedDay(opens=dt.datetime.now(dt.UTC) + LEAD, seed=1), told.append, lines.append
+        broker_plugin("acme"), ServedDay(opens=dt.datetime.now(dt.UTC) + LEAD, seed=1), targets.append, lines.append
     )
     assert lines[0][0].startswith("The session has closed. The venue answers for another")
     [(symbols, left)] = traded
     assert symbols == demo_market(1).symbols
     assert dt.timedelta(seconds=60) < left <= LEAD
-    assert told[0].stream != told[0].url
+    assert targets[0].stream != targets[0].url
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("loopback", "plugins")
 def test_what_the_venue_has_seen_is_reported_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a person interrupts it; a venue that does not report has nothing to say."""
-    acme, told = broker_plugin("acme"), list[tuple[str, ...]]()
+    acme, targets = broker_plugin("acme"), list[tuple[str, ...]]()
 
     async def interrupted(*_given: Any) -> None:
         raise KeyboardInterrupt
@@ -104,8 +104,8 @@ def test_what_the_venue_has_seen_is_reported_when_it_ends(monkeypatch: pytest.Mo
     monkeypatch.setattr(SimulatedMarket, "trade_at", interrupted)
     for plugin in (acme, attrs.evolve(acme, venue=reporting)):
         with pytest.raises(KeyboardInterrupt):
-            serve_venue(plugin, ServedDay(opens=NOW), lambda _target: None, told.append)
-    assert told == [(), ("3 requests",)]
+            serve_venue(plugin, ServedDay(opens=NOW), lambda _target: None, targets.append)
+    assert targets == [(), ("3 requests",)]
 
 
 @pytest.mark.slow
@@ -268,9 +268,9 @@ def test_the_actions_say_that_a_channel_without_a_server_is_silent(
     monkeypatch.setenv(REHEARSAL_VARIABLE, f"http://127.0.0.1:1?opens={OPENS:%Y%m%dT%H%M%S}")
     assert cli.invoke(["alerts", "test", "apprise", "--home", str(home)]) == 4
     assert "apprise stays silent in this rehearsal: it has no server on this machine." in capsys.readouterr().err
-    told: list[str] = []
-    channel_test(home, notify=told.append)
-    assert told[-1] == "No alerts by pagerduty, apprise, email in this rehearsal: it has no server on this machine."
+    targets: list[str] = []
+    channel_test(home, notify=targets.append)
+    assert targets[-1] == "No alerts by pagerduty, apprise, email in this rehearsal: it has no server on this machine."
     plugins = plugin_declarations(home)
     named = load_settings(home, mode="paper", declared=plugins.declared)
     (found,) = (row for row in alert_findings(named, plugins) if "apprise" in row.message)

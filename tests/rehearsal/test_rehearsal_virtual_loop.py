@@ -100,11 +100,11 @@ def test_there_are_no_threads() -> None:
 def test_a_clock_that_is_set_wakes_who_waits_for_its_hour() -> None:
     """A jump forward brings a moment nearer, one back moves it away; monotonic time knows nothing of either."""
     loop, clock = clocked()
-    woken = []
+    resumed = []
 
     async def wait(seconds: float) -> None:
         await clock.sleep_until(START + dt.timedelta(seconds=seconds))
-        woken.append((seconds, clock.monotonic()))
+        resumed.append((seconds, clock.monotonic()))
 
     async def main() -> None:
         tasks = [asyncio.create_task(wait(seconds)) for seconds in (50, 3650, 3900)]
@@ -115,7 +115,7 @@ def test_a_clock_that_is_set_wakes_who_waits_for_its_hour() -> None:
         await asyncio.gather(*tasks)
 
     run_virtual(main, loop)
-    assert woken == [(50, 50), (3650, 100), (3900, 360)]
+    assert resumed == [(50, 50), (3650, 100), (3900, 360)]
 
 
 def test_a_drifting_clock_gains_steadily_and_is_mended() -> None:

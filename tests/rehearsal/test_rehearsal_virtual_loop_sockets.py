@@ -127,8 +127,8 @@ def test_one_end_may_end_its_direction_alone() -> None:
     """What it still receives arrives."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard = await reader.read()
-        writer.writelines([b"heard ", heard])
+        data = await reader.read()
+        writer.writelines([b"heard ", data])
         writer.close()
 
     async def main() -> tuple[bytes, float]:
@@ -136,9 +136,9 @@ def test_one_end_may_end_its_direction_alone() -> None:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             writer.write(b"this")
             writer.write_eof()
-            heard = await reader.read()
+            data = await reader.read()
             writer.close()
-            return heard, asyncio.get_running_loop().time()
+            return data, asyncio.get_running_loop().time()
 
     assert run_virtual(main) == (b"heard this", 0.0)
 

@@ -49,7 +49,7 @@ class Story:
         self.say(records.INTENDED, codec.write(OrderIntended.of(of)), of.client_order_id)
         self.say(records.SENDING, {}, of.client_order_id)
 
-    def hear(self, of: Order, kind: str, price: str = "", words: str = "", quantity: str | None = None) -> None:
+    def report(self, of: Order, kind: str, price: str = "", words: str = "", quantity: str | None = None) -> None:
         """The broker's report about an order."""
         one = fill(of, price, quantity, execution=of.client_order_id) if price else None
         event = BrokerEvent(kind=kind, event_id="1", client_order_id=of.client_order_id, fill=one, words=words)
@@ -60,13 +60,13 @@ class Story:
         entry = order(name=f"{symbol} entry", symbol=symbol, limit="110", quantity=quantity)
         self.decide(symbol, cid=entry.client_order_id, minute=minute)
         self.send(entry)
-        self.hear(entry, "fill", price)
+        self.report(entry, "fill", price)
 
     def leave(self, symbol: str, price: str, quantity: str = "100") -> None:
         """An exit that filled."""
         leaving = order(Leg.EXIT, name=f"{symbol} exit", symbol=symbol, quantity=quantity, reason=ExitReason.TIME)
         self.send(leaving)
-        self.hear(leaving, "fill", price)
+        self.report(leaving, "fill", price)
 
 
 def expected(symbol: str, entry: str, leaving: str, reason: ExitReason = ExitReason.TIME) -> Position:
@@ -126,7 +126,7 @@ def test_a_seller_short_who_gets_less_has_done_worse() -> None:
         "short",
     )
     story.send(sold)
-    story.hear(sold, "fill", "99.90")
+    story.report(sold, "fill", "99.90")
     (trade,) = drift_document(story.events, shadow(planned))["trades"]
     assert (trade["side"], trade["entry_bps"], trade["exit_bps"]) == ("short", 10.0, None)
 
@@ -147,7 +147,7 @@ def rejected(story: Story) -> None:
     entry = order(limit="110")
     story.decide("AAA", cid="entry")
     story.send(entry)
-    story.hear(entry, "rejected", words="no shares")
+    story.report(entry, "rejected", words="no shares")
 
 
 def unfilled(story: Story) -> None:
@@ -155,8 +155,8 @@ def unfilled(story: Story) -> None:
     entry = order(limit="110")
     story.decide("AAA", cid="entry")
     story.send(entry)
-    story.hear(entry, "acknowledged")
-    story.hear(entry, "cancelled")
+    story.report(entry, "acknowledged")
+    story.report(entry, "cancelled")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def home(tmp_path: Path) -> Path:
     create_demo_instance(tmp_path)
     (tmp_path / "data").mkdir()
     decided = codec.write(SignalDecided.of(Decision(proposal=proposal("BBB"), reason=Reason.HALTED)))
-    told = [
+    document_of = [
         (records.CONFIRMATION_ASKED, asked("aaaa", "AAA", 90)),
         (records.CONFIRMATION_ASKED, asked("bbbb", "BBB", 90)),
         (records.CONFIRMATION_ASKED, asked("cccc", "CCC", -1)),
@@ -61,13 +61,13 @@ def home(tmp_path: Path) -> Path:
         (records.DECISION, decided),
     ]
     with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
-        append(journal, told)
+        append(journal, document_of)
     return tmp_path
 
 
-def append(journal: Journal, told: list[tuple[str, Payload]]) -> None:
+def append(journal: Journal, document_of: list[tuple[str, Payload]]) -> None:
     """Write events."""
-    journal.append([NewEvent(kind=kind, payload=payload, time=NOW) for kind, payload in told])
+    journal.append([NewEvent(kind=kind, payload=payload, time=NOW) for kind, payload in document_of])
 
 
 def test_what_waits_has_its_worth_its_risk_and_the_time_left(home: Path) -> None:
@@ -105,22 +105,22 @@ def test_what_was_sent_is_not_called_bought_before_it_is(home: Path) -> None:
     confirmed = Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, detail="confirmed by ann")
     sent = order(symbol="AAA", quantity="7", limit="100")
 
-    def told(kind: str, payload: Payload, cid: str = "") -> dict[str, Any]:
+    def document_of(kind: str, payload: Payload, cid: str = "") -> dict[str, Any]:
         with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
             journal.append([NewEvent(kind=kind, payload=payload, time=NOW, cid=cid or None)])
         decided = confirmations_document(home, NOW)["decided"]
         return next(one for one in decided if one["symbol"] == "AAA")
 
     decision = codec.write(SignalDecided.of(confirmed)) | {"sizing": {"quantity": "7"}}
-    told(records.DECISION, decision)
-    told(records.INTENDED, codec.write(OrderIntended.of(sent)), sent.client_order_id)
-    working = told(records.SENDING, {}, sent.client_order_id)
+    document_of(records.DECISION, decision)
+    document_of(records.INTENDED, codec.write(OrderIntended.of(sent)), sent.client_order_id)
+    working = document_of(records.SENDING, {}, sent.client_order_id)
     assert (working["filled"], working["working"]) == ("0", True)
     part = BrokerEvent(kind="fill", event_id="1", client_order_id="", fill=fill(sent, "99.98", "3"))
-    partly = told("fill", codec.write(OrderReported.of(part)), sent.client_order_id)
+    partly = document_of("fill", codec.write(OrderReported.of(part)), sent.client_order_id)
     assert (partly["filled"], partly["working"]) == ("3", True)
     ended = BrokerEvent(kind="cancelled", event_id="2", client_order_id="")
-    done = told("cancelled", codec.write(OrderReported.of(ended)), sent.client_order_id)
+    done = document_of("cancelled", codec.write(OrderReported.of(ended)), sent.client_order_id)
     assert (done["quantity"], done["filled"], done["working"]) == ("7", "3", False)
 
 

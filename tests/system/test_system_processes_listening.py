@@ -37,8 +37,8 @@ def test_a_child_hears_what_it_is_told_until_the_end(tmp_path: Path) -> None:
     """Everything arrives in order, and the child ends by itself once there is no more."""
     with processes.listening_process(
         listening(HEARS, str(tmp_path / "heard")), environment=environ.minimal_environment()
-    ) as tell:
-        assert [tell(word) for word in (b"one ", b"two ", b"three")] == [True] * 3
+    ) as send:
+        assert [send(word) for word in (b"one ", b"two ", b"three")] == [True] * 3
     assert (tmp_path / "heard").read_bytes() == b"one two three"
 
 
@@ -47,17 +47,17 @@ def test_a_child_that_never_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(processes, "_LAST_S", 0.1)
     with processes.listening_process(
         listening("import signal; signal.pause()"), environment=environ.minimal_environment()
-    ) as tell:
-        assert all(tell(b"x" * 65_536) for _ in range(10))
+    ) as send:
+        assert all(send(b"x" * 65_536) for _ in range(10))
 
 
 def test_a_child_that_is_gone_is_told_so() -> None:
     """Telling a child that closed its input reports that there is no listener."""
     code = "import os; os.close(0)"
-    with processes.listening_process(listening(code), environment=environ.minimal_environment()) as tell:
-        while tell(b"."):
+    with processes.listening_process(listening(code), environment=environ.minimal_environment()) as send:
+        while send(b"."):
             pass
-        assert not tell(b".")
+        assert not send(b".")
 
 
 def test_a_program_that_is_not_there_is_said() -> None:
@@ -81,8 +81,8 @@ part.rename(sys.argv[1])
 """
     with processes.listening_process(
         listening(code, str(tmp_path / "said")), environment=environ.minimal_environment()
-    ) as tell:
-        while tell(b"") and not (tmp_path / "said").exists():
+    ) as send:
+        while send(b"") and not (tmp_path / "said").exists():
             pass
     assert (tmp_path / "said").read_text() == "None"
 

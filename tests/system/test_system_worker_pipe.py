@@ -48,10 +48,10 @@ def test_what_is_printed_is_no_answer() -> None:
         os.dup2(asked[0], 0)
         os.dup2(answered[1], 1)
         os.dup2(printed[1], 2)
-        hear, say = processes.open_child_pipe()
+        receive, say = processes.open_child_pipe()
         os.write(1, b"print")
         os.write(asked[1], b"question")
-        question, nothing = hear(8), os.read(0, 8)
+        question, nothing = receive(8), os.read(0, 8)
         say(b"answer")
     finally:
         for number, handle in enumerate(kept):

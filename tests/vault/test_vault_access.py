@@ -584,12 +584,12 @@ def test_an_upgrade_moves_files_to_the_current_key(smtp: Any) -> None:
 
 def test_status_tells_how_each_category_stands(smtp: Any) -> None:
     """Present or missing, key id, format in words, mode, and what is wrong; nothing is decrypted or raised."""
-    standing = {it.category: it for it in smtp.vault().status()}
-    assert list(standing) == list(CATEGORIES)
-    it = standing["smtp"]
+    status_by_category = {it.category: it for it in smtp.vault().status()}
+    assert list(status_by_category) == list(CATEGORIES)
+    it = status_by_category["smtp"]
     assert (it.key, it.file, it.missing, it.format, it.mode) == (KEY_PATH, FILE_PATH, (), token.FORMAT_WORDS, 0o600)
     assert (it.key_id, it.faults) == (smtp.store().key("smtp").name, ())
-    absent = standing["login"]
+    absent = status_by_category["login"]
     assert (absent.missing, absent.key_id, absent.format, absent.mode) == (("key", "file"), None, None, None)
     smtp.path(FILE_PATH).chmod(0o640)
     smtp.path(KEY_PATH).chmod(0o640)

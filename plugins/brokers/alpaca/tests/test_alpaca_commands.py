@@ -46,7 +46,7 @@ def market() -> SimulatedMarket:
 @pytest.fixture
 def target(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[RehearsalTarget]:  # noqa: ARG001  -- its effect
     """A venue in a thread of its own, whose session opens now; TBOT_REHEARSAL names it."""
-    told: Queue[tuple[RehearsalTarget, asyncio.AbstractEventLoop]] = Queue()
+    targets: Queue[tuple[RehearsalTarget, asyncio.AbstractEventLoop]] = Queue()
     opens, ended = SystemClock().now().replace(microsecond=0), asyncio.Event()
 
     def serve() -> None:
@@ -55,12 +55,12 @@ def target(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Rehearsa
             trading_venue(tbot_broker(), runner, rehearsal_clock(opens), market()) as venue,
         ):
             at = RehearsalTarget(url=venue.server.url, stream=venue.server.socket_url, opens=opens)
-            told.put((at, runner.get_loop()))
+            targets.put((at, runner.get_loop()))
             runner.run(ended.wait())
 
     thread = threading.Thread(target=serve)
     thread.start()
-    found, loop = told.get(timeout=30)
+    found, loop = targets.get(timeout=30)
     monkeypatch.setenv(REHEARSAL_VARIABLE, found.text)
     yield found
     loop.call_soon_threadsafe(ended.set)
@@ -149,17 +149,17 @@ ACCOUNT = {"account_number": "PA1", "status": "ACTIVE", "equity": "100", "cash":
 @contextmanager
 def answered(reply: ServerReply) -> Iterator[str]:
     """The address of a server, in a thread of its own, that answers /v2/account so; it knows nothing else."""
-    told: Queue[tuple[str, asyncio.AbstractEventLoop]] = Queue()
+    urls: Queue[tuple[str, asyncio.AbstractEventLoop]] = Queue()
     ended, unknown = asyncio.Event(), ServerReply(status=404, document={"code": 40410000, "message": "not found"})
 
     async def serve() -> None:
         async with ScriptedServer(lambda request: reply if request.path == "/v2/account" else unknown) as server:
-            told.put((server.url, asyncio.get_running_loop()))
+            urls.put((server.url, asyncio.get_running_loop()))
             await ended.wait()
 
     thread = threading.Thread(target=asyncio.run, args=[serve()])
     thread.start()
-    url, loop = told.get(timeout=30)
+    url, loop = urls.get(timeout=30)
     yield url
     loop.call_soon_threadsafe(ended.set)
     thread.join()

@@ -73,7 +73,7 @@ def moved(stop: Order, price: str) -> Order:
     return attrs.evolve(stop, stop_price=Decimal(price))
 
 
-def heard(venue: AlpacaExchange, act: Callable[[], Any]) -> list[BrokerEvent]:
+def events_of(venue: AlpacaExchange, act: Callable[[], Any]) -> list[BrokerEvent]:
     """The events that the stream reports after something is done."""
     events: list[BrokerEvent] = []
 
@@ -122,7 +122,7 @@ def test_a03_the_old_order_may_fill_first(venue: AlpacaExchange) -> None:
         await venue.broker.replace("kit-stop", moved(stop, "18.5"))
         venue.trade_at(Decimal("17.90"))
 
-    events = [one for one in heard(venue, move_and_trade) if one.client_order_id == "kit-stop"]
+    events = [one for one in events_of(venue, move_and_trade) if one.client_order_id == "kit-stop"]
     assert [one.kind for one in events] == [BrokerEventKind.FILL, BrokerEventKind.CANCEL_REFUSED]
     found = report(venue, "kit-stop")
     assert (found.kind, found.quantity, found.filled) == (OrderStatus.FILLED, 10, 10)
@@ -131,9 +131,9 @@ def test_a03_the_old_order_may_fill_first(venue: AlpacaExchange) -> None:
 def test_a03_a_replacement_is_reported_under_the_first_id(venue: AlpacaExchange) -> None:
     """The stream reports the replacement, later its cancel and its fill, of the order that tbot knows."""
     stop = held_stop(venue)
-    events = heard(venue, lambda: venue.broker.replace("kit-stop", moved(stop, "18.5")))
+    events = events_of(venue, lambda: venue.broker.replace("kit-stop", moved(stop, "18.5")))
     assert [(one.kind, one.client_order_id) for one in events] == [(BrokerEventKind.REPLACED, "kit-stop")]
-    events = heard(venue, lambda: venue.broker.cancel("kit-stop"))
+    events = events_of(venue, lambda: venue.broker.cancel("kit-stop"))
     assert [(one.kind, one.client_order_id) for one in events] == [(BrokerEventKind.CANCELLED, "kit-stop")]
 
 
@@ -264,7 +264,7 @@ def test_a10_an_unknown_event_keeps_the_vendors_word(venue: AlpacaExchange) -> N
     """It never counts as done: the core records it and looks the order up."""
     submit(venue, order_of(name="kit-1", limit="10.01", quantity="1"))
     account = venue.venue.account
-    events = heard(venue, lambda: account.report("reviewed", account.orders[-1]))
+    events = events_of(venue, lambda: account.report("reviewed", account.orders[-1]))
     assert [(one.kind, one.client_order_id) for one in events] == [("reviewed", "kit-1")]
 
 
@@ -279,7 +279,7 @@ def test_a10_events_that_come_twice_and_one_that_is_unknown_are_no_further_fills
         account.report("reviewed", account.orders[-1])
         venue.trade_at(Decimal(20))
 
-    events = heard(venue, trade)
+    events = events_of(venue, trade)
     distinct = {one.event_id: one for one in events}
     assert len(events) == 2 * len(distinct)
     assert [one.kind for one in distinct.values()] == [BrokerEventKind.FILL, "reviewed", BrokerEventKind.FILL]
@@ -296,7 +296,7 @@ def test_an_execution_under_a_second_id_is_one_fill(venue: AlpacaExchange) -> No
             venue.trade_some(Decimal(20), Decimal(4))
         account.report("partial_fill", account.orders[-1], price="20", qty="4")
 
-    assert [one.fill.quantity for one in heard(venue, trade) if one.fill is not None] == [4, 4]
+    assert [one.fill.quantity for one in events_of(venue, trade) if one.fill is not None] == [4, 4]
 
 
 @pytest.mark.parametrize("status", [302, 307, 308])
@@ -313,9 +313,9 @@ def test_a11_what_a_lost_stream_missed_is_in_the_next_reading(venue: AlpacaExcha
     """A lost connection ends the events; the fill meanwhile is in the snapshot that the next gap asks for."""
     submit(venue, order_of(name="kit-1", quantity="10"))
     with pytest.raises(Unavailable):
-        heard(venue, venue.server.drop_sockets)
+        events_of(venue, venue.server.drop_sockets)
     venue.trade_at(Decimal(20))
-    assert heard(venue, lambda: None) == []
+    assert events_of(venue, lambda: None) == []
     found = report(venue, "kit-1")
     assert (found.kind, found.filled, found.average_price) == (OrderStatus.FILLED, 10, Decimal(20))
 
@@ -366,7 +366,7 @@ def test_a15_frames_are_text_or_binary(venue: AlpacaExchange, *, binary: bool) -
         await venue.broker.submit(order, SendPermit(order, never_refuse))
         venue.trade_at(Decimal(20))
 
-    fills = [one.fill for one in heard(venue, trade) if one.kind is BrokerEventKind.FILL]
+    fills = [one.fill for one in events_of(venue, trade) if one.kind is BrokerEventKind.FILL]
     assert [(one.quantity, one.price, one.fees) for one in fills if one is not None] == [
         (Decimal(10), Decimal(20), Decimal(0))
     ]
@@ -381,7 +381,7 @@ def test_a_message_that_is_cut_ends_the_connection(venue: AlpacaExchange) -> Non
         venue.trade_at(Decimal(20))
 
     with pytest.raises(Unavailable, match="cannot be read"):
-        heard(venue, cut)
+        events_of(venue, cut)
 
 
 def test_g10_a_revoked_key_needs_a_login_everywhere(venue: AlpacaExchange) -> None:
@@ -392,7 +392,7 @@ def test_g10_a_revoked_key_needs_a_login_everywhere(venue: AlpacaExchange) -> No
     with pytest.raises(LoginNeeded):
         submit(venue, order_of(name="kit-1"))
     with pytest.raises(LoginNeeded, match="did not accept the key"):
-        heard(venue, lambda: None)
+        events_of(venue, lambda: None)
     assert len(venue.server.requests) == 2
 
 

@@ -163,11 +163,11 @@ def test_a_page_may_follow_one_part_alone(traded: Path, site_of: Callable[[Path]
                 page.live.end()
         return got
 
-    _, parts, heard = asyncio.run(read())
+    _, parts, messages = asyncio.run(read())
     assert 'hx-target="#part-state"' in parts
     assert "data-waiting=" in parts
     assert "#part-health" not in parts
-    assert heard.startswith("event: heard")
+    assert messages.startswith("event: heard")
 
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda one: one.label)

@@ -38,7 +38,7 @@ def send(app: ASGIApp, path: str, **fields: str) -> Answer:
     return ask(app, "POST", path, {"cookie": f"tbot-session={STEPPED_UP}"}, {"csrf": CSRF, **form})
 
 
-def told(app: ASGIApp, path: str, **fields: str) -> Answer:
+def answer_to(app: ASGIApp, path: str, **fields: str) -> Answer:
     """Send a form, and open the page that it leads to."""
     return get(app, send(app, path, **fields).headers["location"])
 
@@ -129,7 +129,7 @@ def test_each_category_has_its_forms(app: ASGIApp, sealed: Path) -> None:
 def test_new_keys_leave_the_content_as_it_is(app: ASGIApp, sealed: Path) -> None:
     """The page names each category with its new key."""
     before = secrets.category_listings(sealed)
-    page = told(app, "/secrets/rotate").text
+    page = answer_to(app, "/secrets/rotate").text
     after = secrets.category_listings(sealed)
     changed = [
         one.status.key_id for one, was in zip(after, before, strict=True) if one.status.key_id != was.status.key_id
@@ -137,8 +137,8 @@ def test_new_keys_leave_the_content_as_it_is(app: ASGIApp, sealed: Path) -> None
     assert len(changed) == 2
     assert [key for key in changed if key is None or key not in page] == []
     assert "MAX_TRADES" in get(app, "/settings/risk").text
-    assert "No rotation was in progress." in told(app, "/secrets/rotate", resume="yes", category="env").text
-    assert "No category has a key." in told(app, "/secrets/rotate", category="smtp").text
+    assert "No rotation was in progress." in answer_to(app, "/secrets/rotate", resume="yes", category="env").text
+    assert "No category has a key." in answer_to(app, "/secrets/rotate", category="smtp").text
     assert send(app, "/secrets/rotate", category="nothing").status == 404
 
 

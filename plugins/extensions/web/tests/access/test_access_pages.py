@@ -48,7 +48,7 @@ class Browser:
                 self.token = found[1]
         return answer
 
-    def told(self, path: str, **form: Any) -> str:
+    def refusal(self, path: str, **form: Any) -> str:
         """Send a form, and read the page that it leads to."""
         return self.get(self.send(path, **form).headers["location"]).text
 
@@ -72,25 +72,25 @@ def test_the_list_tells_who_may_come_in(access: Any, alice: Browser) -> None:
 
 def test_an_admin_adds_changes_and_removes_users(access: Any, alice: Browser) -> None:
     """Each step counts at once and is recorded with the admin's name."""
-    page = alice.told("/users/add", name="Bob", role="viewer", password=NEW, again=NEW)
+    page = alice.refusal("/users/add", name="Bob", role="viewer", password=NEW, again=NEW)
     assert "bob is added as viewer." in page
-    assert "bob is now trader." in alice.told("/users/role", name="bob", role="trader")
+    assert "bob is now trader." in alice.refusal("/users/role", name="bob", role="trader")
     assert access.accounts.read()["bob"].role is Role.TRADER
     assert access.log_in("bob", NEW).token
-    assert "bob: 1 sessions ended." in alice.told("/users/end-sessions", name="bob")
+    assert "bob: 1 sessions ended." in alice.refusal("/users/end-sessions", name="bob")
     other = "marble harbour violin"
-    assert "new password" in alice.told("/users/password", name="bob", password=other, again=other)
+    assert "new password" in alice.refusal("/users/password", name="bob", password=other, again=other)
     assert access.log_in("bob", other).token
     access.fail(access.rules.attempt_limit, "bob")
     assert access.logins.locked_users() == ("bob",)
-    assert "may log in again" in alice.told("/users/unlock", name="bob")
+    assert "may log in again" in alice.refusal("/users/unlock", name="bob")
     assert access.logins.locked_users() == ()
     access.do(access.accounts.set_totp("bob", "A" * 32, actor="bob"))
-    assert "without one-time codes" in alice.told("/users/codes-off", name="bob")
+    assert "without one-time codes" in alice.refusal("/users/codes-off", name="bob")
     for verb in (ControlVerb.STOP, ControlVerb.DEFENSE_ON, ControlVerb.KILL):
         control.write_request(access.home / "control", verb, actor="web/bob", now=access.clock.now())
-    assert "Refused" not in alice.told("/users/role", name="bob", role="trader")
-    page = alice.told("/users/remove", name="bob", sure="yes")
+    assert "Refused" not in alice.refusal("/users/role", name="bob", role="trader")
+    page = alice.refusal("/users/remove", name="bob", sure="yes")
     assert "bob is removed." in page
     assert re.search("Refused are the waiting requests of bob: (stop, defense-on|defense-on, stop)\\.", page)
     assert "The kill of bob waits until an admin clears it." in page

@@ -49,10 +49,10 @@ def test_requests_of_a_removed_user_are_refused(bob: Any) -> None:
     ask(bob, "bob", [ControlVerb.STOP])
     bob.do(bob.accounts.remove("bob", actor="alice"))
     assert waiting(bob) == {("web/bob", "kill"), ("web/alice", "stop"), ("bob", "stop")}
-    told = refusals(bob)
-    assert len(told) == len(set(told)) == len(ControlVerb) - 1
+    refused_requests = refusals(bob)
+    assert len(refused_requests) == len(set(refused_requests)) == len(ControlVerb) - 1
     words = "refused arm of web/bob, made 2026-11-24 09:30:00 in New York: the user was removed"
-    assert ("web/alice", words) in told
+    assert ("web/alice", words) in refused_requests
 
 
 @pytest.mark.parametrize(
