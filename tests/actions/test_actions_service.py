@@ -363,7 +363,7 @@ def test_a_stop_that_an_earlier_run_recorded_does_not_count(home: Path) -> None:
     assert service.stop_after(instance, 1) is None
 
 
-def test_a_passphrase_has_nobody_who_types_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_passphrase_cannot_be_typed_under_a_service(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start says so, and starts nothing."""
     monkeypatch.setenv(key_providers.VARIABLE, "passphrase")
     with pytest.raises(SettingsError, match="cannot start unattended"):

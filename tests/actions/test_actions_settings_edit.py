@@ -66,7 +66,7 @@ def test_a_change_is_recorded_with_the_user_who_made_it(home: Path) -> None:
     assert (writes[-1].actor, writes[-1].category) == ("web/alice", "env_bot")
 
 
-def test_a_plan_tells_the_effect_on_the_risk(home: Path) -> None:
+def test_a_plan_shows_the_effect_on_the_risk(home: Path) -> None:
     """In USD, with the worst day, whether it disarms, and that less risk needs nothing more."""
     plan = plan_settings(home, {"DAILY_LOSS_LIMIT": "0.0001"})
     (change,) = plan.changes
@@ -118,7 +118,7 @@ def test_what_only_the_log_depends_on_does_not_disarm(home: Path) -> None:
     assert not plan_settings(home, {"LOG_FORMAT": "csv"}).disarms
 
 
-def test_a_fault_is_told_at_its_setting(home: Path) -> None:
+def test_a_fault_is_reported_at_its_setting(home: Path) -> None:
     """Also one of two settings together; nothing can be saved then."""
     plan = plan_settings(home, {"MAX_TRADES": "many", "SEED": "7"})
     assert set(plan.faults) == {"MAX_TRADES"}
@@ -127,7 +127,7 @@ def test_a_fault_is_told_at_its_setting(home: Path) -> None:
         plan.save(plan.version)
 
 
-def test_a_fault_that_was_there_before_is_told_too(home: Path) -> None:
+def test_a_fault_that_was_there_before_is_reported_too(home: Path) -> None:
     """It belongs to no field of the form."""
     stored = stored_config(home)
     stored.replace(f"{BOT}MAX_ORDERS_PER_MINUTE=never\n".encode())

@@ -57,7 +57,7 @@ def test_each_notice_has_its_urgency_and_the_one_command(
     assert notice.what.endswith(".")
 
 
-def test_a_drill_is_told_to_nobody_else() -> None:
+def test_a_drill_sends_no_notice() -> None:
     """Who held it has seen it."""
     drill = {"brokers": ["alpha"], "passed": True}
     assert list(notices_of_event(NewEvent(kind=records.DRILL, time=NOW, payload=drill))) == []
@@ -155,7 +155,7 @@ def test_a_halt_of_the_whole_market_names_what_is_held() -> None:
     )
 
 
-def test_f41_the_third_level_is_told_as_the_end_of_the_session() -> None:
+def test_f41_the_third_level_is_reported_as_the_end_of_the_session() -> None:
     """Once, held or not, until the next session."""
     story = Story()
     third = halt("", words="MWCB") | {"level": 3}
@@ -186,7 +186,7 @@ def test_f57_a_disagreement_stands_until_both_agree() -> None:
     assert story.incidents() == {}
 
 
-def test_signals_without_their_analysis_are_told_when_the_window_ends() -> None:
+def test_signals_without_their_analysis_are_reported_when_the_window_ends() -> None:
     """Once, with their symbols; other denials send no alert."""
     story = Story()
     story.event(records.DECISION, denied("ACME"))
@@ -201,7 +201,7 @@ def test_signals_without_their_analysis_are_told_when_the_window_ends() -> None:
     assert sent_notice.command == "tbot why ACME"
 
 
-def test_a_universe_that_was_cut_is_told_once() -> None:
+def test_a_universe_that_was_cut_is_reported_once() -> None:
     """How many are left, by which limit, and the first of those that are not heard."""
     cut = [f"S{number}" for number in range(9)]
     (sent_notice,) = Story().event(records.UNIVERSE, {"kept": 30, "limit": 30, "by": "UNIVERSE_MAX", "cut": cut})

@@ -156,7 +156,7 @@ def kept(bot: Bot) -> list[tuple[str, str | None]]:
     return [(row.what, row.via) for row in rows]
 
 
-def test_an_incident_is_told_once_and_again_when_it_is_over(bot: Bot) -> None:
+def test_an_incident_is_reported_once_and_again_when_it_is_over(bot: Bot) -> None:
     """A cause pages its channel with who, what, when and the next command; a minute after it went its end is told."""
     alerts = bot.dispatcher()
     bot.cause("LOGIN", words="session expired")
@@ -227,7 +227,7 @@ def test_a_cause_that_comes_and_goes_is_one_incident(bot: Bot) -> None:
     assert [alert.resolved for alert in bot.pager.got] == [False, True]
 
 
-def test_what_was_there_before_the_first_run_is_not_told(bot: Bot) -> None:
+def test_what_was_there_before_the_first_run_is_not_reported(bot: Bot) -> None:
     """The first dispatcher of an instance starts where the journal ends; only what stands then is told."""
     bot.write("request_refused", {"name": "arm", "words": "no."})
     bot.cause("DISK_LOW")
@@ -471,7 +471,7 @@ def test_a_question_that_no_channel_accepts_is_tried_again(bot: Bot) -> None:
     assert questions(bot.mail) == ["SYM1"]
 
 
-def test_a_service_manager_hears_that_the_run_is_ready_lives_and_ends(
+def test_a_service_manager_is_notified_that_the_run_is_ready_lives_and_ends(
     bot: Bot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """READY once, a sign of life every second, and STOPPING before the last alerts are sent."""
@@ -604,7 +604,7 @@ def test_alerts_that_fail_as_they_are_cancelled_end_with_the_run(bot: Bot, monke
     loop.finish()
 
 
-def test_f78_a_log_without_room_ends_nothing_and_is_told_once(bot: Bot, tmp_path: Path) -> None:
+def test_f78_a_log_on_a_full_disk_ends_nothing_and_is_reported_once(bot: Bot, tmp_path: Path) -> None:
     """F78: lines that are lost are counted, one alert says so, and the run goes on to its end."""
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / log.FILE_NAME).symlink_to("/dev/full")
@@ -646,7 +646,7 @@ def test_f90_a_part_beside_the_run_that_ends_ends_the_run_with_a_sentence(bot: B
     assert bot.pager.said == [f"The run has ended: {raised.value}"]
 
 
-def test_f90_a_watchdog_that_died_is_told_of_and_the_run_goes_on(bot: Bot) -> None:
+def test_f90_a_watchdog_that_died_is_reported_and_the_run_goes_on(bot: Bot) -> None:
     """F90: once each time that it was heard before."""
     beats = iter([True, False, False, True, True, False])
 

@@ -83,7 +83,7 @@ class Story:
         return self.watch.open_incidents(self.now)
 
 
-def test_a_trade_is_told_from_its_entry_to_its_exit() -> None:
+def test_a_trade_is_reported_from_its_entry_to_its_exit() -> None:
     """An entry once it is done, with its average price; an exit with profit, reason and how to ask why."""
     story = Story()
     story.intend("e", Leg.ENTRY)
@@ -97,7 +97,7 @@ def test_a_trade_is_told_from_its_entry_to_its_exit() -> None:
     assert entry.key != done.key
 
 
-def test_an_entry_is_told_with_its_stop() -> None:
+def test_an_entry_is_reported_with_its_stop() -> None:
     """As it was planned, until there is an order for it; the command says how to ask why."""
     story = Story()
     decision = {
@@ -112,7 +112,7 @@ def test_an_entry_is_told_with_its_stop() -> None:
     assert (entry.what, entry.command) == ("[OPEN] BUY 10 ACME @ 20.00 stop 19.46", "tbot why ACME")
 
 
-def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
+def test_a_part_of_an_entry_is_reported_when_its_rest_is_cancelled() -> None:
     """What was filled is told at the order's end, however it ended; an entry without a fill is not told."""
     story = Story()
     story.intend("e", Leg.ENTRY)
@@ -224,7 +224,7 @@ def test_what_an_event_alone_says(kind: str, payload: dict[str, Any], what: str,
     assert (notice.what, notice.urgency) == (what, urgency)
 
 
-def test_a_reject_is_told_in_the_brokers_words() -> None:
+def test_a_reject_is_reported_in_the_brokers_words() -> None:
     """Which order, why, and how to ask for its reason; a broker that gave no reason is not quoted."""
     story = Story()
     for cid, words in (("a", "insufficient buying power"), ("b", "")):
@@ -252,7 +252,7 @@ def test_notify_settings_drop_what_they_name() -> None:
 
 
 @pytest.mark.parametrize("cause", list(StateCause))
-def test_every_cause_is_told_as_long_as_it_stands(cause: StateCause) -> None:
+def test_every_cause_is_reported_as_long_as_it_holds(cause: StateCause) -> None:
     """Each is an incident with its state, its words and a command; its withdrawal ends it.
 
     That of the data says what is held meanwhile.
@@ -271,7 +271,7 @@ def test_every_cause_is_told_as_long_as_it_stands(cause: StateCause) -> None:
     assert story.incidents() == {}
 
 
-def test_an_account_is_unread_at_every_start_and_wakes_nobody_for_a_minute() -> None:
+def test_an_account_is_unread_at_every_start_and_pages_no_person_for_a_minute() -> None:
     """The first reading may take a minute; a stale feed wakes somebody only while something is held."""
     story = Story()
     story.cause(StateCause.UNRECONCILED)
@@ -284,7 +284,7 @@ def test_an_account_is_unread_at_every_start_and_wakes_nobody_for_a_minute() -> 
     assert [one.urgency for one in story.incidents().values()] == [Urgency.CRITICAL]
 
 
-def test_an_order_in_doubt_wakes_somebody_after_a_minute() -> None:
+def test_an_unknown_order_pages_a_person_after_a_minute() -> None:
     """Sixty seconds without an outcome are critical until one is there; a lost order is at once."""
     story = Story()
     story.intend("e", Leg.ENTRY)
@@ -299,7 +299,7 @@ def test_an_order_in_doubt_wakes_somebody_after_a_minute() -> None:
     assert story.incidents(120.0) == {}
 
 
-def test_doubt_that_comes_back_is_counted_from_its_return() -> None:
+def test_an_order_unknown_again_is_counted_from_its_return() -> None:
     """An order that was found and is lost sight of again has its minute once more."""
     story = Story()
     story.intend("e", Leg.ENTRY)
@@ -358,7 +358,7 @@ def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held
         ("KILL_SIGNAL", "tbot kill --clear"),
     ],
 )
-def test_the_command_to_run_next_ends_what_is_told(cause: str, command: str) -> None:
+def test_the_command_to_run_next_ends_the_message(cause: str, command: str) -> None:
     """A file in control/ is removed by whoever set it: no command of tbot takes it back."""
     story = Story()
     story.event(records.STATE, {"cause": cause, "there": True, "state": "halted", "words": ""})

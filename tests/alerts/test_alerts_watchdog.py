@@ -72,7 +72,7 @@ def test_a_process_that_dies_without_a_word_is_an_incident(store: AlertStore) ->
     assert (row.what, row.command) == ("The run died unexpectedly; open positions are not managed.", "tbot run")
 
 
-def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: AlertStore) -> None:
+def test_a_run_that_has_said_itself_why_it_ended_is_reported_once(store: AlertStore) -> None:
     """An incident with the true reason stands already: an unforeseen end adds no second page."""
     store.open_incident(Notice(key=ENDED, urgency=Urgency.CRITICAL, what="The run has ended: why."), NOW)
     assert [row.what for row in alerts_after(store, b".", b"")] == ["The run has ended: why."]
@@ -99,7 +99,7 @@ def test_what_cannot_be_written_down_ends_no_watch(tmp_path: Path) -> None:
     blocker.close()
 
 
-def test_the_process_hears_a_run_and_its_end(tmp_path: Path) -> None:
+def test_the_process_follows_a_run_to_its_end(tmp_path: Path) -> None:
     """In processes of their own: a run that ends in order leaves nothing, one that breaks off is written down."""
     instance = Instance.at(tmp_path)
     instance.data.mkdir()

@@ -296,7 +296,7 @@ def test_an_export_is_taken_over_under_the_keys_of_another_instance(home: Path, 
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-def test_an_import_overwrites_only_when_told_to(home: Path, tmp_path: Path) -> None:
+def test_an_import_overwrites_only_with_the_option(home: Path, tmp_path: Path) -> None:
     """What differs is refused whole, with its name; --replace overwrites it, also where it is damaged."""
     file = tmp_path / "one.tbot"
     run(home, "export", "--out", str(file))

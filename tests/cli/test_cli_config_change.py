@@ -101,7 +101,7 @@ def scripted(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_edit_is_checked_and_told_in_money(
+def test_an_edit_is_checked_and_shown_in_money(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A changed limit is written, and said in USD of equity; the text never leaves memory."""

@@ -393,7 +393,7 @@ def test_what_was_asked_before_the_start_counts_from_the_first_minute(home: Path
 
 
 @pytest.mark.slow
-def test_a_stop_of_nobody_names_what_nobody_manages(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stop_without_a_bot_names_unmanaged_positions(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Positions of a bot that has been stopped are open: exit 1."""
     loop = VirtualLoop()
     clock = LoopClock(loop, MORNING)
@@ -676,7 +676,7 @@ def test_check_judges_the_folder_of_requests(home: Path, capsys: pytest.CaptureF
     assert (level, "other users may enter" in words or "mode" in words) == ("fail", True)
 
 
-def test_a_folder_that_cannot_be_read_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_read_is_reported(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Status names what is wrong instead of failing."""
     (home / "control").write_text("a file")
     assert any("Not a directory" in one for one in asked(capsys, home, "status", code=1)["attention"])
@@ -691,7 +691,7 @@ HALF = risk("defense", "half of DAILY_LOSS_LIMIT used")
 LOST = risk("daily loss latch", "DAILY_LOSS_LIMIT reached")
 
 
-def test_causes_of_the_session_are_told_with_those_of_the_operator(home: Path) -> None:
+def test_causes_of_the_session_are_shown_with_those_of_the_operator(home: Path) -> None:
     """Half of the daily loss is defense, the whole of it leaves exits only, a kill is graver than both."""
     book = SessionBook(in_session=True, session={"state": "normal"}, risk=[HALF])
     half = risk_status(home / "control", [], book, running=False)
@@ -745,6 +745,6 @@ def test_a_run_that_is_over_keeps_no_defense(home: Path) -> None:
         ((), False),
     ],
 )
-def test_defense_off_heeds_the_causes_of_defense_alone(causes: tuple[str, ...], *, stays: bool) -> None:
+def test_defense_off_checks_the_causes_of_defense_alone(causes: tuple[str, ...], *, stays: bool) -> None:
     """Also where the state is graver; what is no cause of defense is none of its business."""
     assert keeps_defense(causes) is stays

@@ -37,7 +37,7 @@ def live(tmp_path: Path, paper_instance: Callable[[Path], Path]) -> Path:
     return home
 
 
-def test_a_dry_run_goes_on_beside_whoever_trades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_goes_on_beside_a_trading_bot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It leaves the instance's lock to the bot, and says whose source it shares; nothing is said of a simulation."""
     create_demo_instance(tmp_path)
     lock = Instance.at(tmp_path).lock
@@ -80,7 +80,7 @@ def test_live_credentials_are_kept_as_for_a_live_run(live: Path, capsys: pytest.
         uses_live_credentials(live, read_settings_files(Instance.at(live)))
 
 
-def test_approved_plugins_may_hear_a_live_account(live: Path) -> None:
+def test_approved_plugins_may_observe_a_live_account(live: Path) -> None:
     """What stands in plugins.lock as it is passes, and the run stays a dry one."""
     (live / ".env_bot").write_text("BROKER_NAME=PAPER\nDATA_SOURCE=ALPACA\n")
     assert cli.invoke(["plugins", "lock", "--yes", "--home", str(live)]) == 0

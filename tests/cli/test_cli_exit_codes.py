@@ -171,7 +171,7 @@ FOUND: Final[dict[VaultErrorCode, tuple[str, Damage]]] = {
 
 @pytest.mark.first(1)
 @pytest.mark.parametrize("code", FOUND, ids=lambda code: code.name)
-def test_verify_says_what_is_wrong_and_what_mends_it(home: Path, code: VaultErrorCode) -> None:
+def test_verify_says_what_is_wrong_and_what_repairs_it(home: Path, code: VaultErrorCode) -> None:
     """The whole sentence: code, category, file, remedy; nothing that the file holds; exit 3."""
     file, damage = FOUND[code]
     damage(home)
@@ -307,7 +307,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(("name", "code", "words"), PROVIDED, ids=lambda it: getattr(it, "name", None))
-def test_a_provider_that_cannot_serve_is_told(
+def test_a_provider_that_cannot_serve_is_reported(
     home: Path, provider: Any, name: str, code: VaultErrorCode, words: str
 ) -> None:
     """Key files are there, and none steps in."""
@@ -318,7 +318,7 @@ def test_a_provider_that_cannot_serve_is_told(
 
 
 @pytest.mark.slow
-def test_a_passphrase_serves_and_a_wrong_one_is_told(tmp_path: Path, provider: Any) -> None:
+def test_a_passphrase_serves_and_a_wrong_one_is_reported(tmp_path: Path, provider: Any) -> None:
     """`tbot init` under a passphrase leaves no key file; the same opens what it closed, another opens nothing."""
     home, right = tmp_path / "x", "correct horse battery\n"
     provider("passphrase")

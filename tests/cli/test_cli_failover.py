@@ -98,7 +98,7 @@ def test_status_says_what_stands_where_and_what_to_run(tmp_path: Path, capsys: p
     )
 
 
-def test_the_standing_names_the_broker_of_each_order_and_position(
+def test_the_status_names_the_broker_of_each_order_and_position(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With several brokers each line says where; a machine is always told."""
@@ -125,7 +125,7 @@ def test_the_standing_names_the_broker_of_each_order_and_position(
         assert f"           {line}" in text
 
 
-def test_the_standing_names_what_was_left_at_a_broker_that_the_last_session_did_not_trade(
+def test_the_status_names_what_was_left_at_a_broker_that_the_last_session_did_not_trade(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is told until a session trades that account again."""

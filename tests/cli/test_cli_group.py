@@ -544,7 +544,7 @@ def test_main_hands_the_last_hook_to_the_interpreter(monkeypatch: pytest.MonkeyP
     assert getattr(sys.excepthook, "__self__", None).__class__ is CrashReporter
 
 
-def test_a_stop_that_no_command_hears_is_said(
+def test_a_stop_that_no_command_receives_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before there is a command line, and after it has ended, an interrupt is a sentence and exit 130."""

@@ -65,7 +65,7 @@ def test_people_read_the_same_figures() -> None:
 
 
 @pytest.mark.slow
-def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
+def test_faults_that_were_named_and_struck_nowhere_are_reported() -> None:
     """A fault that did not occur is named; one of a kind is singular."""
     tally = RehearsalTally(
         asked=1, named=("F2", "F33", "F34"), faults=Counter(F2=1), seeds=1, orders=1, fills=1, deaths=1
@@ -103,7 +103,7 @@ def test_no_world_is_begun_after_the_time_is_up(workers: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
+def test_a_violation_is_reported_with_the_command_that_shows_it_again() -> None:
     """The seed, as few of its faults as still violate something, its feed, what is violated, and exit code 1."""
     name = "fills-known-by-their-event"
     with patched(MUTANTS[name].swaps()):

@@ -107,7 +107,7 @@ def test_a_finished_run_that_was_changed_is_kept_when_it_is_begun_anew(
 
 
 @pytest.mark.slow
-def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
+def test_plain_lines_show_fills_exits_and_sessions_and_end_with_tables(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Elsewhere than on a terminal each fill, exit and session is a line with both times, then come the tables."""
@@ -175,7 +175,7 @@ def test_words_that_do_not_fit_are_usage_errors(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_without_an_instance_is_told_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_an_instance_points_to_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without settings the run refuses with exit 3 and names the demo."""
     _, err = run(capsys, "--home", str(tmp_path), code=3)
     assert "tbot run --demo" in err

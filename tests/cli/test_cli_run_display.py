@@ -120,7 +120,7 @@ def test_a_download_before_a_session_is_said_once(capsys: pytest.CaptureFixture[
     assert said == ([] if silent else [words])
 
 
-def test_changes_of_risk_are_told() -> None:
+def test_changes_of_risk_are_shown() -> None:
     """A latch is a line with its cause and the figures compared."""
     payload = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001", "limit": "-5000"}
     (line,) = EventNarrator().lines_for([NewEvent(kind="risk", payload=payload, time=MORNING)])
@@ -162,13 +162,13 @@ def test_changes_of_risk_are_told() -> None:
         ),
     ],
 )
-def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dict[str, Any], words: str) -> None:
+def test_what_a_person_requests_and_what_it_changes_are_shown(kind: str, payload: dict[str, Any], words: str) -> None:
     """Who asked for what, what is not obeyed and why, and what begins or ceases to hold trading back."""
     (line,) = EventNarrator().lines_for([NewEvent(kind=kind, payload=payload, time=MORNING)])
     assert (line.weight, line.text) == ("risk", words)
 
 
-def test_the_first_reading_of_the_account_is_told_as_one() -> None:
+def test_the_first_reading_of_the_account_is_shown_as_one() -> None:
     """Its cause says what is not so, and would read as the opposite if it were said to be cleared."""
     payload = codec.write(
         StateChanged(cause=StateCause.UNRECONCILED, there=False, state=RiskState.NORMAL.word, words="")
@@ -595,7 +595,7 @@ def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
     assert (outcome.stopped, outcome.summary.sessions) == (False, 1)
 
 
-def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
+def test_f91_a_plugin_that_failed_is_shown_on_the_screen() -> None:
     """Its name, its words, and whether it is off."""
     payload = {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True}
     (line,) = EventNarrator().lines_for([NewEvent(kind="plugin_failed", payload=payload, time=MORNING)])

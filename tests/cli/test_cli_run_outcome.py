@@ -55,7 +55,7 @@ def test_a_stopped_run_without_a_trade_names_what_denied_most() -> None:
 
 
 @pytest.mark.parametrize("mode", ["paper", "demo"])
-def test_what_a_stop_left_open_is_told_of_trading_at_a_broker(mode: str) -> None:
+def test_what_a_stop_left_open_is_shown_of_trading_at_a_broker(mode: str) -> None:
     """Open, without a stop and stuck, each by its symbols; the document of a simulation keeps to its agreed keys."""
     summary = attrs.evolve(SUMMARY, mode=mode)
     outcome = RunOutcome(

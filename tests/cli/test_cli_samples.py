@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_used_is_said_in_its_sentence(
     assert f"{code.text} env_bot: " in capsys.readouterr().err
 
 
-def test_a_key_that_others_may_read_is_told_with_its_chmod(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_that_others_may_read_is_reported_with_its_chmod(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Mode 0644 is a row of the check outside live trading, which refuses it."""
     (home / "storage" / "keys" / "env.key").chmod(0o644)
     cli.invoke(["check", "--home", str(home), "--json"])

@@ -61,7 +61,7 @@ def scripted(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
 
 
-def test_show_tells_how_each_category_stands(home: Path) -> None:
+def test_show_prints_the_state_of_each_category(home: Path) -> None:
     """Presence, key id, date and format in words of every category, and no access is logged for it."""
     rows = {row["category"]: row for row in json.loads(run(home, "show", "--json"))["categories"]}
     assert (rows["broker"]["presence"], rows["smtp"]["presence"]) == ("present", "no file")
@@ -143,7 +143,7 @@ def test_the_audit_of_all_chains_covers_secrets(home: Path, capsys: pytest.Captu
     assert "FAIL  audit.log" in capsys.readouterr().out
 
 
-def test_an_instance_without_secrets_has_nothing_to_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_instance_without_secrets_has_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Reading makes nothing, and says that there is nothing."""
     assert "No access is logged yet" in run(tmp_path, "audit", "--verify")
     assert "env           absent" in run(tmp_path, "show")
@@ -372,7 +372,7 @@ def test_an_edit_of_what_was_stored_meanwhile_saves_nothing(
     assert vault(home).read_section("broker", "older")["key"].reveal() == "k-123456"
 
 
-def test_an_edit_mends_settings_that_are_no_text(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edit_repairs_settings_that_are_no_text(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `.env.enc` whose content is not UTF-8 is told by `verify`, and `edit env` mends it as its remedy says."""
     vault(home).write("env", b"\xff")
     assert "tbot secrets edit env" in run(home, "verify", code=3)

@@ -94,7 +94,7 @@ def test_a_service_that_is_down_although_it_is_wanted_exits_with_1(
     assert line.endswith("  The bot ended with 3.")
 
 
-def test_under_systemd_the_status_of_the_bot_asks_nobody(home: Path) -> None:
+def test_under_systemd_the_status_of_the_bot_asks_no_process(home: Path) -> None:
     """It shows the unit from the record; whether a bot runs says its lock."""
     service.write_state(Instance.at(home), ServiceState(wanted=True, actor="anna", since=SINCE, unit="tbot-x.service"))
     found = service.service_document(Instance.at(home))

@@ -48,7 +48,7 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path, editions)
 
 
-def test_f100_a_change_is_told_once_and_is_the_next_runs(files: Files) -> None:
+def test_f100_a_change_is_reported_once_and_is_the_next_runs(files: Files) -> None:
     """F100: by name, as it was and as it will be; the run's own settings stay until it is renewed."""
     assert files.editions.poll() is None
     files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=6")
@@ -61,7 +61,7 @@ def test_f100_a_change_is_told_once_and_is_the_next_runs(files: Files) -> None:
     assert files.editions.sources.texts()["MAX_OPEN_POSITIONS"] == "6"
 
 
-def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> None:
+def test_f100_settings_that_are_invalid_are_reported_and_never_used(files: Files) -> None:
     """F100: the fault is said, and a run that is renewed has what it had."""
     files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=many")
     found = files.editions.poll()
@@ -75,7 +75,7 @@ def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> 
     assert (repaired.differences, repaired.fault) == ({}, "")
 
 
-def test_a_run_that_goes_on_under_older_settings_hears_of_those_in_the_files(files: Files) -> None:
+def test_a_run_that_goes_on_under_older_settings_reports_those_in_the_files(files: Files) -> None:
     """What was changed while no bot ran is reported at the first check; a seed of the command line is no difference."""
     held = load_settings(files.home, mode="paper", overrides={"MAX_OPEN_POSITIONS": "4", "SEED": "9"})
     files.editions.options = attrs.evolve(files.editions.options, seed=9)
@@ -123,7 +123,9 @@ def shown(place: Path) -> str:
     return hashlib.sha256(place.read_bytes()).hexdigest()[:12]
 
 
-def test_a_table_of_the_operators_that_is_changed_is_told_once_and_is_the_next_runs(files: Files, table: Path) -> None:
+def test_a_table_of_the_operators_that_is_changed_is_reported_once_and_is_the_next_runs(
+    files: Files, table: Path
+) -> None:
     """Placed, changed, and taken away: each is a setting that counts from the next session."""
     assert files.editions.poll() is None
     before = None
@@ -144,7 +146,7 @@ def test_a_table_of_the_operators_that_is_changed_is_told_once_and_is_the_next_r
     assert found.differences == {NAME: (before, None)}
 
 
-def test_a_table_that_is_not_fit_is_told_and_never_had(files: Files, table: Path) -> None:
+def test_a_table_that_is_invalid_is_reported_and_never_used(files: Files, table: Path) -> None:
     """The run goes on with what it has; once the table is mended nothing is left to say."""
     table.write_text('symbol,name\n"AMD,A fund\n')
     found = files.editions.poll()
@@ -179,7 +181,7 @@ def _noting(noted: list[str], call: Callable[[str, Any], None]) -> Callable[[str
     return remove
 
 
-def test_a_table_that_was_changed_before_its_run_began_is_told_at_the_first_look(files: Files, table: Path) -> None:
+def test_a_table_that_was_changed_before_its_run_began_is_reported_at_the_first_poll(files: Files, table: Path) -> None:
     """As the settings of a session that is gone on with."""
     assembly = begin(files)
     table.write_text("symbol,name\nAMD,A fund\n")

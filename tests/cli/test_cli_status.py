@@ -304,7 +304,7 @@ def test_a_simulation_goes_by_a_time_of_its_own(
 
 
 @pytest.mark.slow
-def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unmanaged_positions_need_attention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Paper that was stopped with positions: exit 1, each position with its stop, its orders, and how to resume."""
     stopped_on_paper(tmp_path)
     found = status(capsys, tmp_path, code=1)
@@ -492,7 +492,7 @@ def test_verify_names_a_journal_that_was_changed(
         ({"fill": 2, "lost": 1}, True, "found: 2 fills, 1 lost order;"),
     ],
 )
-def test_a_restart_is_told_with_what_it_found_and_missed(found: dict[str, int], words: str, *, settled: bool) -> None:
+def test_a_restart_is_shown_with_what_it_found_and_missed(found: dict[str, int], words: str, *, settled: bool) -> None:
     """What happened while no bot ran, in a line."""
     at = "2026-11-24T15:31:00+00:00"
     restart = {"at": at, "since": at, "found": found, "missed_minutes": 12, "missed_signals": 1, "settled": settled}

@@ -149,7 +149,7 @@ def test_the_last_hook_raises_nothing(
     assert "Traceback" not in text
 
 
-def test_the_last_hook_tells_nobody_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_hook_is_silent_where_standard_error_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """A standard error that is full or closed adds no second failure."""
 
     def fails(*_: object, **__: object) -> None:

@@ -103,7 +103,7 @@ def test_a_moment_shows_the_position_and_orders_of_then(traded: Path, capsys: py
 
 
 @pytest.mark.slow
-def test_a_symbol_without_a_signal_is_told_how_close_it_came(traded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_symbol_without_a_signal_shows_how_close_it_came(traded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where no strategy had a signal, the closest approach to each trigger is named."""
     named = {one.payload["signal"]["symbol"] for one in decisions(traded)}
     symbols = document(capsys, traded, min(named))

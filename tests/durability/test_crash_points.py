@@ -350,7 +350,7 @@ def schema(path: Path) -> tuple[int, int, int]:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # each point that is not passed fails a test of its own
-def test_f75_a_harness_that_kills_nobody_sees_every_point_passed(nursery: Nursery, memory: Path) -> None:
+def test_f75_a_harness_without_a_kill_sees_every_point_passed(nursery: Nursery, memory: Path) -> None:
     """Each crash point is passed by a bot that lives on: none is killed at a place that is not there."""
     passed = set[str]()
     scenes: tuple[Scenario | OutageScenario, ...] = (

@@ -153,7 +153,7 @@ def test_an_extension_of_hooks_alone_is_left_alone(tmp_path: Path) -> None:
     assert not progress_folder(tmp_path / "data" / "tbot.sqlite").exists()
 
 
-def test_a_failing_extension_is_told_once_and_named_by_the_status(tmp_path: Path) -> None:
+def test_a_failing_extension_is_reported_once_and_named_by_the_status(tmp_path: Path) -> None:
     """By a routine alert, by `tbot status` and in the plugin's record; the next run without it clears the status."""
     one, recorded = plan(tmp_path, "paper", lambda *_: Metrics(fault=OSError("the port is in use"))), list[Any]()
     guard = CallGuard(strict=False, record=lambda _entry, failure: recorded.append(failure))

@@ -195,7 +195,7 @@ def test_the_global_configuration_says_where_the_other_lies(tmp_path: Path) -> N
     assert raw_settings(tmp_path)["SEED"] == "7"
 
 
-def test_telling_that_settings_are_encrypted_opens_nothing(
+def test_whether_settings_are_encrypted_is_known_without_opening_them(
     home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Either file may be the encrypted one; no line of the audit log is needed to see it."""

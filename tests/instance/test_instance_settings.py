@@ -141,7 +141,7 @@ def test_the_fingerprint_ignores_what_no_decision_depends_on(tmp_path: Path, tex
         "STRATEGY_SEQUENCE=mid,open\nSTART_TIME_MID=15:30\n",
     ],
 )
-def test_the_fingerprint_tells_settings_apart_that_trade_differently(tmp_path: Path, text: str) -> None:
+def test_the_fingerprint_distinguishes_settings_that_trade_differently(tmp_path: Path, text: str) -> None:
     """Budgets, seed, windows, thresholds, filters, and the order of strategies."""
     first = load_settings(write(tmp_path, BASE), mode="replay").fingerprint
     assert load_settings(write(tmp_path, text), mode="replay").fingerprint != first

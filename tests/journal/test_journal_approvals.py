@@ -54,7 +54,7 @@ class Recorded(TypedEvent):
 ARM = Recorded(records.ARMED, codec.write(armed_event(ARMED)))
 
 
-def test_what_nobody_armed_is_not_armed() -> None:
+def test_without_an_arming_nothing_is_armed() -> None:
     """An empty journal lets nothing be entered, and says why."""
     assert recall_arming(()).denial_reason(TERMS, MONDAY) == NEVER
 

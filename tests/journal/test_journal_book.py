@@ -250,7 +250,7 @@ def test_a_trade_is_closed_for_the_reason_that_was_written(
     assert book.equity == dollars_of(book.portfolio.equity_atoms) == Decimal("1099.80")
 
 
-def test_a_fill_twice_told_counts_once() -> None:
+def test_a_fill_reported_twice_counts_once() -> None:
     """By execution id."""
     book = opened(*SENDING, reported(ENTRY, "fill", "10"), reported(ENTRY, "fill", "10"))
     assert book.portfolio.positions["AAA"].units == 100_000_000
@@ -414,7 +414,7 @@ def test_f43_a_split_changes_what_is_held_at_the_broker_that_says_so(broker: str
     assert found.portfolio.holdings == {ENTRY.symbol: units}
 
 
-def test_an_entry_that_is_told_after_its_stop_has_sold_is_one_trade() -> None:
+def test_an_entry_reported_after_its_stop_has_sold_is_one_trade() -> None:
     """The stop's fill was heard first: bought at 10, sold at 9, nothing is held."""
     stop = attrs.evolve(ENTRY.protection[0], reason=ExitReason.STOP)
     legs = [intended(stop), Said(kind=records.SENDING, cid="stop", payload={})]

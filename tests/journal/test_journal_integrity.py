@@ -127,7 +127,7 @@ def _folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, _zeros, _folder])
-def test_a_note_that_says_nothing_stops_nobody(journal: Journal, spoil: Callable[[Path], None]) -> None:
+def test_an_empty_note_stops_no_run(journal: Journal, spoil: Callable[[Path], None]) -> None:
     """Gone, zeros after a power cut, unreadable and unwritable: the journal is opened and written all the same."""
     spoil(last(journal.path))
     journal.append(ONE)

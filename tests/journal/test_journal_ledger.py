@@ -143,7 +143,7 @@ def test_f29_a_correction_is_the_difference() -> None:
     assert len(found.transactions) == 3
 
 
-def test_f27_f29_what_is_told_of_an_execution_after_its_correction_is_no_news() -> None:
+def test_f27_f29_a_report_of_an_execution_after_its_correction_changes_nothing() -> None:
     """One that was void before it was told moves nothing, nor is it corrected; one with other terms is booked so."""
     void = reported(ENTRY, "10", kind="busted"), reported(ENTRY, "10"), reported(ENTRY, "9", kind="corrected")
     assert (ledger(*void).holdings, len(ledger(*void).transactions)) == ({}, 1)

@@ -33,7 +33,7 @@ def test_a_session_that_was_begun_once_knows_no_restart() -> None:
     assert document_after(OPENED, UNREAD, READ, (records.SESSION_CLOSED, {}), OPENED) is None
 
 
-def test_what_the_first_readings_tell_is_found() -> None:
+def test_what_the_first_readings_report_is_found() -> None:
     """Fills and endings until the account is known; later ones are news. Missed are minutes, and signals too late."""
     gap = (records.FEED_GAP, {"first": 3, "last": 5})
     seen = document_after(OPENED, ("fill", {}), UNREAD, ("fill", {}), ("cancelled", {}), READ, ("fill", {}), gap, LATE)

@@ -240,7 +240,7 @@ def test_a_newer_schema_is_refused(journal: Journal, opener: Any) -> None:
         opener(journal.path)
 
 
-def test_damage_is_told_without_what_cannot_be_read(journal: Journal) -> None:
+def test_damage_is_reported_without_what_cannot_be_read(journal: Journal) -> None:
     """A payload that is no text is named by its column; its bytes are not shown."""
     journal.close()
     change(journal.path, "UPDATE events SET payload = CAST(x'7b22ff' || 'secret' AS TEXT) WHERE seq = 1")
@@ -272,7 +272,7 @@ def out_of_reach(path: Path) -> None:
         path.with_name(f"{path.name}-{suffix}").symlink_to(path.parent / "nowhere" / suffix)
 
 
-def test_a_closed_journal_is_read_where_nobody_can_write(journal: Journal) -> None:
+def test_a_closed_journal_is_read_in_a_folder_without_write_access(journal: Journal) -> None:
     """A folder that is only read, such as a backup's, is enough for what was closed in order."""
     journal.close()
     out_of_reach(journal.path)
@@ -642,7 +642,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(journal)
 
 
-def test_an_event_is_told_of_once_it_is_written(bench: Bench) -> None:
+def test_an_event_is_announced_once_it_is_written(bench: Bench) -> None:
     """With the moment of the recorder's clock."""
     bench.recorder.record(Disarmed(why="a person"))
     (event,) = bench.journal.events()
@@ -650,7 +650,7 @@ def test_an_event_is_told_of_once_it_is_written(bench: Bench) -> None:
     assert bench.announced == [[records.DISARMED]]
 
 
-def test_nobody_needs_to_listen(bench: Bench) -> None:
+def test_a_recorder_needs_no_listener(bench: Bench) -> None:
     """A recorder without a listener writes all the same."""
     JournalRecorder(journal=bench.journal, clock=ManualClock(NOW)).record(Disarmed(why=""))
     assert bench.written == [records.DISARMED]

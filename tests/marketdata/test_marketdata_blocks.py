@@ -384,7 +384,7 @@ def test_the_first_of_several_damaged_symbols_is_named(tmp_path: Path) -> None:
             read(bench, names)
 
 
-def test_months_that_nobody_walks_any_more_leave_nothing_half_written(bench: StoreFixture) -> None:
+def test_an_abandoned_walk_over_months_leaves_nothing_half_written(bench: StoreFixture) -> None:
     """A reader that stops after its first block: each file is whole, and none has a temporary name."""
     expected = read(bench)
     for path in files(bench):

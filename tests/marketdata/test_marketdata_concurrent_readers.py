@@ -74,7 +74,7 @@ def test_facts_from_elsewhere_are_those_that_the_hash_named(bench: StoreFixture)
 
 
 @pytest.mark.parametrize("stem", ["AAA", "daily"])
-def test_a_reader_that_is_overtaken_is_told_to_start_again(bench: StoreFixture, stem: str) -> None:
+def test_a_reader_that_is_overtaken_must_start_again(bench: StoreFixture, stem: str) -> None:
     """A file that the newest manifest names no more is not damage; no new import is asked for."""
     month = manifest.read_month(bench.bars, "2020-01")
     assert month is not None
@@ -84,7 +84,7 @@ def test_a_reader_that_is_overtaken_is_told_to_start_again(bench: StoreFixture, 
     assert caught.value.remedy == "Try again after the import."
 
 
-def test_a_reader_of_facts_that_is_overtaken_is_told_to_start_again(
+def test_a_reader_of_facts_that_is_overtaken_must_start_again(
     bench: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The VIX goes away between the look at its name and the look into it."""

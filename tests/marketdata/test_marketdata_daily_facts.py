@@ -151,7 +151,7 @@ def test_the_vix_is_the_previous_sessions_close(bench: StoreFixture) -> None:
     assert vix[:, 0].tolist() == pytest.approx([12.5, np.nan, 13.5, np.nan, 14.5, np.nan], nan_ok=True)
 
 
-def test_typical_volume_is_the_mean_so_far(bench: StoreFixture) -> None:
+def test_typical_volume_is_the_mean_until_that_minute(bench: StoreFixture) -> None:
     """By minute, over the sessions that the mean volume counts; a half day keeps its total after its close."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-18", "2019-12-27")))
     day = facts(bench, "2019-12-26", "2019-12-30", "AAA BBB", extra=TYPICAL)

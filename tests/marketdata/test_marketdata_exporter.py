@@ -65,7 +65,7 @@ def test_an_export_of_some_symbols_says_how_to_import_it(bench: StoreFixture) ->
     assert (exported.adjustment, exported.volume, exported.simulated) == ("split", "partial", False)
 
 
-def test_an_export_refuses_what_cannot_be_told_in_one_import(bench: StoreFixture) -> None:
+def test_an_export_refuses_what_one_import_cannot_distinguish(bench: StoreFixture) -> None:
     """Bars of two kinds, a range without bars, and a file that exists already."""
     bench.put(rising_bars("ZZZ", WHOLE[:1]), adjustment="split")
     with pytest.raises(DataError, match="several kinds: raw prices and consolidated volume; split prices"):

@@ -43,7 +43,7 @@ def test_f59_a_feed_without_any_message_for_ten_seconds_is_stale() -> None:
     assert feed.last_message_at == 10.1
 
 
-def test_f52_a_feed_is_stale_when_none_of_the_leaders_is_heard_of() -> None:
+def test_f52_a_feed_is_stale_when_no_leader_sends_data() -> None:
     """The socket lives and says heartbeats; of SPY, QQQ and IWM those count that are subscribed."""
     feed = health("A", "QQQ", "SPY")
     for second in range(0, 122, 5):
@@ -180,7 +180,7 @@ def test_f40_a_halted_symbol_is_not_entered_until_two_full_bars_after_it_resumes
     ]
 
 
-def test_f40_where_halts_are_not_told_silence_is_taken_for_one() -> None:
+def test_f40_where_halts_are_not_reported_silence_counts_as_one() -> None:
     """Of a feed that lives; it blocks entries and keeps no exit back."""
     feed = health("A", "B", quality=SILENT)
     feed.on_bar(bar("B"), 170.0, 2)
@@ -189,7 +189,7 @@ def test_f40_where_halts_are_not_told_silence_is_taken_for_one() -> None:
     assert feed.assess(181.0).halted == frozenset()
 
 
-def test_f40_silence_since_the_subscription_is_a_halt_where_a_feed_tells_later_ones_only() -> None:
+def test_f40_silence_since_the_subscription_is_a_halt_where_a_feed_reports_later_ones_only() -> None:
     """Until the symbol's first bar of the connection; after that its silence is none, but a reconnect forgets it."""
     feed = health("A", "B", quality=attrs.evolve(TELLS, initial_halts=False))
     feed.on_quote(quote("B"), 1.0)
@@ -238,7 +238,7 @@ def test_f40_two_full_bars_are_waited_for_after_a_silence_that_is_taken_for_a_ha
     assert feed.assess(660.0).halted == frozenset()
 
 
-def test_f40_a_belated_bar_counts_as_a_word_of_the_minute_in_which_it_is_heard() -> None:
+def test_f40_a_belated_bar_counts_as_data_of_the_minute_in_which_it_arrives() -> None:
     """It was kept back by whatever kept the symbol silent."""
     feed = spoken(START, range(10))
     feed.on_bar(attrs.evolve(bar("A"), start=START + dt.timedelta(minutes=4)), 610.0, 4)
@@ -256,7 +256,7 @@ def test_f40_the_silence_of_the_feed_itself_is_no_halt() -> None:
     assert feed.denial_reason("A", 6, 420.0) is None
 
 
-def test_f40_where_halts_are_told_a_silence_is_none() -> None:
+def test_f40_where_halts_are_reported_silence_is_none() -> None:
     """Its data are stale, and good again with the first word."""
     feed = health("A", "B")
     feed.on_bar(bar("A"), 600.0, 9)
@@ -305,7 +305,7 @@ def test_f41_a_market_that_trades_is_not_halted_unless_its_day_is_over() -> None
     assert (feed.is_market_halted, feed.halted_to_close) == (True, True)
 
 
-def test_f41_the_silence_of_a_halt_counts_against_nobody() -> None:
+def test_f41_the_silence_of_a_halt_counts_against_no_symbol() -> None:
     """After it symbols and leaders are waited for from its end on."""
     feed = health("A", "SPY")
     feed.on_status(HaltStatus(symbol="", halted=True, level=1), 10.0, 0)

@@ -261,7 +261,7 @@ def test_a_fault_refuses_its_file(bench: StoreFixture, rows: str, words: str) ->
     ("row", "value"),
     [("10,11,9,10,9223372036854775807", "volume 9223372036854775807"), ("10,1e30,9,10,1", "high 1e30")],
 )
-def test_a_number_that_is_too_large_is_told_as_it_is_written(bench: StoreFixture, row: str, value: str) -> None:
+def test_a_number_that_is_too_large_is_reported_as_it_is_written(bench: StoreFixture, row: str, value: str) -> None:
     """With its file, line and column, so that it is found at once."""
     reason = refused(bench.put_text(f"{HEAD}{ROW}2019-12-02T14:31:00Z,{row}\n"))
     assert f"first: line 3, 2019-12-02 14:31:00 UTC, AAPL, {value})" in reason
@@ -314,7 +314,7 @@ def test_a_number_with_a_comma_is_said_as_such(bench: StoreFixture, row: str, va
     assert "Write numbers as 1234.5: with a decimal point" in reason
 
 
-def test_all_faults_of_a_file_are_told_at_once(bench: StoreFixture) -> None:
+def test_all_faults_of_a_file_are_reported_at_once(bench: StoreFixture) -> None:
     """All faults of a file are reported at once."""
     reason = refused(bench.put_text(f"{HEAD}2019-12-02T14:31:00Z,10,9,8,10,1\n2019-12-02T14:32:00Z,10,11,9,10,-1\n"))
     assert "high below" in reason
@@ -442,7 +442,7 @@ def test_symbols_are_tickers() -> None:
     assert not any(is_symbol(text) for text in ("", "a", ".A", "A.", "A/B", "..", "A" * 17, "A\n"))
 
 
-def test_a_damaged_store_is_mended_by_importing_again(bench: StoreFixture) -> None:
+def test_a_damaged_store_is_repaired_by_importing_again(bench: StoreFixture) -> None:
     """Without replace the damage is named; with it the file's bars take the place of the lost ones."""
     bench.put(rising_bars("AAA", DAYS), rising_bars("BBB", DAYS))
     for path in (bench.bars / "2019-12").glob("[Ad]*.parquet"):
@@ -580,7 +580,7 @@ def test_dates_are_read_in_every_common_form(bench: StoreFixture) -> None:
     assert "column date must hold dates, but holds Int64" in refused(bench.put(numbers)[0])
 
 
-def test_a_damaged_table_is_mended_by_importing_again(bench: StoreFixture) -> None:
+def test_a_damaged_table_is_repaired_by_importing_again(bench: StoreFixture) -> None:
     """As bars are: with replace, and the file that is no longer named goes; the other table stays."""
     bench.put_text(VIX, name="vix.csv")
     bench.put_text("symbol,as_of,market_cap\nAAA,2019-01-01,5\n", name="caps.csv")

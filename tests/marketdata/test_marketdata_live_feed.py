@@ -293,7 +293,7 @@ def test_f59_a_connection_that_says_nothing_is_dropped_after_two_intervals() -> 
     assert received.gathering.connections == len(received.source.connected) > 5
 
 
-def test_halts_are_told_once_and_quotes_that_are_none_are_counted() -> None:
+def test_halts_are_reported_once_and_quotes_that_are_none_are_counted() -> None:
     """Whoever writes them down hears of what is news."""
     halt = HaltStatus(symbol="A", halted=True)
     crossed = Quote(symbol="B", bid=2.0, ask=1.0, time=SESSION.open)

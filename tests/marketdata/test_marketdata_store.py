@@ -214,7 +214,7 @@ def test_the_hash_sees_a_changed_bar_and_a_changed_look_back(december: StoreFixt
     assert december.store.data_hash(day("2019-12-09"), day("2019-12-13"), ["AAA"]) != after
 
 
-def test_kinds_are_told(bench: StoreFixture) -> None:
+def test_kinds_are_reported(bench: StoreFixture) -> None:
     """The banner's words on adjustment and volume come from the imports."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-02")), adjustment="split", volume="partial")
     bench.put(rising_bars("BBB", exchange_sessions("2019-12-02", "2019-12-02")))

@@ -159,7 +159,7 @@ def test_an_early_close_that_became_known_is_a_fault(bench: StoreFixture) -> Non
     assert "bar outside the calendar's regular hours (180, first: 2019-12-03 18:00 UTC)" in fault.message
 
 
-def test_what_lacks_is_told_by_its_weight(tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_by_its_weight(tmp_path: Path) -> None:
     """Missing minutes are a note; thin sessions and missing ones are warnings; none of them fails the check."""
     bench = StoreFixture(folder=tmp_path)
     bench.put(rising_bars("AAA", DAYS[:1], minutes=389), rising_bars("BBB", [DAYS[4]]))

@@ -22,7 +22,7 @@ def test_both_clocks_are_clocks(made: object) -> None:
     assert isinstance(made, Clock)
 
 
-def test_the_system_clock_tells_utc() -> None:
+def test_the_system_clock_is_in_utc() -> None:
     """The present moment is aware, in UTC, and lies between two readings of the machine's clock."""
     before = dt.datetime.now(dt.UTC)
     now = SystemClock().now()

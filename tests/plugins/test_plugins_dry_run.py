@@ -228,7 +228,7 @@ def test_the_instances_own_day_is_not_touched(house: House) -> None:
 
 
 @pytest.mark.slow
-def test_status_tells_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither one that goes on nor one that was interrupted says how the instance stands, or asks for attention."""
     house.stops_at = 730.0
     outcome = house.run()
@@ -307,7 +307,7 @@ def test_any_minute_of_a_dry_run_is_worked_out_from_its_own_recording(
 
 
 @pytest.mark.slow
-def test_nobody_is_alerted_of_a_dry_run(house: House) -> None:
+def test_a_dry_run_sends_no_alert(house: House) -> None:
     """Neither channels nor a watchdog stand beside it, and no channel is loaded for it."""
     house.settle(CRITICAL_ALERT_CHANNEL="console")
     assembly = assemble(house.home, "dry-run", house.world.clock)

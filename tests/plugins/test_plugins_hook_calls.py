@@ -131,7 +131,7 @@ def observing(
     return PluginObservers(loader, loaded, clock=clock, guard=reporting(reported)), recorders, received, clock, reported
 
 
-def test_all_are_told_in_order() -> None:
+def test_all_are_called_in_order() -> None:
     """Start, events and end reach every observer, in the order of kind and name."""
     observers, _, received, _, _ = observing("b", "a")
     observers.started(RUN)
@@ -200,7 +200,7 @@ def test_an_event_cannot_be_changed_by_an_observer() -> None:
         seen[0]["kind"] = "other"
 
 
-def test_one_object_behind_two_entries_is_told_once_and_silent_ones_never() -> None:
+def test_one_object_behind_two_entries_is_called_once_and_silent_ones_never() -> None:
     """An object that offers two plugins observes as one; without observers nothing happens."""
     received: list[object] = []
     loader = PluginLoader()

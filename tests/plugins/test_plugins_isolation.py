@@ -214,7 +214,7 @@ class Bench:
         ("pickle", "An object of type set cannot be sent to a worker"),
     ],
 )
-def test_f93_what_goes_wrong_in_a_worker_is_said_and_harms_nobody(
+def test_f93_what_goes_wrong_in_a_worker_is_reported_and_harms_no_other(
     plant: Callable[..., EntryPointInfo], tmp_path: Path, deed: str, words: str
 ) -> None:
     """Faults, exits, memory, files and foreign objects end in words; nothing of our environment is there to be read."""

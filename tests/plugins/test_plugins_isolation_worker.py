@@ -138,7 +138,7 @@ def test_f91_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
     assert "answer" in found[3]
 
 
-def test_the_process_is_fenced_in_before_it_hears_anything() -> None:
+def test_the_process_is_limited_before_it_reads_anything() -> None:
     """Whatever it is asked comes later; when the caller is gone, it ends."""
     done: list[str] = []
 

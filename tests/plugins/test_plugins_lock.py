@@ -63,7 +63,7 @@ def approved(plant: Callable[..., EntryPointInfo], site: Path) -> PluginLock:
     return lock.make_lock(found(site, "sound"), NEEDS, APPROVAL)
 
 
-def test_every_file_is_hashed_whoever_lists_it(plant: Callable[..., EntryPointInfo], site: Path) -> None:
+def test_every_file_is_hashed_even_when_no_record_lists_it(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """RECORD's files, also outside the package, and the package's own files are pinned; the interpreter's are not."""
     entry = plant("sound")
     (site / "bin").mkdir()
@@ -157,7 +157,7 @@ def test_a_distribution_that_vanished_is_named(plant: Callable[..., EntryPointIn
         ([], DistributionOrigin(kind="unknown"), "unknown"),
     ],
 )
-def test_the_origin_is_what_the_metadata_tells(
+def test_the_origin_is_that_of_the_metadata(
     plant: Callable[..., EntryPointInfo], site: Path, note: object, expected: DistributionOrigin, words: str
 ) -> None:
     """Index, address or folder, without a user's password; a damaged note is unknown."""

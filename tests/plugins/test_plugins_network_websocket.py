@@ -312,7 +312,7 @@ def test_a_stream_waits_longer_each_time() -> None:
     assert all(limit / 2 <= pause <= limit for pause, limit in zip(pauses, limits, strict=True))
 
 
-def test_a_server_tells_all_that_listen() -> None:
+def test_a_server_sends_to_all_that_listen() -> None:
     """The kit's own server: text, bytes and documents reach every open connection."""
 
     async def script(server: ScriptedServer, connect: Connect, _clock: ManualClock) -> list[Any]:

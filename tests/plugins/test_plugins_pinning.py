@@ -382,7 +382,7 @@ def test_live_trading_imports_nothing_that_is_not_approved(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
+def test_bytecode_that_was_not_compiled_from_the_source_does_not_run_live(
     plant: Callable[..., EntryPointInfo], site: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A forged file in __pycache__ is read neither while it is verified nor when the plugin is imported."""

@@ -74,7 +74,7 @@ def test_short_words_are_near_only_where_they_look_the_same(one: str, other: str
     assert (lookalikes([one]) == ((one, other),)) is expected
 
 
-def test_known_names_look_like_nobody() -> None:
+def test_known_names_look_like_no_other() -> None:
     """The project's own names, and those of the lock, are never suspects, however near to each other."""
     assert lookalikes(ours()) == ()
     assert lookalikes(["acme-one", "acme-two"], ["acme-one", "acme-two"]) == ()

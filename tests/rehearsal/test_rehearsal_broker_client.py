@@ -141,14 +141,14 @@ def test_f4_a_request_arrives_five_minutes_later(stages: Make) -> None:
     assert said(stage.poll_after(20)) == [("acknowledged", "o1")]
 
 
-def test_f11_is_in_doubt_where_the_venue_documents_nothing(stages: Make) -> None:
+def test_f11_is_unknown_where_the_venue_documents_nothing(stages: Make) -> None:
     """Too many requests may mean that this one was taken."""
     stage = stages(attrs.evolve(USUAL, documents_429=False), F11=1.0)
     with pytest.raises(OutcomeUnknown, match="429"):
         stage.submit(order(rests=True))
 
 
-def test_f14_a_duplicate_is_in_doubt_and_never_rejected(stages: Make) -> None:
+def test_f14_a_duplicate_is_unknown_and_never_rejected(stages: Make) -> None:
     """The id exists: a look-up says what became of it, while a rejection would say that there is no order."""
     stage = stages(attrs.evolve(USUAL, dedupe_window_s=600.0), F14=1.0)
     stage.submit(order(rests=True))
@@ -188,7 +188,7 @@ def test_the_stream_under_a_fault(stages: Make, fault: str, expected: list[tuple
     assert stage.faults.injected == {fault: 1}
 
 
-def test_f21_and_f23_are_told_apart_by_their_ids(stages: Make) -> None:
+def test_f21_and_f23_are_distinguished_by_their_ids(stages: Make) -> None:
     """A repeated event has the same id; the same execution by another way has another, and the same execution id."""
     for fault, kind, ids in (("F21", "acknowledged", 1), ("F23", "fill", 2)):
         stage = stages(**{fault: 1.0})
@@ -590,7 +590,7 @@ def test_a_permit_is_redeemed_just_before_the_request_leaves(stages: Make) -> No
     assert [request.kind for request in stage.way.requests] == ["connect"]
 
 
-def test_a_request_that_has_left_arrives_whoever_still_waits(stages: Make) -> None:
+def test_a_request_that_has_left_arrives_though_its_caller_gave_up(stages: Make) -> None:
     """A bot that is cancelled, or crashes, has an order at the venue."""
     stage = stages()
 
@@ -605,7 +605,7 @@ def test_a_request_that_has_left_arrives_whoever_still_waits(stages: Make) -> No
     assert stage.matching.find("o1") is not None
 
 
-def test_another_client_hears_nothing_of_what_was_before_it(stages: Make) -> None:
+def test_another_client_receives_nothing_of_what_was_before_it(stages: Make) -> None:
     """After a restart the past is found by reading, the rest by the stream."""
     stage = stages()
     stage.submit(order(rests=True))
@@ -620,7 +620,7 @@ def test_another_client_hears_nothing_of_what_was_before_it(stages: Make) -> Non
     assert said(list(stage.wait(again.poll()))) == [("cancelled", "o1")]
 
 
-def test_a_venue_that_cancels_by_its_own_ids_must_have_told_them(stages: Make) -> None:
+def test_a_venue_that_cancels_by_its_own_ids_must_have_reported_them(stages: Make) -> None:
     """A client that knows no id of the venue's for an order reads first."""
     stage = stages(attrs.evolve(USUAL, cancels_by_cid=False))
     stage.submit(order(rests=True))
@@ -648,7 +648,7 @@ def test_the_venue_counts_requests(stages: Make) -> None:
     assert [request.outcome for request in stage.way.requests][-2:] == ["429", "ok"]
 
 
-def test_a_closed_client_hears_nothing(stages: Make) -> None:
+def test_a_closed_client_receives_nothing(stages: Make) -> None:
     """What rests stays at the venue."""
     stage = stages()
     stage.submit(order(rests=True))

@@ -265,7 +265,7 @@ def test_in_a_cash_account_others_sell_no_more_than_is_held(stages: Make) -> Non
     assert matching.books.units == {"A": 2 * UNITS_PER_SHARE}
 
 
-def test_a_slow_refusal_is_told_after_an_acknowledgement(stages: Make) -> None:
+def test_a_slow_refusal_is_reported_after_an_acknowledgement(stages: Make) -> None:
     """A venue that looks later takes the order first."""
     stage = stages(attrs.evolve(PLAIN, refuses_at_once=False))
     stage.submit(order(symbol="ZZ"))

@@ -129,7 +129,7 @@ def test_f61_a_partition_of_orders_alone_opens_the_circuit(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(tmp_path: Path) -> None:
+def test_f64_an_unknown_order_at_the_primary_lets_the_other_broker_only_reduce(tmp_path: Path) -> None:
     """Its first order falls into the partition: until what became of it is known, nothing is entered anywhere."""
     played = OutageScenario(ambushed=7.0).play(tmp_path)
     assert played.violations == ()

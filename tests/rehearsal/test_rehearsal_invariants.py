@@ -109,7 +109,7 @@ def test_an_entry_that_is_sent_after_the_expiry_is_found(late: int, wrong: int) 
     assert len(found(APPROVAL_INVARIANTS, story(events_of(question, INTENDED), people))) == wrong
 
 
-def test_an_entry_that_nobody_was_asked_about_is_found() -> None:
+def test_an_entry_without_a_confirmation_request_is_found() -> None:
     """Where people have to be asked; elsewhere no person is."""
     assert len(found(APPROVAL_INVARIANTS, story(events_of(INTENDED), answered()))) == 1
     assert not found(APPROVAL_INVARIANTS, story(events_of(INTENDED)))
@@ -154,7 +154,7 @@ def test_what_was_dropped_and_has_left_is_found() -> None:
     assert not found(OUTCOME_INVARIANTS, story(dropped))
 
 
-def test_an_end_that_nobody_told_is_found() -> None:
+def test_an_end_without_a_report_is_found() -> None:
     """The venue has to have said so, or to have refused the order."""
     ended = events_of(INTENDED, ("cancelled", {"words": ""}))
     assert len(found(OUTCOME_INVARIANTS, story(ended))) == 1

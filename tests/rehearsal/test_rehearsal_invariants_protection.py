@@ -249,7 +249,7 @@ def test_an_exit_of_what_a_person_has_sold_is_found(
 
 
 @pytest.mark.parametrize(("reported_at", "found"), [(FILLED + 21, 1), (FILLED + 24.5, 0)])
-def test_an_exit_of_what_an_event_told_as_sold_is_found_at_once(day: Day, reported_at: float, found: int) -> None:
+def test_an_exit_of_what_an_event_reported_as_sold_is_found_at_once(day: Day, reported_at: float, found: int) -> None:
     """A second after the event nothing may leave, however far lists are behind."""
     day.send(Leg.ENTRY, FILLED)
     day.trade_by_hand(FILLED + 20, 10)

@@ -136,7 +136,7 @@ def test_requests_are_under_way_at_the_same_time(client: Client) -> None:
     assert client.loop.time() - before < 0.2
 
 
-def test_a_venue_that_has_hung_up_is_told_from_one_that_is_slow() -> None:
+def test_a_venue_that_has_hung_up_is_distinguished_from_one_that_is_slow() -> None:
     """A connection without a listener is refused."""
 
     class Gone:
@@ -195,18 +195,18 @@ def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_questio
         SmallWorld().broker.capabilities,
     ],
 )
-def test_a_value_is_heard_as_it_was_told(value: object) -> None:
+def test_a_value_arrives_as_it_was_sent(value: object) -> None:
     """Numbers stay exact, moments aware, and values of the contract themselves."""
     assert load_line(dump_line(value)) == value
 
 
-def test_a_fault_is_heard_as_the_one_that_was_told() -> None:
+def test_a_fault_arrives_as_the_one_that_was_sent() -> None:
     """Its kind, its words and how long to wait."""
     fault = load_line(dump_line(Unavailable("429", "Wait.", retry_after_s=3.0)))
     assert (type(fault), fault.message, fault.remedy, fault.retry_after_s) == (Unavailable, "429", "Wait.", 3.0)
 
 
-def test_nothing_else_can_be_told_or_heard() -> None:
+def test_nothing_else_can_be_sent_or_received() -> None:
     """No line makes an object that is not of the contract."""
     with pytest.raises(TypeError, match="object cannot be serialized"):
         dump_line(object())

@@ -380,7 +380,7 @@ def test_a_limit_that_counts_holdings_follows_from_an_earlier_difference() -> No
     assert found[0].cause is Cause.NONE
 
 
-def test_a_row_that_one_side_lacks_is_told_with_its_values() -> None:
+def test_a_row_that_one_side_lacks_is_reported_with_its_values() -> None:
     """Where it is, and what it says."""
     found = differences(record(Bought()), record(), SESSION, NO_SPREAD)
     assert found[0].sentence == (

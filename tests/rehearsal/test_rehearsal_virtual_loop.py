@@ -118,7 +118,7 @@ def test_a_clock_that_is_set_wakes_who_waits_for_its_hour() -> None:
     assert resumed == [(50, 50), (3650, 100), (3900, 360)]
 
 
-def test_a_drifting_clock_gains_steadily_and_is_mended() -> None:
+def test_a_drifting_clock_gains_steadily_and_is_corrected() -> None:
     """Sixty seconds at five in a hundred gain three; mended, it shows the true time."""
     loop, clock = clocked()
 

@@ -143,7 +143,7 @@ def test_one_end_may_end_its_direction_alone() -> None:
     assert run_virtual(main) == (b"heard this", 0.0)
 
 
-def test_what_nobody_reads_holds_no_time_up() -> None:
+def test_unread_data_holds_no_time_up() -> None:
     """A peer that stops reading does not stop the clock: its buffers are full, and the sender waits."""
     filled = asyncio.Event()
 
@@ -169,7 +169,7 @@ def test_what_nobody_reads_holds_no_time_up() -> None:
     assert run_virtual(main) == 60
 
 
-def test_a_connection_that_nobody_accepts_or_offers_holds_no_time_up() -> None:
+def test_a_connection_without_a_second_side_holds_no_time_up() -> None:
     """A refused one is an error at once, and one that is cut off while it is made is forgotten."""
 
     async def main() -> float:

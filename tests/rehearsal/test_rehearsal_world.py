@@ -180,7 +180,7 @@ def test_the_clock_goes_wrong_and_right_again() -> None:
         assert world.faults.injected[fault] > 0
 
 
-def test_a_trace_tells_everything() -> None:
+def test_a_trace_shows_everything() -> None:
     """The line that makes the world, every request, and the bot's own words."""
     world = looked_at(4, ("F60",))
     trace = world.trace()

@@ -141,7 +141,7 @@ def test_a_session_that_is_not_closed_counts_with_its_closed_trades(traded: Path
     assert (found["unclosed"], found["held"], found["sessions"]) == (found["last"], 0, nth + 1)
 
 
-def test_while_all_that_was_traded_is_open_no_result_is_told(traded: Path, tmp_path: Path) -> None:
+def test_while_all_that_was_traded_is_open_no_result_is_shown(traded: Path, tmp_path: Path) -> None:
     """The open positions are counted; a session without a trade and a position has a result of nothing."""
     stopped_at(traded, tmp_path, "fill", 1)
     (found,) = run_list(tmp_path)

@@ -169,7 +169,7 @@ except AccessError as fault:
 """
 
 
-def test_a_second_process_is_refused_and_told_who_holds(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_with_the_holders_id(tmp_path: Path) -> None:
     """The lock is for one process; the other hears the holder's id, and gets it once it is free."""
     path = tmp_path / "instance.lock"
     other = [sys.executable, "-c", HOLDER, str(path)]
@@ -197,7 +197,7 @@ def test_a_lock_that_cannot_be_made_is_an_access_error(tmp_path: Path) -> None:
         pass
 
 
-def test_a_removed_lock_file_admits_nobody(tmp_path: Path) -> None:
+def test_a_removed_lock_file_admits_no_other_process(tmp_path: Path) -> None:
     """The folder is locked as well, so that another process is refused, and named by the kernel's table of locks."""
     path = tmp_path / "data" / "instance.lock"
     with filesystem.hold_lock(path, folder=tmp_path):

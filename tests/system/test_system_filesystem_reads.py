@@ -28,7 +28,7 @@ def test_the_holder_of_a_lock_is_named_while_it_lives(tmp_path: Path) -> None:
     assert filesystem.lock_holder(lock) is None
 
 
-def test_a_holder_that_died_is_nobody(tmp_path: Path) -> None:
+def test_a_holder_that_died_is_none(tmp_path: Path) -> None:
     """What a killed process left behind, or a file that is no number, names no process."""
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
@@ -49,7 +49,7 @@ def test_a_holder_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.M
     assert filesystem.lock_holder(tmp_path / "tbot.lock") == 1
 
 
-def test_the_newer_of_two_files_is_told(tmp_path: Path) -> None:
+def test_the_newer_of_two_files_has_the_later_time(tmp_path: Path) -> None:
     """Times of files compare as they were written."""
     old, new = tmp_path / "old", tmp_path / "new"
     for path, when in ((old, 1_000), (new, 2_000)):
@@ -73,7 +73,7 @@ def test_the_revision_of_a_file_changes_with_it(tmp_path: Path) -> None:
         filesystem.revision(tmp_path / "loop")
 
 
-def test_room_on_the_disk_is_told(tmp_path: Path) -> None:
+def test_free_disk_space_is_known(tmp_path: Path) -> None:
     """There is some, and a path that is not there is refused with a sentence."""
     assert filesystem.free_bytes(tmp_path) > 0
     with pytest.raises(AccessError, match="absent"):

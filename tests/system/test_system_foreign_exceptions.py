@@ -48,7 +48,7 @@ def test_an_interrupt_without_a_signal_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("fault", [GeneratorExit(), asyncio.CancelledError()])
-def test_what_nobody_ended_is_a_failure(fault: BaseException) -> None:
+def test_an_end_by_the_called_code_is_a_failure(fault: BaseException) -> None:
     """The called code may cancel, or close, by itself; awaited outside of a task it was closed by the core."""
 
     async def judged() -> bool:

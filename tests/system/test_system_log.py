@@ -210,7 +210,7 @@ def test_a_logger_costs_nothing_until_it_is_used() -> None:
     assert "'logging'" not in made.output
 
 
-def test_a_library_is_heard_only_when_it_warns(tmp_path: Path) -> None:
+def test_a_library_is_logged_only_when_it_warns(tmp_path: Path) -> None:
     """At the loudest level a library's debug and info lines stay out, its warnings come through."""
     log.configure("verbose", "json", tmp_path / "logs", screen=False)
     for level in (logging.DEBUG, logging.INFO, logging.WARNING):

@@ -187,7 +187,7 @@ def test_a_manager_is_asked_with_the_address_of_its_socket(monkeypatch: pytest.M
     assert "SOMETHING_ELSE" not in found
 
 
-def test_the_end_of_an_exclusive_program_is_told_to_who_prepared_it(tmp_path: Path) -> None:
+def test_the_end_of_an_exclusive_program_is_reported_to_who_prepared_it(tmp_path: Path) -> None:
     """By what the preparation returned."""
     ended = threading.Event()
     processes.start_exclusive(

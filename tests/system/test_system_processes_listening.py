@@ -33,7 +33,7 @@ def listening(*args: str) -> tuple[str, ...]:
     return (sys.executable, "-c", *args)
 
 
-def test_a_child_hears_what_it_is_told_until_the_end(tmp_path: Path) -> None:
+def test_a_child_receives_what_is_sent_until_the_end(tmp_path: Path) -> None:
     """Everything arrives in order, and the child ends by itself once there is no more."""
     with processes.listening_process(
         listening(HEARS, str(tmp_path / "heard")), environment=environ.minimal_environment()
@@ -42,7 +42,7 @@ def test_a_child_hears_what_it_is_told_until_the_end(tmp_path: Path) -> None:
     assert (tmp_path / "heard").read_bytes() == b"one two three"
 
 
-def test_a_child_that_never_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_never_reads_delays_no_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it does not take in is lost; when it does not end either it is killed."""
     monkeypatch.setattr(processes, "_LAST_S", 0.1)
     with processes.listening_process(
@@ -51,7 +51,7 @@ def test_a_child_that_never_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
         assert all(send(b"x" * 65_536) for _ in range(10))
 
 
-def test_a_child_that_is_gone_is_told_so() -> None:
+def test_sending_to_a_child_that_is_gone_reports_so() -> None:
     """Telling a child that closed its input reports that there is no listener."""
     code = "import os; os.close(0)"
     with processes.listening_process(listening(code), environment=environ.minimal_environment()) as send:
@@ -69,7 +69,7 @@ def test_a_program_that_is_not_there_is_said() -> None:
         raise AssertionError("it cannot begin")
 
 
-def test_silence_is_told_from_an_end(tmp_path: Path) -> None:
+def test_silence_is_distinguished_from_an_end(tmp_path: Path) -> None:
     """Who hears nothing in time is told so, which is not that the other side is gone."""
     code = """
 import sys
@@ -87,7 +87,7 @@ part.rename(sys.argv[1])
     assert (tmp_path / "said").read_text() == "None"
 
 
-def test_what_is_heard_comes_from_standard_input(spoken: Spoken) -> None:
+def test_what_is_received_comes_from_standard_input(spoken: Spoken) -> None:
     """As much as has been said, then silence, which is not the end, and the end."""
     spoken(b"..")
     assert processes.read_stdin(0.0) == b".."
@@ -96,7 +96,7 @@ def test_what_is_heard_comes_from_standard_input(spoken: Spoken) -> None:
     assert processes.read_stdin(0.0) == b""
 
 
-def test_stacks_are_written_when_nobody_comes_round(tmp_path: Path) -> None:
+def test_stacks_are_written_when_the_process_stalls(tmp_path: Path) -> None:
     """Files and lines of the process that stands still, and no value of any variable; in time, nothing."""
     code = """
 import sys, pathlib

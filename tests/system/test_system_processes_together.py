@@ -27,7 +27,7 @@ def said(*commands: tuple[str, ...]) -> list[bytes]:
         return list(lines)
 
 
-def test_every_line_of_each_is_heard_in_its_order() -> None:
+def test_every_line_of_each_arrives_in_its_order() -> None:
     """Two that speak at once: nothing is lost, torn or mixed up."""
     lines = said((SAYS, "one"), (SAYS, "two"))
     assert [line for line in lines if line.startswith(b"one")] == [b"one 0", b"one 1", b"one 2"]
@@ -59,7 +59,7 @@ def test_one_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, code: str, word
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [WAITS, DEAF])
-def test_whoever_leaves_early_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+def test_leaving_early_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Programs that would run on are interrupted, and killed when they do not mind."""
     monkeypatch.setattr(processes, "_LAST_S", 0.3 if code is DEAF else 10.0)
     with processes.run_together(

@@ -95,7 +95,7 @@ def test_an_empty_file_is_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o602, 0o601, 0o666])
-def test_loose_modes_are_refused_or_told(path: Path, mode: int) -> None:
+def test_loose_modes_are_refused_or_reported(path: Path, mode: int) -> None:
     """What others may do with a file refuses it when strict, and is told otherwise."""
     path.chmod(mode)
     assert flaw_of(lambda: read(path)) is FileFlaw.MODE

@@ -75,7 +75,7 @@ def test_an_end_that_left_unread_words_behind_has_gone(path: Path) -> None:
             ours.send(b"more\n")
 
 
-def test_nobody_waits_longer_than_was_agreed(path: Path) -> None:
+def test_no_call_waits_longer_than_its_timeout(path: Path) -> None:
     """Silence, and no connection, end in an error."""
     with sockets.listen(path, SHORT_S) as listener:
         with closing(sockets.connect(path, SHORT_S)) as ours, pytest.raises(AccessError, match="does not respond"):
@@ -99,7 +99,7 @@ def test_a_path_that_cannot_be_used_is_named(path: Path) -> None:
 
 @pytest.mark.usefixtures("loopback")
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
-def test_who_connects_is_heard_at_once(host: str, family: int) -> None:
+def test_who_connects_is_served_at_once(host: str, family: int) -> None:
     """Before a server accepts."""
     (one,) = listening_sockets(host, 0)
     with one, closing(socket.create_connection(one.getsockname()[:2])):

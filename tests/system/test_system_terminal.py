@@ -103,7 +103,7 @@ def abandoned(request: pytest.FixtureRequest) -> Iterator[TextIO]:
     stream.close()
 
 
-def test_what_nobody_reads_any_more_is_written_nowhere(abandoned: TextIO) -> None:
+def test_output_without_a_reader_is_written_nowhere(abandoned: TextIO) -> None:
     """The first and every further word is taken, none raises, and the stream can be closed."""
     for word in ("one\n", "two\n"):
         assert abandoned.write(word) == 4

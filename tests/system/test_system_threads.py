@@ -81,7 +81,7 @@ def test_an_iterator_that_is_closed_closes_its_items() -> None:
     assert released == ["iterate ahead"]
 
 
-def test_calls_that_nobody_awaits_any_more_are_left_out() -> None:
+def test_calls_that_are_not_awaited_any_more_are_left_out() -> None:
     """An iterator that is closed while its thread shares out calls waits for those that run, not for the others."""
     calls: queue.Queue[int] = queue.Queue()
     data = bytes(1 << 20)

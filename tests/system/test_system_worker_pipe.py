@@ -24,7 +24,7 @@ def test_what_is_said_comes_back_whole() -> None:
     partner.end()
 
 
-def test_an_end_is_told_with_its_code() -> None:
+def test_an_end_is_reported_with_its_code() -> None:
     """Whoever waits for a child that has ended hears how; so does who speaks to it."""
     partner = WorkerProcess((sys.executable, "-c", "raise SystemExit(5)"), environment=environ.minimal_environment())
     with pytest.raises(AccessError, match="ended with code 5"):

@@ -318,7 +318,7 @@ def test_an_honest_strategy_passes() -> None:
     check_causality(Breakout(), bars.session(0), day.session(0))
 
 
-def test_the_check_tells_every_kind_of_fault_at_once() -> None:
+def test_the_check_reports_every_kind_of_fault_at_once() -> None:
     """A strategy that peeks fails with a line for each case, and each line says whose signal changed."""
     with pytest.raises(AssertionError) as caught:
         check_causality(PeeksAtTheEnd(), *MARKET)

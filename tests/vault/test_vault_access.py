@@ -249,7 +249,7 @@ def test_a_key_may_end_in_one_newline(smtp: Any) -> None:
 KEY_PATH, FILE_PATH = "storage/keys/smtp.key", "storage/secrets/smtp_credentials.json.enc"
 
 
-def test_a_missing_key_and_a_missing_file_are_told_apart(smtp: Any) -> None:
+def test_a_missing_key_and_a_missing_file_are_distinguished(smtp: Any) -> None:
     """Each with the sentence of the contract's style; where the folder is missing, the file's says so."""
     smtp.path(KEY_PATH).rename(smtp.path("k"))
     with pytest.raises(VaultError) as refused:
@@ -393,7 +393,7 @@ def test_every_failing_call_of_a_write_leaves_the_old_file(
 
 
 @pytest.mark.parametrize(("number", "file_code", "key_code"), ERRNOS)
-def test_every_failing_call_of_a_new_key_is_told(
+def test_every_failing_call_of_a_new_key_is_reported(
     bench: Any, number: int, file_code: VaultErrorCode, key_code: VaultErrorCode
 ) -> None:
     """A key that could not be written is told with its code; no half key stays, and no leftover."""
@@ -582,7 +582,7 @@ def test_an_upgrade_moves_files_to_the_current_key(smtp: Any) -> None:
     smtp.vault().read("smtp").wipe()
 
 
-def test_status_tells_how_each_category_stands(smtp: Any) -> None:
+def test_status_shows_the_state_of_each_category(smtp: Any) -> None:
     """Present or missing, key id, format in words, mode, and what is wrong; nothing is decrypted or raised."""
     status_by_category = {it.category: it for it in smtp.vault().status()}
     assert list(status_by_category) == list(CATEGORIES)

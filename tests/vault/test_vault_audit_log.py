@@ -77,7 +77,7 @@ def test_every_access_is_a_line(store: SecretStore, log: AuditLog) -> None:
     assert log.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_vault_tells_the_log_all_it_does(store: SecretStore) -> None:
+def test_a_vault_logs_all_it_does(store: SecretStore) -> None:
     """Through the door each deed is a line, under the name of whoever opened the door."""
     vault = audit_log.open_vault(store, "cli")
     vault.make_key("smtp")
@@ -305,7 +305,7 @@ def test_a_chain_that_was_forged_as_a_whole_is_found_with_the_key(store: SecretS
     assert code_of(log.verify) is VaultErrorCode.AUDIT_BROKEN
 
 
-def test_a_line_that_a_crash_left_unfinished_is_cut_off_and_told(log: AuditLog) -> None:
+def test_a_line_that_a_crash_left_unfinished_is_cut_off_and_reported(log: AuditLog) -> None:
     """It was never acknowledged, so no access followed it; the next line says that it was there."""
     with log.path.open("ab") as file:
         file.write(b'{"action":"dec')

@@ -223,7 +223,7 @@ def test_a_keyring_that_keeps_nothing_or_keeps_it_in_the_clear_is_refused(backen
     assert code_of(lambda: ring.put_key("smtp", "cur", memoryview(bytes(32)))) is VaultErrorCode.KEYRING_BACKEND
 
 
-def test_a_keyring_that_does_not_answer_is_told(bench: Any) -> None:
+def test_a_keyring_that_does_not_answer_is_reported(bench: Any) -> None:
     """A locked keyring, one with something else in it, and the one that this machine lacks."""
     assert (
         code_of(lambda: KeyringKeyProvider(service="t", open_backend=Locked).get_key("smtp", "cur"))

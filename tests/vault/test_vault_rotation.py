@@ -156,7 +156,7 @@ def test_killed_at_every_call_then_resumed_aborted_or_begun_anew(
 @pytest.mark.first(0)  # over two seconds
 @pytest.mark.parametrize("every", [27, pytest.param(9, marks=pytest.mark.full)])
 @pytest.mark.parametrize("deed", ["resume", "abort"])
-def test_killed_again_while_mending(pair: Any, died: type[BaseException], deed: str, every: int) -> None:
+def test_killed_again_during_the_repair(pair: Any, died: type[BaseException], deed: str, every: int) -> None:
     """A resume or an abort that is killed at any call leaves the files readable, and may be repeated."""
     for state in range(0, killed_states(pair), every):
         position = 0
@@ -341,7 +341,7 @@ def test_a_rekey_needs_neither_the_old_key_nor_the_old_file(pair: Any) -> None:
             assert bytes(opened.view) == b"newer"
 
 
-def test_a_previous_key_is_retired_when_nobody_needs_it(pair: Any) -> None:
+def test_a_previous_key_is_retired_when_no_file_needs_it(pair: Any) -> None:
     """After its days, and a backup that is later than the rotation; not while a rotation is under way."""
     rotation.rotate_categories(pair.vault(), TWO)
     moment = pair.clock.now()

@@ -124,7 +124,7 @@ def test_an_alert_triggers_an_incident(service: EventVenue) -> None:
     }
 
 
-def test_a_routine_alert_wakes_nobody(service: EventVenue) -> None:
+def test_a_routine_alert_pages_no_person(service: EventVenue) -> None:
     """Its severity is info."""
     service.wait(service.channel.send(ALERTS["routine"]))
     assert service.events[0]["payload"]["severity"] == "info"

@@ -162,14 +162,14 @@ OTHER = ORDER | {"id": "B", "client_order_id": "kit-2"}
         {"created_at": None},
     ],
 )
-def test_g08_an_order_that_cannot_be_read_is_alone_in_doubt(change: dict[str, Any]) -> None:
+def test_g08_an_order_that_cannot_be_read_is_alone_unknown(change: dict[str, Any]) -> None:
     """One with an unknown status, without a field, or with an absurd number is named, and all others are read."""
     reports, unreadable = parse.orders([ORDER | change, OTHER])
     assert ([one.client_order_id for one in reports], [*unreadable]) == (["kit-2"], ["kit-1"])
 
 
 @pytest.mark.parametrize("field", ["id", "client_order_id", "status", "symbol", "side", "filled_qty"])
-def test_g08_an_order_without_a_field_is_alone_in_doubt(field: str) -> None:
+def test_g08_an_order_without_a_field_is_alone_unknown(field: str) -> None:
     """Where its own id is missing, too, the others are read, and one without a name is in doubt."""
     reports, unreadable = parse.orders([{name: ORDER[name] for name in ORDER.keys() - {field}}, OTHER])
     assert [one.client_order_id for one in reports] == ["kit-2"]
@@ -177,7 +177,7 @@ def test_g08_an_order_without_a_field_is_alone_in_doubt(field: str) -> None:
     assert [*parse.orders([ORDER | {"client_order_id": None}, OTHER])[1]] == [""]
 
 
-def test_a_replaced_order_is_in_doubt_with_its_replacement() -> None:
+def test_a_replaced_order_is_unknown_as_its_replacement_is() -> None:
     """A chain of which a part cannot be read is neither the old order nor the new one."""
     new = OTHER | {"client_order_id": "kit-1~1", "replaces": "A", "status": "reviewed"}
     for damaged in (new, {name: new[name] for name in new.keys() - {"id"}}):

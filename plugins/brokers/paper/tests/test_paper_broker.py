@@ -167,7 +167,7 @@ def test_cash_and_positions_are_equity_at_every_event() -> None:
     asyncio.run(day())
 
 
-def test_an_event_is_told_once() -> None:
+def test_an_event_is_reported_once() -> None:
     """Each poll returns what came since the last, every event has its own id, fills carry theirs."""
     broker = _opened()
     stop = _order("s", "10", buy=False, leg=Leg.STOP, type=OrderType.STOP, stop_price=Decimal("19.50"))

@@ -114,7 +114,7 @@ def test_the_token_of_the_link_leaves_the_address_at_once(home: Path) -> None:
         assert link.partition("=")[2] not in browser.text
 
 
-def test_without_the_link_nobody_becomes_admin(home: Path) -> None:
+def test_without_the_link_no_account_becomes_admin(home: Path) -> None:
     """The page says how to get one; a token that was not printed is none."""
     with opened(home) as (browser, link):
         for path in ("/first-run", "/first-run?link=" + 64 * "0"):

@@ -93,7 +93,7 @@ def test_fields_that_are_not_declared_are_not_stored(app: ASGIApp, sealed: Path)
         assert send(app, f"/secrets/{category}", field__hash="x").status == 404
 
 
-def test_a_field_of_nobody_can_be_removed(app: ASGIApp, sealed: Path) -> None:
+def test_a_field_of_no_plugin_can_be_removed(app: ASGIApp, sealed: Path) -> None:
     """As one that an older file has; its value is not shown either."""
     secrets.put_values(sealed, "broker", {"older": {"token": KEY}})
     page = get(app, "/secrets/broker").text
@@ -103,7 +103,7 @@ def test_a_field_of_nobody_can_be_removed(app: ASGIApp, sealed: Path) -> None:
     assert secrets.stored_content(sealed, "broker") == {}
 
 
-def test_what_is_not_allowed_is_told_without_the_value(app: ASGIApp, sealed: Path) -> None:
+def test_what_is_not_allowed_is_named_without_the_value(app: ASGIApp, sealed: Path) -> None:
     """And nothing is stored; an empty form says that nothing changes."""
     answer = send(app, "/secrets/broker", section="alpaca", field__api_key=KEY)
     assert (answer.status, "alpaca.api_secret" in answer.text, KEY in answer.text) == (400, True, False)

@@ -80,7 +80,7 @@ def test_a_stop_that_lasts_is_shown_on_the_dashboard(site: Site, monkeypatch: py
     assert "The bot is being stopped by STOP_POLICY; the dashboard shows when it has ended." in answer.text
 
 
-def test_after_a_kill_its_clearing_is_offered_to_whoever_may(site: Site) -> None:
+def test_after_a_kill_its_clearing_is_offered_to_those_with_the_permission(site: Site) -> None:
     """Its button is gone; others read who clears it."""
     app = create_app(site)
     assert ">Kill</button>" in control(ask(app, "GET", "/", TRADER).text)

@@ -64,7 +64,7 @@ def test_a_search_finds_settings_by_name_and_by_words(app: ASGIApp) -> None:
     assert "Only the first 60" in get(app, "/settings?q=a").text
 
 
-def test_a_review_saves_nothing_and_tells_the_effect(app: ASGIApp, sealed: Path) -> None:
+def test_a_review_saves_nothing_and_shows_the_effect(app: ASGIApp, sealed: Path) -> None:
     """Each change with its effect, and when it takes effect."""
     before = stored(sealed)
     page = send(app, "/settings/review", DAILY_LOSS_LIMIT="0.0001", MAX_TRADES="3", form=version(app)).text
@@ -108,7 +108,7 @@ def test_a_change_that_permits_more_needs_the_password_again(app: ASGIApp, seale
     ]
 
 
-def test_a_review_tells_beside_each_change_whether_it_needs_the_password(app: ASGIApp) -> None:
+def test_a_review_shows_beside_each_change_whether_it_needs_the_password(app: ASGIApp) -> None:
     """With the reason in a sentence; one that restricts has none, and the password is asked for once."""
     form = version(app)
     page = send(app, "/settings/review", MAX_TRADES="2", TRADE_CONFIRMATION_REQUIRED="true", form=form).text
@@ -127,7 +127,7 @@ def test_a_review_tells_beside_each_change_whether_it_needs_the_password(app: AS
 
 
 @pytest.mark.slow
-def test_what_the_next_start_would_refuse_is_told_and_not_saved(app: ASGIApp, sealed: Path) -> None:
+def test_what_the_next_start_would_refuse_is_shown_and_not_saved(app: ASGIApp, sealed: Path) -> None:
     """With what the start would say, by review and save, with the password or without."""
     before = stored(sealed)
     for role, path in (("admin", "/settings/review"), (STEPPED_UP, "/settings/save")):
@@ -140,7 +140,7 @@ def test_what_the_next_start_would_refuse_is_told_and_not_saved(app: ASGIApp, se
     assert stored(sealed) == before
 
 
-def test_faults_are_told_at_their_fields(app: ASGIApp, sealed: Path) -> None:
+def test_faults_are_shown_at_their_fields(app: ASGIApp, sealed: Path) -> None:
     """With what was typed; nothing is saved, neither by the review nor by the last step."""
     before = stored(sealed)
     for path in ("/settings/review", "/settings/save"):

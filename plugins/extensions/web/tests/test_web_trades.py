@@ -90,7 +90,7 @@ def test_each_mark_and_line_of_the_chart_is_named_below_it(traded_app: ASGIApp, 
     assert named == [[name, f"{value:.{digits}f}"] for name, value in levels]
 
 
-def test_an_open_trade_has_its_page_with_the_bars_so_far(
+def test_an_open_trade_has_its_page_with_the_bars_until_now(
     held: tuple[Path, dict[str, Any]], app_of: Callable[[Path], ASGIApp]
 ) -> None:
     """The dashboard leads there, and beside it to why; the page has levels, planned exit and orders, and no exit."""

@@ -83,7 +83,7 @@ def test_an_order_is_placed_replaced_cancelled_and_listed(venue: Any) -> None:
     assert venue.ask(lambda: client.get_order_by_id(replaced.id)).qty == "5"
 
 
-def test_the_stream_tells_each_step_of_an_order(venue: Any, stream: tuple[Any, list[Any]]) -> None:
+def test_the_stream_reports_each_step_of_an_order(venue: Any, stream: tuple[Any, list[Any]]) -> None:
     """A15: binary frames; a fill has the quantity of its own, and its order the sum."""
     source, received = stream
     venue.ask(lambda: venue.trading.submit_order(market()))
@@ -97,7 +97,7 @@ def test_the_stream_tells_each_step_of_an_order(venue: Any, stream: tuple[Any, l
     assert len({one.execution_id for one in updates}) == 4
 
 
-def test_the_stream_tells_of_replacement_cancel_and_expiry(venue: Any, stream: tuple[Any, list[Any]]) -> None:
+def test_the_stream_reports_replacement_cancel_and_expiry(venue: Any, stream: tuple[Any, list[Any]]) -> None:
     """A3: the replaced order is reported before the new one works; a day order ends with the session."""
     source, received = stream
     client = venue.trading

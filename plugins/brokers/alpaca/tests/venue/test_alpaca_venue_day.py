@@ -133,7 +133,7 @@ def test_the_recorded_past_takes_the_place_of_an_invented_one() -> None:
 
 
 @pytest.mark.usefixtures("loopback")
-def test_a_venue_is_told_what_fills_and_ends() -> None:
+def test_a_venue_receives_what_fills_and_ends() -> None:
     """A quote fills nothing; an order has the id of the first of its chain, and the stop of the last."""
     with open_venue() as venue:
         venue.list_symbol("KO", Decimal(60), 0, Decimal(25_000))

@@ -59,7 +59,7 @@ def alice(access: Any) -> Browser:
     return Browser(access, "alice")
 
 
-def test_the_list_tells_who_may_come_in(access: Any, alice: Browser) -> None:
+def test_the_list_shows_who_may_log_in(access: Any, alice: Browser) -> None:
     """Role, codes, lock, open sessions, last login; forms only after the password."""
     access.add("bob", Role.TRADER)
     access.token("bob")

@@ -19,7 +19,7 @@ PAGE = """
 
 
 @pytest.mark.slow
-def test_a_dashboard_that_hears_nothing_says_so_and_sends_nothing() -> None:
+def test_a_dashboard_without_an_answer_says_so_and_sends_nothing() -> None:
     """After 20 s, with the time of what is shown; news end it. A request that would not arrive stays on the page."""
     sent: list[str] = []
     with chromium() as browser:
