@@ -54,8 +54,8 @@ def action_clock(notify: Notify = discard) -> Clock:
     from tbot_core.engine.rehearsal_run import rehearsal_clock
 
     clock = rehearsal_clock(target.opens)
-    told = f"{exchange_time(clock.now()):%Y-%m-%d %H:%M:%S} New York"
-    notify(f"REHEARSAL ({REHEARSAL_VARIABLE}): the broker is at {target.url}, where it is {told}.")
+    broker_time = f"{exchange_time(clock.now()):%Y-%m-%d %H:%M:%S} New York"
+    notify(f"REHEARSAL ({REHEARSAL_VARIABLE}): the broker is at {target.url}, where it is {broker_time}.")
     return clock
 
 

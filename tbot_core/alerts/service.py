@@ -118,7 +118,7 @@ def _unchanged(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
 async def run_with_alerts(work: Coroutine[Any, Any, T], alerts: AlertDispatcher, beat: Callable[[], bool]) -> T:
     """Await the work with its alerts; `beat` is called every second, as long as the event loop runs.
 
-    A service manager is told that the run is ready, lives and ends. `beat` returns whether the watchdog receives it.
+    A service manager is notified: ready, alive, ended. `beat` returns whether the watchdog receives it.
     The concurrent tasks must not end before the work: if one does, the work is ended too. An exception of the work is
     sent at once, and stored as an incident until the next run starts.
     """

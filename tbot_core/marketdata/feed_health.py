@@ -319,7 +319,7 @@ class FeedHealth:
         self._halts[symbol] = _Halt(since=minute, ended=now, minute=minute)
 
     def _silence_is_halt(self, symbol: str) -> bool:
-        # Whether the feed would not have told that the symbol is halted.
+        # Whether the feed would not have reported that the symbol is halted.
         return not self.quality.halts or symbol in self._untraded
 
     def _is_halted_before(self, symbol: str, minute: int) -> bool:

@@ -123,7 +123,7 @@ class _VenueMonitor:
     def _refused_change(self, symbol: str, now: float) -> bool:
         # Whether a change of a resting order was refused recently: it is requested again when a minute closes.
         rests = {one.cid for one in self._matching.open if one.ours and one.order.symbol == symbol}
-        recent = takewhile(lambda told: now - told[0] <= _MOVED_S, reversed(self._matching.timed_events))
+        recent = takewhile(lambda timed: now - timed[0] <= _MOVED_S, reversed(self._matching.timed_events))
         return any(one.kind == BrokerEventKind.CANCEL_REFUSED and one.client_order_id in rests for _, one in recent)
 
     def _closing(self, symbol: str, units: int) -> Counter[Leg]:

@@ -1,6 +1,6 @@
 """A recorded session as the market of a broker's venue: its bars, the sessions before it, and what fills.
 
-What fills is decided by the matching of replay and backtest, minute by minute, and told to the venue just before the
+What fills is decided by the matching of replay and backtest, minute by minute, and given to the venue just before the
 minute ends: so its time lies in that minute. Then the venue quotes the close, and publishes the bar.
 """
 
@@ -50,7 +50,7 @@ class VenueTerms:
 
 @attrs.frozen(kw_only=True, eq=False)
 class RecordedMarket:
-    """A session's bars, and those of the sessions before it; `fills` are those that the venue was told."""
+    """A session's bars, and those of the sessions before it; `fills` are those that the venue received."""
 
     session: Session
     bars: Bars

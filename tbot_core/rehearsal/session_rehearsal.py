@@ -332,11 +332,11 @@ def rehearse_session(plugin: Plugin, home: Path, day: dt.date, terms: SessionTer
 
 
 def disagreements(
-    outcome: RunOutcome, events: Sequence[Event], account: AccountSnapshot, told: Sequence[Fill]
+    outcome: RunOutcome, events: Sequence[Event], account: AccountSnapshot, venue_fills: Sequence[Fill]
 ) -> list[str]:
     """Where the venue's account, the journal and the bot differ in positions, cash and fills after the close.
 
-    `told` are the fills that the venue was told. Cash is compared to the cent; the venue books no fees in the session.
+    `venue_fills`: what the venue received. Cash is compared to the cent; the venue books no fees in the session.
     """
     closed = [event.payload for event in events if event.kind == records.SESSION_CLOSED]
     if len(closed) != 1:
@@ -356,7 +356,7 @@ def disagreements(
     cash = account.account.cash, dollars_of(book.cash_atoms), Decimal(closed[0]["cash"])
     if max(cash) - min(cash) >= _CENT:
         found.append("CASH: {} at the venue, {} in the journal, {} by the bot".format(*cash))
-    return found + _fill_differences(outcome, events, told)
+    return found + _fill_differences(outcome, events, venue_fills)
 
 
 def differences(live: SessionRecord, replay: SessionRecord, session: Session, half_spread: Decimal) -> list[Difference]:
@@ -392,9 +392,9 @@ def _report(
     )
 
 
-def _fill_differences(outcome: RunOutcome, events: Sequence[Event], told: Sequence[Fill]) -> list[str]:
+def _fill_differences(outcome: RunOutcome, events: Sequence[Event], venue_fills: Sequence[Fill]) -> list[str]:
     booked = [fill for event in events if (fill := records.fill_of(event.cid or "", event.payload)) is not None]
-    theirs, ours = _sums(told), _sums(booked)
+    theirs, ours = _sums(venue_fills), _sums(booked)
     found = [
         f"FILL: {cid}: {theirs[cid]} at the venue, {ours[cid]} in the journal, as quantity and amount"
         for cid in sorted({*theirs, *ours})

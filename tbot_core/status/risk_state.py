@@ -265,12 +265,12 @@ def older_condition(older: OlderJournal, now: dt.datetime, control_dir: str) -> 
 
 def not_ready_sentence(events: Sequence[Event]) -> str:
     """Why the next or current session is not ready; "" for a session that is."""
-    told = next((one for one in reversed(events) if one.kind in _READINESS), None)
-    if told is None or told.kind != records.NOT_READY:
+    latest = next((one for one in reversed(events) if one.kind in _READINESS), None)
+    if latest is None or latest.kind != records.NOT_READY:
         return ""
-    not_ready = told.facts(NotReady)
+    not_ready = latest.facts(NotReady)
     reasons = "; ".join(reason.rstrip(".") for reason in not_ready.reasons)
-    return f"NOT READY for the session of {not_ready.session}, at {_time(told.applied)}: {reasons}."
+    return f"NOT READY for the session of {not_ready.session}, at {_time(latest.applied)}: {reasons}."
 
 
 def _of_run(book: SessionBook) -> list[tuple[RiskState, str]]:

@@ -111,7 +111,7 @@ class WorkingOrder:
 
 
 class Recording(Protocol):
-    """What moves a venue in a recorded session: it is given the past and the quotes, and told what fills."""
+    """What moves a venue in a recorded session: it is given the past and the quotes, and what fills."""
 
     def add_past(self, bars: Sequence[Bar]) -> None:
         """Have these minutes of past sessions in the history of the feed, in place of any others of their symbols."""
@@ -335,7 +335,7 @@ class ShownCover:
 
 @attrs.frozen(kw_only=True)
 class Reading:
-    """A whole list was delivered; `agrees`: it has of the symbol what the venue had told the bot before."""
+    """A whole list was delivered; `agrees`: it has of the symbol what the venue had reported to the bot before."""
 
     at: float
     symbol: str

@@ -32,7 +32,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_forms_of_plugins_in_use_come_first(home: Path) -> None:
-    """Each known plugin has one, and what is stored for nobody can be seen too."""
+    """Each known plugin has one, and what is stored for none can be seen too."""
     secrets.put_values(home, "broker", {"ALPACA": {"key": "a-long-key", "api_secret": "a-long-secret"}})
     secrets.put_values(home, "broker", {"older": {"token": "a-long-token"}})
     forms = secret_forms(home, "broker")

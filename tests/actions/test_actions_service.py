@@ -152,7 +152,7 @@ def test_a_bot_that_a_restart_cannot_help_stays_down(home: Path, code: int) -> N
 
 
 def test_two_starts_at_once_are_one_service(home: Path) -> None:
-    """The other caller is told that it runs already; so is a later one."""
+    """The other caller reads that it runs already; so is a later one."""
     it, changes = host(WAITS), []
     callers = [threading.Thread(target=lambda: changes.append(start_service(home, host=it))) for _ in range(2)]
     for caller in callers:

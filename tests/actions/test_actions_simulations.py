@@ -1,4 +1,4 @@
-"""Backtests and replays as processes of their own: one at a time, with their end recorded whoever has gone."""
+"""Backtests and replays as processes of their own: one at a time, with their end recorded after their caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator is told about several brokers and about bad data: how urgent, and what to run next."""
+"""What the operator reads about several brokers and about bad data: how urgent, and what to run next."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_signals_without_their_analysis_are_reported_when_the_window_ends() -> N
 
 
 def test_a_universe_that_was_cut_is_reported_once() -> None:
-    """How many are left, by which limit, and the first of those that are not heard."""
+    """How many are left, by which limit, and the first of those that are not subscribed."""
     cut = [f"S{number}" for number in range(9)]
     (sent_notice,) = Story().event(records.UNIVERSE, {"kept": 30, "limit": 30, "by": "UNIVERSE_MAX", "cut": cut})
     assert sent_notice.what == (

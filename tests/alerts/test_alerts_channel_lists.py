@@ -184,7 +184,7 @@ def test_a_channel_is_given_up_after_a_day(bot: Bot, caplog: pytest.LogCaptureFi
 
 
 def test_a_late_routine_alert_waits_through_quiet_hours(bot: Bot) -> None:
-    """As one that nobody has yet."""
+    """As an unknown channel."""
     own = {Urgency.CRITICAL: ("pager",), Urgency.ROUTINE: ("mail", "chat")}
     channels = {"pager": bot.pager, "chat": bot.chat, "mail": bot.mail}
     writer, options = MessageWriter(mode="paper", identity="BOT_1"), AlertOptions(quiet="10:30-11:30")

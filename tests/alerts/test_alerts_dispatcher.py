@@ -157,7 +157,7 @@ def kept(bot: Bot) -> list[tuple[str, str | None]]:
 
 
 def test_an_incident_is_reported_once_and_again_when_it_is_over(bot: Bot) -> None:
-    """A cause pages its channel with who, what, when and the next command; a minute after it went its end is told."""
+    """A cause pages its channel with who, what, when and the next command; a minute after it went, its end."""
     alerts = bot.dispatcher()
     bot.cause("LOGIN", words="session expired")
     asyncio.run(pump(alerts))
@@ -214,7 +214,7 @@ def test_the_end_of_lost_minutes_does_not_say_that_they_are_missing(bot: Bot) ->
 
 
 def test_a_cause_that_comes_and_goes_is_one_incident(bot: Bot) -> None:
-    """What returns within a minute of its end sends no second alert, and its end is told when it holds."""
+    """What returns within a minute of its end sends no second alert, and its end is reported when it holds."""
     alerts = bot.dispatcher()
     for _ in range(20):
         bot.cause("UNREACHABLE")
@@ -228,7 +228,7 @@ def test_a_cause_that_comes_and_goes_is_one_incident(bot: Bot) -> None:
 
 
 def test_what_was_there_before_the_first_run_is_not_reported(bot: Bot) -> None:
-    """The first dispatcher of an instance starts where the journal ends; only what stands then is told."""
+    """The first dispatcher of an instance starts where the journal ends; only what holds then is reported."""
     bot.write("request_refused", {"name": "arm", "words": "no."})
     bot.cause("DISK_LOW")
     bot.cause("DISK_LOW", there=False)
@@ -253,7 +253,7 @@ def test_a_crash_loses_no_alert_and_repeats_none(bot: Bot) -> None:
 
 
 def test_what_could_not_be_kept_is_read_again(bot: Bot) -> None:
-    """When the file of alerts is locked by somebody, nothing is half taken in: the next reading tells it once."""
+    """When the file of alerts is locked by somebody, nothing is half stored: the next reading reports it once."""
     alerts = bot.dispatcher()
     bot.cause("LOGIN")
     blocker = AlertStore(bot.instance.data / FILE_NAME)
@@ -274,7 +274,7 @@ def test_f109_a_channel_that_is_down_is_replaced_by_the_other(bot: Bot) -> None:
 
 
 def test_f109_with_all_channels_down_alerts_wait_and_are_tried_more_and_more_rarely(bot: Bot) -> None:
-    """F109: nothing is lost, each failure doubles the wait, a service's own wish for a pause is respected."""
+    """F109: nothing is lost, each failure doubles the wait, the pause that a service asks for is respected."""
     alerts = bot.dispatcher()
     bot.pager.fault, bot.mail.fault = RuntimeError(), Undelivered("no", retry_after_s=40.0)
     bot.cause("LOGIN")
@@ -548,7 +548,7 @@ def test_why_a_run_ended_is_sent_though_it_cannot_be_kept(bot: Bot) -> None:
 
 
 def test_alerts_that_cannot_be_kept_are_said_once(bot: Bot) -> None:
-    """While the file of alerts is broken somebody is told once, and what the run does goes on."""
+    """While the file of alerts is broken, it is reported once, and the run goes on."""
     alerts = bot.dispatcher()
     beats: list[None] = []
 
@@ -626,7 +626,7 @@ def test_f78_a_log_on_a_full_disk_ends_nothing_and_is_reported_once(bot: Bot, tm
 
 @pytest.mark.parametrize("ends", ["aloud", "silently"])
 def test_f90_a_part_beside_the_run_that_ends_ends_the_run_with_a_sentence(bot: Bot, ends: str) -> None:
-    """F90: whether it raised or not: the work is ended too, somebody is told, and what it left is given back."""
+    """F90: whether it raised or not: the work is ended too, it is reported, and what it left is returned."""
     cleaned: list[bool] = []
 
     async def work() -> None:
@@ -647,7 +647,7 @@ def test_f90_a_part_beside_the_run_that_ends_ends_the_run_with_a_sentence(bot: B
 
 
 def test_f90_a_watchdog_that_died_is_reported_and_the_run_goes_on(bot: Bot) -> None:
-    """F90: once each time that it was heard before."""
+    """F90: once each time that it was received before."""
     beats = iter([True, False, False, True, True, False])
 
     async def work() -> str:

@@ -46,7 +46,7 @@ def test_single_messages_then_one_of_the_rest_then_none(waiting: int, sent: list
 
 @given(st.lists(st.integers(0, 4), max_size=200), st.sampled_from(list(Urgency)))
 def test_no_storm_goes_over_the_limit_and_nothing_is_left_out(storm: list[int], urgency: Urgency) -> None:
-    """However alerts come, no span sees more than the limit and one message more; all are told in order, once."""
+    """However alerts come, no span sees more than the limit and one message more; all are reported in order, once."""
     limit, waiting, sent, delivered, now, number = (
         LIMITS[urgency],
         list[int](),

@@ -1,4 +1,4 @@
-"""What a person is told of the journal: each event's sentence, and incidents exactly as long as they stand."""
+"""What a person reads of the journal: each event's sentence, and incidents exactly as long as they hold."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ READY = {"session": "2026-11-24", "equity": "100000", "windows": ["close"], "pos
 
 
 class Story:
-    """A watch that reads events along as they are told."""
+    """A watch that reads events as they are recorded."""
 
     def __init__(self, **wanted: bool) -> None:
         self.watch = AlertRules(RoutineEvents(**wanted))
@@ -113,7 +113,7 @@ def test_an_entry_is_reported_with_its_stop() -> None:
 
 
 def test_a_part_of_an_entry_is_reported_when_its_rest_is_cancelled() -> None:
-    """What was filled is told at the order's end, however it ended; an entry without a fill is not told."""
+    """What was filled is reported at the order's end, however it ended; an entry without a fill is not."""
     story = Story()
     story.intend("e", Leg.ENTRY)
     story.fill("e", "20.00", "4")
@@ -359,7 +359,7 @@ def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held
     ],
 )
 def test_the_command_to_run_next_ends_the_message(cause: str, command: str) -> None:
-    """A file in control/ is removed by whoever set it: no command of tbot takes it back."""
+    """A file in control/ is removed by the person who made it: no command of tbot removes it."""
     story = Story()
     story.event(records.STATE, {"cause": cause, "there": True, "state": "halted", "words": ""})
     assert [one.command for one in story.incidents().values()] == [command]

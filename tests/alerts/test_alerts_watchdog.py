@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Iterator[AlertStore]:
 
 
 def alerts_after(store: AlertStore, *said: bytes | None) -> list[StoredAlert]:
-    """What is written down by whoever hears this; None is ten seconds of silence."""
+    """What is stored after these messages; None is ten seconds of silence."""
     clock, words = ManualClock(NOW), iter(said)
 
     def listen(seconds: float) -> bytes | None:
@@ -61,13 +61,13 @@ def test_f89_a_loop_that_stands_still_for_ten_seconds_is_an_incident(store: Aler
 
 
 def test_f89_a_loop_that_never_moves_again_stays_an_incident(store: AlertStore) -> None:
-    """F89: as long as nothing is heard it stands, and when the process then dies too there is still one."""
+    """F89: as long as nothing is received it holds, and when the process then dies too there is still one."""
     (row,) = alerts_after(store, b".", None, None, b"")
     assert row.open
 
 
 def test_a_process_that_dies_without_a_word_is_an_incident(store: AlertStore) -> None:
-    """A killed run is told of by the process that outlived it, with the command that takes over."""
+    """A killed run is reported by the process that outlived it, with the command that takes over."""
     (row,) = alerts_after(store, b".", b"")
     assert (row.what, row.command) == ("The run died unexpectedly; open positions are not managed.", "tbot run")
 
@@ -115,7 +115,7 @@ def test_the_process_follows_a_run_to_its_end(tmp_path: Path) -> None:
 
 
 def test_a_run_that_breaks_off_is_written_down_where_its_instance_is(tmp_path: Path, spoken: Spoken) -> None:
-    """The watchdog of an instance hears its standard input, and writes into that instance's alerts."""
+    """The watchdog of an instance reads its standard input, and writes into that instance's alerts."""
     instance = Instance.at(tmp_path)
     instance.data.mkdir()
     spoken(watchdog.BEAT)
@@ -162,7 +162,7 @@ def children() -> set[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to look into")
 def test_f90_a_watchdog_that_died_is_replaced(tmp_path: Path) -> None:
-    """F90: the call after its death says that it was not heard, and begins another, which hears the end."""
+    """F90: the call after its death says that it was not received, and begins another, which receives the end."""
     instance = Instance.at(tmp_path)
     instance.data.mkdir()
     before = children()
@@ -181,7 +181,7 @@ def test_f90_a_watchdog_that_died_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_watchdog_that_is_gone_is_missed_once(tmp_path: Path) -> None:
-    """One that cannot begin, as its folder is missing, is told of in the log, and the run goes on."""
+    """One that cannot begin, as its folder is missing, is reported in the log, and the run goes on."""
     instance = Instance.at(tmp_path)
     log.configure("info", "json", instance.logs)
     try:

@@ -323,7 +323,7 @@ class Day:
         return "GAP_LARGE" if abs(gap) > rules.gap else ""
 
     def _restricted(self, symbol: str, minute: int) -> bool:
-        # Whether a low of today so far, or of yesterday, is a tenth below the close of the day before it.
+        # Whether a low of today until then, or of yesterday, is a tenth below the close of the day before it.
         days = [*(one[symbol] for one in self.before[-2:]), self.bars[symbol][: minute + 1]]
         pairs = itertools.pairwise(days)
         return any(bar.low <= closes(last)[-1] * Decimal("0.9") for last, day in pairs for bar in day if bar)

@@ -65,7 +65,7 @@ class Vendor:
             yield self
 
     async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
-        """A download hears nothing."""
+        """A download receives nothing."""
         nothing: tuple[FeedMessage, ...] = ()
         for one in nothing:
             yield one

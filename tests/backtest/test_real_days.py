@@ -159,7 +159,7 @@ def test_a_half_day_has_no_late_window(tmp_path: Path, shared: Path) -> None:
 
 @pytest.mark.slow
 def test_what_a_live_day_saw_of_the_vix_counts_in_replay_and_backtest(tmp_path: Path, shared: Path) -> None:
-    """With VIX_SOURCE=live: by its journal 2018-03-12 had 18, and on 2018-03-13 it was unknown; both clocks heed it."""
+    """With VIX_SOURCE=live: by its journal 2018-03-12 had 18, and on 2018-03-13 it was unknown; both clocks obey it."""
     home = instance(tmp_path / "home", shared, "us300_2018", SUITED | {"VIX_SOURCE": "live"})
     filesystem.make_folder(home / "data")
     with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:

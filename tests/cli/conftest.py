@@ -65,7 +65,7 @@ def distant_weekday() -> str:
 
 @pytest.fixture
 def signals_enabled() -> Iterator[None]:
-    """Ctrl-C and a hang-up are heard as in a terminal, also where the tests run in the background or under nohup."""
+    """Ctrl-C and a hang-up arrive as in a terminal, also where the tests run in the background or under nohup."""
     interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield

@@ -124,7 +124,7 @@ def test_f104_an_instance_that_was_lost_comes_back_from_its_backup(
 
 @pytest.mark.slow
 def test_a_drill_restores_in_memory_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
-    """--verify checks what would come back; the instance is only told, and a damaged one is no hindrance."""
+    """--verify checks what would come back; the instance is only named, and a damaged one is no obstacle."""
     file = backed_up(home)
     before = files(home)
     said = run(home, "restore", str(file), "--verify")
@@ -220,7 +220,7 @@ def test_nothing_that_stands_is_overwritten_by_a_restore(home: Path, other: Path
 
 @pytest.mark.slow
 def test_the_age_of_the_last_backup_is_a_row_of_the_check(home: Path) -> None:
-    """None and an old one are warned of with the command that mends it; the log of accesses is what tells."""
+    """None and an old one are warned of with the command that fixes it; the log of accesses shows it."""
 
     def row() -> dict[str, Any]:
         with CliRunner().isolation() as streams:
@@ -271,7 +271,7 @@ def test_a_backup_lets_old_keys_go(home: Path) -> None:
 
 @pytest.mark.slow
 def test_an_export_is_taken_over_under_the_keys_of_another_instance(home: Path, other: Path, tmp_path: Path) -> None:
-    """Chosen categories or all; names and key ids are told, values never; and both sides are audited."""
+    """Chosen categories or all; names and key ids are shown, values never; and both sides are audited."""
     said = run(home, "export", "smtp", "--out", str(tmp_path / "one.tbot"))
     assert "holds smtp." in said
     before = files(other)

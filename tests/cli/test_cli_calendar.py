@@ -192,7 +192,7 @@ def test_a_wrong_date_is_wrong_usage(date: str, words: str, tmp_path: Path, caps
 def test_days_beyond_the_calendar_are_refused_alike(
     home: Path, command: str, far: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever is given a day before the calendar's first or after its last says one sentence with both, and exits 2."""
+    """A day before the calendar's first or after its last is one sentence with both, and exit 2."""
     first, last = sorted((far, "2026-07-01"))
     words = {"run": ["--replay", f"{first}..{last}"], "backtest": ["--from", first, "--to", last], "calendar": [far]}
     assert cli.invoke([command, *words[command], "--home", str(home)]) == 2

@@ -312,7 +312,7 @@ def test_diff_says_what_changed_since_another_file(home: Path, capsys: pytest.Ca
 
 @pytest.mark.slow
 def test_the_money_of_a_change_is_that_of_paper_trading(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A share is told in USD of the last known equity of paper, not of another run; without one, of its first cash."""
+    """A share is shown in USD of the last known equity of paper, not of another run; without one, of its first cash."""
     other = home / "other"
     other.write_text(BOT.replace("0.05", "0.03"))
 

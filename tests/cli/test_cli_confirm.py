@@ -154,7 +154,7 @@ def test_an_answer_says_what_was_sent_where_that_is_less_than_what_was_asked() -
     ],
 )
 def test_what_came_of_an_answer_is_said(answer: RequestResult, reason: str | None, words: str, code: int) -> None:
-    """By the journal's decision, whoever was first."""
+    """By the journal's decision, for the first and the second."""
     decision: dict[str, Any] | None = None if reason is None else {"reason": reason}
     outcome = ConfirmationOutcome(answer=answer, entry=asked("aaaa", "AAA", SystemClock().now()), decision=decision)
     assert words in outcome.sentence

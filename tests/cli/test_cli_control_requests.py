@@ -411,7 +411,7 @@ def test_a_stop_without_a_bot_names_unmanaged_positions(home: Path, capsys: pyte
 
 
 def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
-    """Whoever holds the instance and takes nothing in its time is named; the request stays."""
+    """The process that holds the instance and accepts nothing in its time is named; the request stays."""
     (home / "data").mkdir()
     with filesystem.hold_lock(home / "data" / "tbot.lock"):
         answer = asyncio.run(control_requests.send_request(home, ControlVerb.KILL, ManualClock(MORNING)))
@@ -422,7 +422,7 @@ def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_a_running_bot_whose_journal_cannot_be_read_has_taken_what_is_gone(home: Path, *, taken: bool) -> None:
-    """Whoever took the file away has written the request down, whether or not that can be read here."""
+    """The process that removed the file has recorded the request, whether or not that can be read here."""
     (home / "data").mkdir()
     (home / "data" / "tbot.sqlite").write_bytes(b"no journal at all" * 100)
     name = control.write_request(home / "control", ControlVerb.KILL, actor="ann", now=MORNING)

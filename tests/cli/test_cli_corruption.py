@@ -114,7 +114,7 @@ DAMAGES = [
 def test_f82_f86_a_journal_that_cannot_be_used_is_refused_and_left_as_it_is(
     home: Path, words: list[str], damage: Callable[[Path], None], sentence: str
 ) -> None:
-    """Whoever runs or reads: one sentence with the remedy, exit 1, no traceback, and no byte is changed."""
+    """For a run and for a reader: one sentence with the remedy, exit 1, no traceback, and no byte is changed."""
     damage(home / "data" / "tbot.sqlite")
     before = files(home)
     text = said(home, *words, code=1)

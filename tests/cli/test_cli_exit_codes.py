@@ -215,7 +215,7 @@ MET: Final[list[tuple[VaultErrorCode, str, Damage, tuple[tuple[str, ...], str]]]
 def test_other_commands_say_it_alike(
     home: Path, code: VaultErrorCode, file: str, damage: Damage, command: tuple[tuple[str, ...], str]
 ) -> None:
-    """Whatever is asked of an instance, what is wrong is told in the same words."""
+    """Whatever is asked of an instance, what is wrong is reported in the same words."""
     damage(home)
     args, typed = command
     assert sentence(code, file=file) in said(home, *args, code=3, typed=typed)
@@ -231,7 +231,7 @@ def test_a_content_of_another_shape_is_named_by_its_section(home: Path) -> None:
 
 
 def test_a_key_of_two_categories_is_found(home: Path) -> None:
-    """The later of the two is told to have its own; --allow-shared-key lets an old instance pass with a warning."""
+    """The later of the two is asked to have its own; --allow-shared-key lets an old instance pass with a warning."""
     shutil.copy(home / "storage/keys/login.key", home / "storage/keys/smtp.key")
     shared = sentence(VaultErrorCode.KEY_SHARED, "smtp", "storage/keys/smtp.key")
     assert shared in said(home, "verify", code=3)

@@ -101,7 +101,7 @@ def test_status_says_what_stands_where_and_what_to_run(tmp_path: Path, capsys: p
 def test_the_status_names_the_broker_of_each_order_and_position(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With several brokers each line says where; a machine is always told."""
+    """With several brokers each line says where; a machine always reads it."""
     accounts = {name: {"account": name, "equity": "100000.00"} for name in ("alpha", "beta")}
     carried = codec.write(
         CarriedPosition(signal=order(symbol="F").signal, **fill_facts(fill(order(symbol="F"), "10")))
@@ -128,7 +128,7 @@ def test_the_status_names_the_broker_of_each_order_and_position(
 def test_the_status_names_what_was_left_at_a_broker_that_the_last_session_did_not_trade(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is told until a session trades that account again."""
+    """It is shown until a session trades that account again."""
     hours = {"open": "2026-03-03T14:30:00+00:00", "close": "2026-03-03T21:00:00+00:00"}
     before = OPENED | hours | {"primary": "alpha", "account": "A", "accounts": {"beta": {"account": "B"}}}
     carried = codec.write(CarriedPosition(signal=order(symbol="F").signal, **fill_facts(fill(order(symbol="F"), "10"))))

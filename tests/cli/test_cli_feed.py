@@ -1,4 +1,4 @@
-"""How a session's data are shown: in `tbot status`, and to whoever looks on."""
+"""How a session's data are shown: in `tbot status`, and on the screen of a run."""
 
 from __future__ import annotations
 

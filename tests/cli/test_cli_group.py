@@ -507,7 +507,7 @@ def test_what_was_said_early_is_kept_in_the_log(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_hook_knows_the_home_of_the_command(command: dict[str, Any], tmp_path: Path) -> None:
-    """`--home` is told to whoever reports failures, and a command may name another instance."""
+    """`--home` is known to the reporter of failures, and a command may name another instance."""
     unforeseen = CrashReporter()
     command["do"] = lambda *_: None
     assert invoke(["sample", "--home", str(tmp_path)], state=unforeseen) == 0

@@ -52,7 +52,7 @@ def failing(capsys: pytest.CaptureFixture[str], home: Path, code: int = 3) -> li
 
 
 def test_init_says_that_the_simulated_market_is_invented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And how real prices are traded with paper money; an instance at a broker is told nothing."""
+    """And how real prices are traded with paper money; an instance at a broker reads nothing of it."""
     assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "x")]) == 0
     said = capsys.readouterr().out
     assert "The market of the broker paper is invented" in said

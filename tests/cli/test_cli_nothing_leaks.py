@@ -153,7 +153,7 @@ def replay(home: Path, *more: str) -> subprocess.Popen[bytes]:
 
 
 def seen(process: int) -> bytes:
-    """What the system shows of a process to whoever may look: its environment and its command line."""
+    """What the system shows of a process to other users: its environment and its command line."""
     folder = Path("/proc") / str(process)
     return b"".join((folder / name).read_bytes() for name in ("environ", "cmdline"))
 

@@ -51,7 +51,7 @@ def traded(home: Path, top_up: str) -> list[Event]:
 def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Decided, written down, filled, protected, told and explained; MAX_TRADES and the trades are what they were."""
+    """Decided, recorded, filled, protected, shown and explained; MAX_TRADES and the trades are what they were."""
     home = tmp_path / "home"
     events = traded(home, "true")
     output = capsys.readouterr().out

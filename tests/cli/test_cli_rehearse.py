@@ -40,7 +40,7 @@ def figures(*options: str) -> Any:
 
 @pytest.mark.full  # a worker's line has them: below
 def test_the_figures_are_those_of_the_seeds() -> None:
-    """Sessions, orders, faults by kind and doubts that ended are the sums over the worlds, one after the other."""
+    """Sessions, orders, faults by kind and settled unknowns are the sums over the worlds, one after the other."""
     found, verdicts = figures("--seeds", "2", "--first-seed", "5"), [rehearse(seed) for seed in range(5, 7)]
     assert (found["sessions"], found["violations"]) == (2, [])
     assert found["orders"] == sum(one.orders for one in verdicts) > 0
@@ -58,7 +58,7 @@ def test_processes_that_share_the_seeds_find_what_one_finds() -> None:
 
 @pytest.mark.slow
 def test_people_read_the_same_figures() -> None:
-    """Four lines: sessions, faults, doubts, violations; a world without a fault says that there was none."""
+    """Four lines: sessions, faults, unknown outcomes, violations; a world without a fault says that there was none."""
     lines = rehearsed("--seeds", "1", "--fault", "none").stdout.splitlines()
     assert lines[0].startswith("1 session, ")
     assert lines[1:] == ["0 faults injected: none", "No order had an unknown outcome.", "0 violations"]
@@ -121,7 +121,7 @@ def test_a_violation_is_reported_with_the_command_that_shows_it_again() -> None:
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
 def test_a_worker_says_a_line_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A task and what is told of a seed come through their text as they were."""
+    """A task and the report of a seed come through their text as they were."""
     task = SeedBatch(first=3, last=8, step=2, faults=("F2",))
     main(task.text)
     said = capsys.readouterr().out.splitlines()

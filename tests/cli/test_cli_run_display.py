@@ -1,4 +1,4 @@
-"""Who looks on at a run, what they are told at its end, and how signals reach it."""
+"""The displays of a run, what they show at its end, and how signals reach it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ SUMMARY = RunSummary(
 
 @pytest.fixture(autouse=True)
 def _gate() -> Iterator[None]:
-    # Whoever opened the log closes it.
+    # The caller that opened the log closes it.
     yield
     log.close()
 
@@ -514,7 +514,7 @@ def test_a_thread_without_signals_runs_all_the_same() -> None:
 @pytest.mark.usefixtures("signals_enabled")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals) -> None:
-    """One signal sets the wish to stop and the work may end in its own time; a second one ends it at once."""
+    """One signal requests a stop and the work may end in its own time; a second one ends it at once."""
 
     async def orderly() -> str:
         stop = asyncio.Event()
@@ -572,7 +572,7 @@ def test_the_second_signal_breaks_off_a_session_that_has_seen_the_first() -> Non
 
 
 def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The function behind the command takes a wish and returns the outcome."""
+    """The function behind the command takes the options and returns the outcome."""
     create_demo_instance(tmp_path)
     outcome = trade(RunOptions(mode="demo", home=tmp_path, symbols=("TARNO",), seed=3, rate=0.0), as_json=True)
     assert (outcome.summary.mode, outcome.summary.sessions, outcome.stopped) == ("demo", 1, False)

@@ -1,4 +1,4 @@
-"""What `tbot run --json` tells of a run."""
+"""What `tbot run --json` prints of a run."""
 
 from __future__ import annotations
 

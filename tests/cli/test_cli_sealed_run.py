@@ -171,7 +171,7 @@ def test_the_list_of_an_encrypted_instance_shows_what_the_last_run_had_enabled(h
 
 
 def test_a_start_opens_each_settings_file_once(home: Path) -> None:
-    """A start opens each settings file once; any other file once to be proven, and once by whoever uses it."""
+    """A start opens each settings file once; any other file once to be proven, and once for its use."""
     log = home / "data" / "audit.log"
     before = len(list(log_entries(log)))
     cli.invoke(["run", "--replay", "2018-02-16..2018-02-16", "--home", str(home)])

@@ -1,4 +1,4 @@
-"""`tbot secrets` and the log of accesses: values go in and never come out, and what is wrong is told by its code."""
+"""`tbot secrets` and the log of accesses: values go in and never come out, and each fault has its code."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_verify_opens_every_file(home: Path) -> None:
 
 
 def test_every_access_is_in_the_log_and_the_log_is_proven(home: Path) -> None:
-    """Lines tell action, category and key id; with --verify also the length of the chain and its head."""
+    """Lines show action, category and key id; with --verify also the length of the chain and its head."""
     document = json.loads(run(home, "audit", "--verify", "--json"))
     assert ("write", "broker", "ok") in {(it["action"], it["category"], it["outcome"]) for it in document["accesses"]}
     assert document["head"].startswith(f"{len(document['accesses'])}:")
@@ -131,7 +131,7 @@ def test_whatever_happens_to_the_log_is_found(
 
 
 def test_the_audit_of_all_chains_covers_secrets(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`tbot audit verify` tells the log's length and head, and exits 1 for a log that was changed."""
+    """`tbot audit verify` prints the log's length and head, and exits 1 for a log that was changed."""
     capsys.readouterr()
     assert cli.invoke(["audit", "verify", "--home", str(home), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -318,14 +318,14 @@ def test_two_sections_of_one_plugin_in_a_stored_file_are_named(home: Path) -> No
     ],
 )
 def test_what_does_not_hold_is_not_written(home: Path, category: str, values: object, sentence: str, code: int) -> None:
-    """Each fault is told, quotes no secret, and leaves every file as it was."""
+    """Each fault is reported, quotes no secret, and leaves every file as it was."""
     before = {path: path.read_bytes() for path in home.rglob("*.enc")}
     assert sentence in given(home, category, values, code)
     assert before == {path: path.read_bytes() for path in home.rglob("*.enc")}
 
 
 def test_a_damaged_file_is_written_anew_and_one_of_another_key_is_spared(home: Path) -> None:
-    """`set` mends a torn file; where another key is needed nothing is overwritten, and `rekey` starts afresh."""
+    """`set` repairs a torn file; where another key is needed nothing is overwritten, and `rekey` starts afresh."""
     file = home / "storage/secrets/broker_credentials.json.enc"
     file.write_bytes(b"tbot1.AAAA")
     given(home, "broker", {"alpaca": {"api_key": "new-123456", "api_secret": "s"}})
@@ -342,7 +342,7 @@ def test_a_damaged_file_is_written_anew_and_one_of_another_key_is_spared(home: P
 
 
 def test_settings_that_cannot_be_opened_are_rekeyed(home: Path) -> None:
-    """With the key of `.env.enc` lost, other categories are refused, `verify` names it, and `rekey env` mends it."""
+    """With the key of `.env.enc` lost, other categories are refused, `verify` names it, and `rekey env` fixes it."""
     (home / "storage/keys/env_enc.key").unlink()
     assert "TB-SEC-021 env" in given(home, "smtp", {"host": "a"}, 3)
     assert "TB-SEC-021 env" in run(home, "verify", code=3)
@@ -373,7 +373,7 @@ def test_an_edit_of_what_was_stored_meanwhile_saves_nothing(
 
 
 def test_an_edit_repairs_settings_that_are_no_text(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `.env.enc` whose content is not UTF-8 is told by `verify`, and `edit env` mends it as its remedy says."""
+    """A `.env.enc` whose content is not UTF-8 is reported by `verify`, and `edit env` fixes it as its remedy says."""
     vault(home).write("env", b"\xff")
     assert "tbot secrets edit env" in run(home, "verify", code=3)
     scripted(tmp_path, monkeypatch, "path.write_text('TIMEZONE=America/New_York\\n')")

@@ -1,4 +1,4 @@
-"""Settings files that are changed under a running bot: what is told of them, and which settings the next run has."""
+"""Settings files that are changed under a running bot: their report, and which settings the next run has."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def begin(files: Files) -> Assembly:
 
 
 def shown(place: Path) -> str:
-    """How a table is told."""
+    """How a change of a table is reported."""
     return hashlib.sha256(place.read_bytes()).hexdigest()[:12]
 
 
@@ -147,7 +147,7 @@ def test_a_table_of_the_operators_that_is_changed_is_reported_once_and_is_the_ne
 
 
 def test_a_table_that_is_invalid_is_reported_and_never_used(files: Files, table: Path) -> None:
-    """The run goes on with what it has; once the table is mended nothing is left to say."""
+    """The run goes on with what it has; once the table is fixed nothing is left to report."""
     table.write_text('symbol,name\n"AMD,A fund\n')
     found = files.editions.poll()
     assert found is not None

@@ -264,7 +264,7 @@ def in_terminal(home: Path, keys: list[bytes], *, kill: bool = False) -> tuple[i
     """The exit code of `tbot init` at a terminal of its own, and all that was shown there.
 
     Each of `keys` is typed once a question stands there; the last one again if nothing follows, since an interrupt just
-    before a reading begins is heard only after it. `kill`: the process is killed at the question after them.
+    before a reading begins is received only after it. `kill`: the process is killed at the question after them.
     """
     process, terminal = pty.fork()
     if not process:

@@ -1,4 +1,4 @@
-"""`tbot status` and `tbot audit verify`: what they tell of an instance, changing nothing."""
+"""`tbot status` and `tbot audit verify`: what they show of an instance, changing nothing."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def test_what_a_stop_leaves_out_of_a_position_is_shown(
 
 
 def test_an_empty_journal_hides_no_run(traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The paper journal that `tbot init` makes holds nothing, so the newest run is told of."""
+    """The paper journal that `tbot init` makes holds nothing, so the newest run is shown."""
     home = tmp_path / "copy"
     shutil.copytree(traded, home)
     open_journal(home / "data" / "tbot.sqlite").close()
@@ -289,7 +289,7 @@ def test_a_finished_run_is_ready(traded: Path, capsys: pytest.CaptureFixture[str
 def test_a_simulation_goes_by_a_time_of_its_own(
     traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of one that has ended the end is told, of one that runs how far it is; the market's windows are not its own."""
+    """One that has ended shows its end, one that runs how far it is; the market's windows are not its own."""
     found = status(capsys, traded)
     assert (found["phase"], found["next_event"]) == (None, None)
     ended = dt.datetime.fromisoformat(found["ran_until"])
@@ -441,7 +441,7 @@ def test_settings_that_do_not_hold_hide_nothing_of_a_run(tmp_path: Path, capsys:
 
 
 def test_settings_that_do_not_hold_and_no_run_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing else can be told."""
+    """Nothing else can be shown."""
     (tmp_path / ".env_bot").write_text("MAX_TRADES=-1\n")
     assert cli.invoke(["status", "--home", str(tmp_path)]) == 3
     assert "MAX_TRADES" in capsys.readouterr().err

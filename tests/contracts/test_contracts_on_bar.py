@@ -28,7 +28,7 @@ WINDOW = Window(start=5, analysis=15, breakout=60, monitoring=30)
 
 @attrs.define
 class Range:
-    """The highest and the lowest price of the analysis bars so far."""
+    """The highest and the lowest price of the analysis bars until then."""
 
     high: float = -np.inf
     low: float = np.inf

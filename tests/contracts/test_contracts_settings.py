@@ -19,7 +19,7 @@ DECLARED = [
 
 @pytest.mark.parametrize(("group", "field", "one"), DECLARED)
 def test_a_field_is_called_like_its_variable(group: type[Any], field: str, one: SettingDeclaration) -> None:
-    """Whoever knows a variable knows where its value is, and every one has a sentence of meaning."""
+    """Each variable leads to its value, and every one has a sentence of meaning."""
     if group is not settings.StrategySettings:
         assert one.name == field.upper()
     assert one.doc.endswith((".", ")."))

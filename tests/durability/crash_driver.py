@@ -1,7 +1,7 @@
 """Bots in processes of their own, which say at which moment they are, and wait there until they may go on, or die.
 
 Reads one life a line from standard input, forks a process for it, and writes how that ended, as `wait` has it. Each
-process connects twice to the path that is its argument: to its venue, and to whoever decides over it.
+process connects twice to the path that is its argument: to its venue, and to the process that decides over it.
 """
 
 from __future__ import annotations

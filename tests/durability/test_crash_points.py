@@ -50,7 +50,7 @@ class Nursery:
     def begin(
         self, home: Path, at: float, watched: Collection[str], scene: Scenario | OutageScenario, venues: int
     ) -> list[sockets.SocketConnection]:
-        """Begin a life; its ways to its venues, and to whoever decides over it."""
+        """Begin a life; its ways to its venues, and to the process that decides over it."""
         made = type(scene).__name__, attrs.asdict(scene)
         cast("IO[bytes]", self.process.stdin).write(dump_line((str(home), at, tuple(watched), made)))
         cast("IO[bytes]", self.process.stdin).flush()

@@ -75,7 +75,7 @@ def test_a_trade_is_there_when_it_is_closed() -> None:
 
 
 def test_a_correction_is_the_same_trade_with_other_terms() -> None:
-    """By its id; what is told twice is no change."""
+    """By its id; what is reported twice is no change."""
     first, second = changes(*TRADED, TRADED[-1], reported(CLOSE, "corrected", "12", "2"))
     assert (first[0].id, first[0].trade.exit_price) == (SIGNAL, Decimal("11.0000"))
     assert (second[0].id, second[0].trade.exit_price) == (SIGNAL, Decimal("12.0000"))

@@ -116,7 +116,7 @@ def test_sessions_and_modes_have_files_of_their_own(export: Export) -> None:
 
 
 def test_a_run_with_a_journal_of_its_own_has_files_of_its_own(export: Export) -> None:
-    """Two rehearsals of one session are told apart by the name of the run."""
+    """Two rehearsals of one session are distinguished by the name of the run."""
     export.run = "rehearsal-20260105T150000"
     export.trader.trade()
     export.follow()

@@ -165,7 +165,7 @@ def test_another_journal_is_followed_from_its_start(stage: Stage) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"seq": 1}', '{"failing_since": 7}'])
 def test_a_damaged_position_counts_as_none(stage: Stage, content: str) -> None:
-    """Every event is given again: ids tell the trades that are known."""
+    """Every event is given again: ids show the trades that are known."""
     stage.follow(Follower())
     stage.file.write_text(content)
     again = Follower()

@@ -68,7 +68,7 @@ def test_a_good_certificate_says_until_when(tmp_path: Path) -> None:
 
 
 def test_a_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
-    """With the chmod that mends it."""
+    """With the chmod that fixes it."""
     written(tmp_path)
     (tmp_path / "web.key").chmod(0o644)
     assert said(tmp_path)[0] == ("warn", "Other users may read or replace web.key: chmod 600 web.key")

@@ -145,7 +145,7 @@ def test_a_repository_of_another_user_is_read(home: Path) -> None:
 
 
 def test_a_repository_that_git_cannot_read_is_warned_of(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody takes silence for an answer: not of a broken repository, and not where there is no git."""
+    """Silence counts as no answer: neither of a broken repository, nor where there is no git."""
     (home / ".git").write_text("no repository\n")
     ((level, words),) = tracked(home)
     assert level == "warn"

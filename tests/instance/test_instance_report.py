@@ -1,4 +1,4 @@
-"""What a check tells beyond faults: plugins that are needed, settings without effect, and what limits add up to."""
+"""What a check reports beyond faults: plugins that are needed, settings without effect, and what limits add up to."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_restarts_are_counted_by_session() -> None:
 
 
 def test_the_terms_of_the_last_live_session_are_known() -> None:
-    """Armed or not: whoever is about to arm is told which account it is."""
+    """Armed or not: the person who is about to arm reads which account it is."""
     assert recall_arming([Recorded(records.LIVE_TERMS, attrs.asdict(TERMS))]).terms == TERMS
 
 

@@ -233,7 +233,7 @@ def test_a_run_from_start_to_finish() -> None:
 def test_a_trade_is_closed_for_the_reason_that_was_written(
     leg: Leg, said: ExitReason, words: str, moves: str, reason: ExitReason
 ) -> None:
-    """That of the order that closed it, or of the move once it is told, unless the venue found no market."""
+    """That of the order that closed it, or of the move once it is reported, unless the venue found no market."""
     close = order(leg, stop="9", reason=said) if leg is Leg.STOP else order(leg, reason=said)
     steps = {"asked": moving(close, "9.50"), "told": reported(close, "replaced")}
     book = opened(
@@ -415,7 +415,7 @@ def test_f43_a_split_changes_what_is_held_at_the_broker_that_says_so(broker: str
 
 
 def test_an_entry_reported_after_its_stop_has_sold_is_one_trade() -> None:
-    """The stop's fill was heard first: bought at 10, sold at 9, nothing is held."""
+    """The stop's fill was reported first: bought at 10, sold at 9, nothing is held."""
     stop = attrs.evolve(ENTRY.protection[0], reason=ExitReason.STOP)
     legs = [intended(stop), Said(kind=records.SENDING, cid="stop", payload={})]
     book = opened(*SENDING, *legs, reported(stop, "fill", "9", "2"), reported(ENTRY, "fill", "10", "1"))

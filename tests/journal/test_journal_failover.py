@@ -52,7 +52,7 @@ def broken(since: datetime = START, **facts: Any) -> RouteFailure:
 
 
 def moved(leases: Leases, symbol: str, to: str, since: datetime = START, now: datetime = START) -> None:
-    """Let a lease move, as the journal tells it."""
+    """Let a lease move, as the journal records it."""
     leases.apply(Recorded(records.LEASE, codec.write(leases.move(symbol, to, broken(since))), now))
 
 
@@ -95,7 +95,7 @@ def test_a_new_session_begins_at_the_primary() -> None:
 def test_an_entry_moves_when_all_is_known_of_what_broke_or_a_person_has_said_it(
     facts: dict[str, Any], against: FailoverBlocker | None
 ) -> None:
-    """f64: an order in doubt forbids it, and so does a last reading that is a minute older than the break."""
+    """f64: an unknown order forbids it, and so does a last reading that is a minute older than the break."""
     assert Leases(primary="alpha").may_move(broken(**facts), START) is against
 
 

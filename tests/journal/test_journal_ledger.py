@@ -93,13 +93,13 @@ def test_a_trade_is_balanced_entry_by_entry() -> None:
 
 
 def test_a_transaction_that_does_not_balance_cannot_be_made() -> None:
-    """Whoever tries reads what it is over by."""
+    """The error names the difference."""
     with pytest.raises(ValueError, match="fill 1: the postings add up to 1, not to zero"):
         Transaction(time=MOMENT, what="fill", reference="1", postings=(Posting("cash", Decimal(1)),))
 
 
 def test_i10_an_execution_is_booked_once() -> None:
-    """Told again it moves nothing, and the next session's opening says nothing new either."""
+    """Reported again it moves nothing, and the next session's opening says nothing new either."""
     once = ledger(reported(ENTRY, "10"))
     again = ledger(
         reported(ENTRY, "10"), reported(ENTRY, "10"), Said(kind=records.SESSION_OPENED, payload={"equity": "9"})
@@ -144,7 +144,7 @@ def test_f29_a_correction_is_the_difference() -> None:
 
 
 def test_f27_f29_a_report_of_an_execution_after_its_correction_changes_nothing() -> None:
-    """One that was void before it was told moves nothing, nor is it corrected; one with other terms is booked so."""
+    """One that was void before it was reported moves nothing, nor is it corrected; one with other terms is booked."""
     void = reported(ENTRY, "10", kind="busted"), reported(ENTRY, "10"), reported(ENTRY, "9", kind="corrected")
     assert (ledger(*void).holdings, len(ledger(*void).transactions)) == ({}, 1)
     corrected = reported(ENTRY, "10.05", kind="corrected"), reported(ENTRY, "10")

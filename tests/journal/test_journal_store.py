@@ -180,7 +180,7 @@ def test_two_events_cannot_change_places(journal: Journal) -> None:
 
 
 def test_an_event_forged_with_its_hash_breaks_the_next(journal: Journal) -> None:
-    """Whoever rewrites an event and its hash would have to rewrite all that follow."""
+    """To rewrite an event and its hash, one has to rewrite all that follow."""
     journal.close()
     with closing(sqlite3.connect(journal.path)) as connection:
         row = list(connection.execute("SELECT * FROM events WHERE seq = 3").fetchone())
@@ -193,7 +193,7 @@ def test_an_event_forged_with_its_hash_breaks_the_next(journal: Journal) -> None
 
 
 def test_an_end_that_was_there_and_is_gone_is_missed(journal: Journal) -> None:
-    """Whoever has the journal open notices what another took off its end."""
+    """A process with the journal open notices what another removed from its end."""
     reader = read_journal(journal.path)
     journal.append([entry()])
     assert reader.verify() == journal.head  # what came since is fine
@@ -615,7 +615,7 @@ NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 
 @attrs.define(eq=False)
 class Bench:
-    """A recorder, its journal, and what was told of."""
+    """A recorder, its journal, and what was announced."""
 
     journal: Journal
     announced: list[list[str]] = attrs.field(factory=list)

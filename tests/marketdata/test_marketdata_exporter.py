@@ -58,7 +58,7 @@ def test_an_export_comes_back_with_the_same_hash(bench: StoreFixture, form: str)
 
 
 def test_an_export_of_some_symbols_says_how_to_import_it(bench: StoreFixture) -> None:
-    """The kind of prices and volumes is told; simulated bars are named."""
+    """The kind of prices and volumes is reported; simulated bars are named."""
     bench.put(rising_bars("ZZZ", WHOLE[:1]), adjustment="split", volume="partial")
     exported = export(bench, "one", symbols=("ZZZ", "NOPE"))
     assert (exported.files, exported.bars, exported.absent) == (("ZZZ.parquet",), 390, ("NOPE",))

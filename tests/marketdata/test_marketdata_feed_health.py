@@ -14,11 +14,11 @@ from tbot_core.marketdata.feed_health import FeedHealth
 from tbot_core.model.reasons import Reason
 
 START = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
-TELLS = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True)
+WITH_HALTS = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True)
 SILENT = FeedQuality(coverage=FeedCoverage.SINGLE_VENUE, quotes=True)
 
 
-def health(*symbols: str, quality: FeedQuality = TELLS) -> FeedHealth:
+def health(*symbols: str, quality: FeedQuality = WITH_HALTS) -> FeedHealth:
     """A feed that begins at second 0."""
     return FeedHealth(symbols, quality, 0.0)
 
@@ -63,7 +63,7 @@ def test_f52_without_leaders_all_symbols_stand_for_them() -> None:
 
 
 def test_silence_before_the_bell_does_not_count() -> None:
-    """Whoever connects early hears no price until the exchange trades."""
+    """An early connection receives no price until the exchange trades."""
     feed = health("A", "B")
     feed.on_message(300.0)
     assert feed.assess(300.0).silence
@@ -154,7 +154,7 @@ def test_the_age_of_the_marks_is_that_of_the_oldest_price() -> None:
 
 
 def test_marks_older_than_two_intervals_are_named() -> None:
-    """A bar or a good quote is a mark; what was never heard of has none."""
+    """A bar or a good quote is a mark; a symbol without data has none."""
     feed = health("A", "B")
     feed.on_bar(bar("A"), 50.0, 0)
     feed.on_quote(quote("B"), 60.0)
@@ -191,7 +191,7 @@ def test_f40_where_halts_are_not_reported_silence_counts_as_one() -> None:
 
 def test_f40_silence_since_the_subscription_is_a_halt_where_a_feed_reports_later_ones_only() -> None:
     """Until the symbol's first bar of the connection; after that its silence is none, but a reconnect forgets it."""
-    feed = health("A", "B", quality=attrs.evolve(TELLS, initial_halts=False))
+    feed = health("A", "B", quality=attrs.evolve(WITH_HALTS, initial_halts=False))
     feed.on_quote(quote("B"), 1.0)
     for second in range(0, 245, 5):
         feed.on_message(float(second), is_first=not second)
@@ -209,7 +209,7 @@ def test_f40_silence_since_the_subscription_is_a_halt_where_a_feed_reports_later
 
 
 def spoken(first: dt.datetime, minutes: range) -> FeedHealth:
-    """A feed that tells no halts; A is silent from minute 4 on, B is not."""
+    """A feed that reports no halts; A is silent from minute 4 on, B is not."""
     feed = health("A", "B", quality=SILENT)
     for minute in minutes:
         for second in range(60 * minute, 60 * minute + 61, 5):
@@ -319,7 +319,7 @@ def test_f41_the_silence_of_a_halt_counts_against_no_symbol() -> None:
 
 
 def test_f57_prices_that_differ_too_far_keep_a_symbol_back_until_they_agree() -> None:
-    """A quote may differ by 1 %, and what comes and goes is told once, with both prices."""
+    """A quote may differ by 1 %, and what comes and goes is reported once, with both prices."""
     feed = health("A", "B")
     feed.on_quote(quote("A"), 1.0)
     assert feed.compare_prices({"A": 9.91, "B": 7.0}, 2.0) == []

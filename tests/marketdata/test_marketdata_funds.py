@@ -42,7 +42,7 @@ def test_the_source_counts_before_the_table() -> None:
     ],
 )
 def test_every_fault_of_a_table_is_named(text: str, faults: list[str]) -> None:
-    """A wrong header and every wrong line are told at once, with file and line."""
+    """A wrong header and every wrong line are reported at once, with file and line."""
     with pytest.raises(SettingsError) as caught:
         funds.parse_funds(text, "funds.csv")
     lines = caught.value.message.splitlines()

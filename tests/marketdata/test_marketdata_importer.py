@@ -511,7 +511,7 @@ def test_the_vix_is_merged_like_bars(bench: StoreFixture) -> None:
     ],
 )
 def test_a_vix_file_with_a_fault_is_refused(bench: StoreFixture, row: str, words: str) -> None:
-    """Another index's file has the same columns, and is told by its values."""
+    """Another index's file has the same columns, and is recognised by its values."""
     assert words in refused(bench.put_text(f"{VIX}{row}\n", name="vix.csv"))
 
 

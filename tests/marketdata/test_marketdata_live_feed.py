@@ -50,7 +50,7 @@ def bar(symbol: str, minute: int, close: float = 10.0) -> Bar:
 
 
 class Timed:
-    """A live feed that says what it is told to, at seconds after the bell; an exception breaks the connection."""
+    """A live feed that sends a script, at seconds after the bell; an exception breaks the connection."""
 
     session = SESSION
     symbols = ("A", "B")
@@ -294,7 +294,7 @@ def test_f59_a_connection_that_says_nothing_is_dropped_after_two_intervals() -> 
 
 
 def test_halts_are_reported_once_and_quotes_that_are_none_are_counted() -> None:
-    """Whoever writes them down hears of what is news."""
+    """The recorder receives what is new."""
     halt = HaltStatus(symbol="A", halted=True)
     crossed = Quote(symbol="B", bid=2.0, ask=1.0, time=SESSION.open)
     received = ReceivedFeed(beats((1.0, halt), (2.0, halt), (3.0, crossed))).listen()
@@ -303,7 +303,7 @@ def test_halts_are_reported_once_and_quotes_that_are_none_are_counted() -> None:
 
 
 def test_f40_a_halt_whose_end_was_missed_is_over_when_its_symbol_trades() -> None:
-    """The connection was away when its end was said; the bar that comes then says so, and it is told."""
+    """The connection was away when its end was said; the bar that comes then shows it, and it is reported."""
     halt = HaltStatus(symbol="A", halted=True)
     script = beats((65.0, halt), (70.0, Unavailable("gone")), (240.5, bar("A", 3)))
     received = ReceivedFeed(script).listen()
@@ -430,7 +430,7 @@ class _Ends(Timed):
 
 
 def test_a_halt_of_before_a_restart_counts_from_its_beginning() -> None:
-    """Nothing is told of it again; its end is news."""
+    """Nothing is reported of it again, except its end."""
     received = ReceivedFeed(beats((70.0, HaltStatus(symbol="A", halted=False))), begins=60.0)
     received.restored = HaltStatus(symbol="A", halted=True)
     received.listen()

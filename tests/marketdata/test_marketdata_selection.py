@@ -74,7 +74,7 @@ def test_partial_volume_is_a_fact_of_each_symbol(tmp_path: Path) -> None:
     ],
 )
 def test_the_sessions_of_a_range_that_are_not_stored_are_said(tmp_path: Path, last: str, words: str) -> None:
-    """Whoever asked for a week hears that a part of it was not traded; what the exchange did not trade is no gap."""
+    """A request for a week reports that a part of it was not traded; what the exchange did not trade is no gap."""
     chosen = select_symbols(bench(tmp_path).store, DAY, dt.date.fromisoformat(last), ())
     assert f"No bars are stored for {words}: no trading there." in chosen.label.notes
 

@@ -60,7 +60,7 @@ def stored(bench: StoreFixture) -> pl.DataFrame:
 
 
 def test_a_sound_store_has_no_findings(bench: StoreFixture) -> None:
-    """Every file and bar is read, months are told, and nothing is found."""
+    """Every file and bar is read, months are named, and nothing is found."""
     months: list[str] = []
     bench.put_text("date,open,high,low,close\n2019-11-01,1,1,1,1\n", name="vix.csv")
     proof = verify_store(bench.bars, bench.calendar, months.append)

@@ -48,7 +48,7 @@ def test_views_have_minutes_last_and_cannot_be_written() -> None:
 
 
 def test_running_columns_are_what_they_say() -> None:
-    """High and low so far pass over missing bars; the VWAP weighs by shares; volume adds up."""
+    """High and low until each minute pass over missing bars; the VWAP weighs by shares; volume adds up."""
     draft = SessionDraft(minutes=5).bar(0, 10, volume=100).bar(1, 13, open=13, volume=300).gap(2, 3)
     bars = draft.bar(3, 9, high=12, low=6, volume=200, vwap=8).bar(4, 20, volume=0).bars()
     assert bars.high_so_far[0].tolist() == [10, 13, 13, 13, 20]

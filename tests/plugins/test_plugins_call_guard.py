@@ -55,7 +55,7 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 class Session:
-    """A session in which plugins are called, and what is told of it."""
+    """A session in which plugins are called, and what is reported of it."""
 
     def __init__(self, *, strict: bool = False, limit_s: float = 60.0) -> None:
         self.clock = ManualClock(BELL)
@@ -286,7 +286,7 @@ def test_a_number_of_days_that_none_can_be_is_refused(declared: object) -> None:
 
 
 def test_f91_a_strategy_that_raises_gives_no_signals_and_is_switched_off_at_the_third_time() -> None:
-    """Each failure is told with its words and its count; after the third the strategy is not called any more."""
+    """Each failure is reported with its words and its count; after the third the strategy is not called any more."""
     session, calls, off = Session(), [], list[str]()
 
     def scan(*_: object) -> Any:

@@ -212,7 +212,7 @@ def test_info_of_a_name_that_is_used_twice_shows_both(
 def test_info_of_an_unknown_or_ambiguous_name_is_wrong_usage(
     plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 2, with the nearest name or the spellings that tell the kinds apart."""
+    """Exit 2, with the nearest name or the spellings that distinguish the kinds."""
     plant("sound")
     plant("shared", dist="their-a")
     plant("shared", dist="their-b", kind="filter", target="their_shared_filter")

@@ -51,7 +51,7 @@ def test_the_publisher_is_the_distributions_own_word(plant: Callable[..., EntryP
 
 
 def test_what_was_installed_lately_is_warned_of(plant: Callable[..., EntryPointInfo], site: Path) -> None:
-    """Under three days; later, and where nothing tells when, there is nothing to say."""
+    """Under three days; later, and where the time is unknown, there is nothing to say."""
     entry = plant("sound")
     assert list(cool_down_warnings(listings("sound"), NOW)) == []
     noted(site, timedelta(days=2, hours=23))
@@ -74,7 +74,7 @@ def test_what_is_no_release_of_an_index_has_no_cool_down(plant: Callable[..., En
 def test_lock_and_info_say_it(
     plant: Callable[..., EntryPointInfo], site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever approves is warned; the sheet names the publisher and does not pretend to know of attestations."""
+    """The approver is warned; the sheet names the publisher and does not pretend to know of attestations."""
     plant("sound")
     noted(site, timedelta(), more="Author: Ann")
     record = site / "their_sound-2.5.dist-info" / "RECORD"

@@ -211,7 +211,7 @@ def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
 
 @pytest.mark.slow
 def test_the_instances_own_day_is_not_touched(house: House) -> None:
-    """Journal, gauges, recording, reserve, alerts and requests are those of whoever trades; a dry run has its own."""
+    """Journal, gauges, recording, reserve, alerts and requests are those of the trading bot; a dry run has its own."""
     control.write_request(house.home / "control", ControlVerb.KILL, actor="ann", now=house.world.clock.now())
     control.write_request(house.home / "control", ControlVerb.STOP_FLATTEN, actor="ann", now=house.world.clock.now())
     outcome = house.run()

@@ -41,7 +41,7 @@ class TestDocumentedExtension(ExtensionContract):
 
     @pytest.fixture
     def extension(self) -> Extension:
-        """The extension, with a log that nobody reads."""
+        """The extension, with a log that is not read."""
         offer: Plugin = EXTENSION["tbot_extension"]()
         context = Context(clock=SystemClock(), log=log.logger("test"), data_dir=Path("nowhere"))
         made: Any = offer.create(offer.config(), context)

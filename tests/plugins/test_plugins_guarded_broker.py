@@ -758,7 +758,7 @@ def test_the_mode_is_checked_against_the_evidence(account: Account, live: bool, 
 
 
 def test_what_the_plugin_must_report_is_named() -> None:
-    """An author who lets live trading be refused is told which fields are missing."""
+    """An author who lets live trading be refused reads which fields are missing."""
     fault = account_mode_error(SILENT, "acme", live=True)
     assert fault is not None
     assert "The plugin must report Account.live and Account.evidence" in fault.remedy

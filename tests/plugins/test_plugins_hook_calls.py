@@ -49,7 +49,7 @@ CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
 
 
 class Recorder:
-    """A plugin that writes down what it is told, and fails while `faulty`."""
+    """A plugin that records its calls, and fails while `faulty`."""
 
     def __init__(self, name: str, received: list[object]) -> None:
         self.name = name
@@ -121,7 +121,7 @@ def reporting(reported: list[Any]) -> CallGuard:
 def observing(
     *names: str,
 ) -> tuple[PluginObservers, dict[str, Recorder], list[object], ManualClock, list[PluginFailure]]:
-    """Observers of these names on a manual clock, and everything that they tell."""
+    """Observers of these names on a manual clock, and everything that they report."""
     received: list[object] = []
     recorders = {name: Recorder(name, received) for name in names}
     clock = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
@@ -148,7 +148,7 @@ def test_all_are_called_in_order() -> None:
 
 
 def test_a_failing_observer_keeps_the_others_informed(caplog: pytest.LogCaptureFixture) -> None:
-    """A failure is logged with its traceback, and the next observer is told all the same."""
+    """A failure is logged with its traceback, and the next observer is called all the same."""
     observers, recorders, received, _, reported = observing("a", "b")
     recorders["a"].faulty = True
     observers.event({"kind": "fill"})
@@ -158,7 +158,7 @@ def test_a_failing_observer_keeps_the_others_informed(caplog: pytest.LogCaptureF
 
 
 def test_the_third_failure_in_ten_minutes_switches_off() -> None:
-    """The plugin is reported once, with its last error, and told nothing any more."""
+    """The plugin is reported once, with its last error, and called no more."""
     observers, recorders, received, clock, reported = observing("a")
     recorders["a"].faulty = True
     for _ in range(FAILURES):
@@ -256,7 +256,7 @@ def test_a_plugin_whose_check_cannot_be_had_is_a_failure(offer: object, words: s
 
 
 def test_f92_an_observer_that_hangs_holds_a_run_up_for_its_limit_and_no_longer() -> None:
-    """It is interrupted, counted as a failure, and the others are told; what has no limit may take its time."""
+    """It is interrupted, counted as a failure, and the others are called; what has no limit may take its time."""
 
     class Hangs:
         @hookimpl
@@ -427,7 +427,7 @@ def test_no_plugin_that_provides_is_an_error(plant: Callable[..., EntryPointInfo
 
 @pytest.mark.parametrize("answer", ["1 / 0", "'a key'"])
 def test_a_plugin_that_fails_is_named(plant: Callable[..., EntryPointInfo], tmp_path: Path, answer: str) -> None:
-    """An answer that raises, or is no provider, stops whoever wants secrets."""
+    """An answer that raises, or is no provider, stops each use of secrets."""
     plant("faulty", ANSWERING.replace("ANSWER\n", f"{answer}\n"), kind="extension")
     with pytest.raises(PluginError, match="faulty"):
         key_provider(tmp_path, SystemClock())
@@ -459,7 +459,7 @@ def test_live_asks_those_alone_that_were_approved(
 
 
 def refused(instance: Instance) -> str:
-    """Why live trading opens nothing; no extension was imported to tell."""
+    """Why live trading opens nothing; no extension was imported for it."""
     secrets.forget_passphrases()
     for name in [name for name in sys.modules if name.startswith("their_")]:
         del sys.modules[name]

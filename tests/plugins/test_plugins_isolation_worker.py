@@ -1,4 +1,4 @@
-"""The worker's side of the boundary, without a process: what it is told, what it builds of it, what it answers."""
+"""The worker's side of the boundary, without a process: what it receives, what it builds of it, what it answers."""
 
 from __future__ import annotations
 

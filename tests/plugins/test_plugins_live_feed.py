@@ -243,7 +243,7 @@ def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", ["ACME_SUBSCRIPTIONS", "UNIVERSE_MAX"])
 def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str) -> None:
-    """The largest by 20-day dollar volume are heard, the others named in the journal and in the recording."""
+    """The largest by 20-day dollar volume are subscribed, the others named in the journal and in the recording."""
     house.run("paper", **{limit: "1"})
     (universe_event,) = house.events(records.UNIVERSE)
     kept = house.recorded()
@@ -484,7 +484,7 @@ def test_a_decision_shows_the_quote_that_it_was_made_by(house: House, capsys: py
 
 @pytest.mark.slow
 def test_a_symbol_that_a_limit_cut_has_its_reason(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    """`tbot why` answers UNIVERSE_TRUNCATED for it, and `tbot status` says how many are heard."""
+    """`tbot why` answers UNIVERSE_TRUNCATED for it, and `tbot status` says how many are subscribed."""
     house.run("paper", ACME_SUBSCRIPTIONS="1")
     capsys.readouterr()
     cut = house.recorded().header.cut[0]

@@ -201,7 +201,7 @@ def test_an_absent_plugin_without_a_neighbour_is_named() -> None:
 def test_metadata_faults_keep_a_plugin_from_being_tried_recorded_ones_do_not(
     plant: Callable[..., EntryPointInfo],
 ) -> None:
-    """A recorded failure may be mended meanwhile, so it is tried again; broken metadata cannot be."""
+    """A recorded failure may be fixed meanwhile, so it is tried again; broken metadata cannot be."""
     entry = plant("good")
     recorded = discovery.PluginListing(entry=entry, state="broken", reason="it failed", seen="2026-01-02T03:04:05Z")
     loaded, failures = PluginLoader().offers([("strategy", "good")], [recorded])

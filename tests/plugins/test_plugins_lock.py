@@ -220,7 +220,7 @@ def test_a_damaged_lock_is_refused(
 
 
 def test_only_enabled_plugins_with_known_needs_are_locked(plant: Callable[..., EntryPointInfo], site: Path) -> None:
-    """What is not in use is not pinned, nor what would not tell its needs."""
+    """What is not in use is not pinned, nor what does not state its needs."""
     for name in ("sound", "other", "silent", "spare"):
         plant(name)
     made = lock.make_lock(found(site, "sound", "other", "silent"), NEEDS, APPROVAL)

@@ -329,7 +329,7 @@ def test_a_server_sends_to_all_that_listen() -> None:
 
 @pytest.mark.parametrize("way", ["http", "websocket", "stream"])
 def test_an_isolated_plugin_has_no_network(way: str) -> None:
-    """It is told so by the first call."""
+    """The first call reports it."""
     with pytest.raises(PluginError, match="no network here, but asked for its host trading"):
         getattr(NoNetwork(), way)("trading")
     asyncio.run(NoNetwork().close())

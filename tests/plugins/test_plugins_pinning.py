@@ -222,7 +222,7 @@ def test_a_lock_needs_something_to_lock(
 def test_a_record_of_these_files_saves_the_trial(
     plant: Callable[..., EntryPointInfo], home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Needs that are recorded of exactly these files are taken as they are; a record that tells none is not enough."""
+    """Needs that are recorded of exactly these files are taken as they are; a record without them is not enough."""
     entry = plant("sound")
     description = {"needs": {"hosts": ["api=https://h"], "orders": False, "secrets": [], "subprocess": False}}
     known = trial_records.TrialRecord(
@@ -338,7 +338,7 @@ def test_a_failure_that_cannot_be_recorded_ends_nothing(plant: Callable[..., Ent
 def test_the_last_crash_stays_known(
     plant: Callable[..., EntryPointInfo], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A plugin that was mended says when it last failed, and how."""
+    """A plugin that was fixed says when it last failed, and how."""
     plant("sound", "import no_such_library")
     assert run(home, "list", "--probe") == 0
     crash = row(capsys, home, "sound")["last_crash"]

@@ -79,7 +79,7 @@ def test_an_endless_plugin_is_ended(plant: Callable[..., EntryPointInfo]) -> Non
 def test_what_was_sound_is_not_tried_again_while_its_files_are_the_same(
     plant: Callable[..., EntryPointInfo], site: Path
 ) -> None:
-    """By this process; a failure is tried again, for it may have been mended since."""
+    """By this process; a failure is tried again, for it may have been fixed since."""
     entry = plant("steady")
     again = failed(probe_plugin(entry, limit_s=0)).error  # a trial without any time to it
     assert again.startswith("it did not finish within 0 s")

@@ -1,4 +1,4 @@
-"""Third parties' plugins, built and installed as strangers do it: a strategy, and a keeper of keys."""
+"""Third parties' plugins, built and installed as strangers do it: a strategy, and a key provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each fault of the way shows as the matrix words it, and a request that has left arrives whoever still waits."""
+"""Each fault of the way shows as the matrix words it, and a request that has left arrives though its caller gave up."""
 
 from __future__ import annotations
 
@@ -342,7 +342,7 @@ def readings(stage: SmallWorld) -> list[AccountSnapshot]:
     ("fault", "arrived"), [("F113", [(0, 3, 2), (1, 0, 2), (1, 3, 0)]), ("F114", [(0, 3, 2), (1, 1, 2), (1, 3, 1)])]
 )
 def test_f113_f114_a_list_is_empty_or_lacks_a_page(stages: Make, fault: str, arrived: list[tuple[int, ...]]) -> None:
-    """One list at a time, and nothing tells: holdings, orders, or activities."""
+    """One list at a time, and without a sign: holdings, orders, or activities."""
     shown = readings(stages(**{fault: 1.0}))
     assert sorted({(len(one.holdings), len(one.orders), len(one.activities)) for one in shown}) == arrived
 
@@ -374,7 +374,7 @@ KINDS = {"F117": Leg.ENTRY, "F118": Leg.STOP, "F119": Leg.EXIT}
 
 @pytest.mark.parametrize("fault", KINDS)
 def test_f117_f118_f119_an_order_is_answered_with_a_status(fault: str) -> None:
-    """Of its kind alone, some in a row: refused or in doubt; it is booked or not, and refused for good only if not."""
+    """Of its kind alone, some in a row: refused or unknown; it is booked or not, and refused for good only if not."""
     seen = set()
     for seed in range(60):
         stage = SmallWorld(USUAL, {fault: 1.0}, seed=seed)
@@ -461,7 +461,7 @@ def test_f122_profiles_keep_what_they_declare() -> None:
 
 
 def test_f64_an_order_falls_into_a_partition_that_begins_with_it(stages: Make) -> None:
-    """It is in doubt while nothing can be asked."""
+    """It is unknown while nothing can be asked."""
     stage = stages()
     stage.way.ambush(stage.loop.time())
     with pytest.raises(OutcomeUnknown):
@@ -545,7 +545,7 @@ def test_f59_a_dead_connection_is_silent_until_it_is_noticed(troubled: Make) -> 
 
 
 def test_f60_f61_a_partition_is_noticed_and_only_f60_cuts_readings(troubled: Make) -> None:
-    """After a while nothing is sent any more; what happened meanwhile is told once it is over."""
+    """After a while nothing is sent any more; what happened meanwhile is reported once it is over."""
     for fault, readable in (("F60", False), ("F61", True)):
         stage = troubled(fault)
         stage.submit(order(rests=True))

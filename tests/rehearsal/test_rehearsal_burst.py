@@ -36,7 +36,7 @@ def test_every_symbol_of_a_crowd_is_entered_and_rests(tmp_path: Path) -> None:
 
 
 def test_the_machines_clock_shows_the_seconds_of_a_world() -> None:
-    """Its moments and its seconds are those of the world from the one that it is told; it waits as the machine does."""
+    """Its moments and its seconds are those of the world from a given one on; it waits as the machine does."""
     clock = WorldClock(START, 60.0)
     begun = clock.monotonic()
 

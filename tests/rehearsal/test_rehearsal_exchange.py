@@ -358,7 +358,7 @@ def test_f28_more_is_filled_than_was_ordered(stages: Make) -> None:
 
 
 def test_f29_an_execution_is_taken_back_or_corrected(stages: Make) -> None:
-    """It is told with the execution's id, and money and shares follow."""
+    """It is reported with the execution's id, and money and shares follow."""
     stage = stages(attrs.evolve(PLAIN, fee_ticks=0), F29=1.0)
     stage.submit(order())
     events = stage.poll_after(600)
@@ -457,7 +457,7 @@ def test_f46_the_broker_closes_a_position(stages: Make) -> None:
 
 
 def test_f47_a_person_trades(stages: Make) -> None:
-    """Orders that are not ours appear, told without an id or under another's, and ours may be cancelled."""
+    """Orders that are not ours appear, reported without an id or under another's, and ours may be cancelled."""
     stage = stages(F47=1.0, F20=1.0)
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal(5)))
     events = stage.poll_after(3600)

@@ -70,7 +70,7 @@ def test_a_restart_goes_on_with_leases_breaks_and_both_accounts_though_the_prima
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
 def test_a_break_and_what_was_confirmed_of_it_outlive_a_restart(tmp_path: Path) -> None:
-    """The new process knows since when the primary is broken, without having heard of it."""
+    """The new process knows since when the primary is broken, though it saw nothing of it."""
     played_world = played(BROKEN, tmp_path, 1500, 250)
     since = {
         event.payload["since"] for event in played_world.events(records.CIRCUIT) if event.payload["since"] is not None

@@ -184,7 +184,7 @@ def test_i3_knows_the_limit_of_an_index(script: Script, factors: dict[str, str],
 
 
 def test_i3_lets_go_of_what_has_ended(script: Script) -> None:
-    """A cancelled entry and a closed position leave room; one in doubt does not."""
+    """A cancelled entry and a closed position leave room; an unknown one does not."""
     script.intend(buy("A", "40"), buy("B", "20"))
     script.event("cancelled", {"words": ""}, "buy-A")
     script.filled(buy("B", "20"), "100")

@@ -36,7 +36,7 @@ TERMS = VenueTerms(costs=PLAIN, cash=Decimal(25_000), half_spread=Decimal("0.01"
 
 @attrs.define
 class FakeVenue:
-    """A venue that remembers what it is told; `orders` can fill, and `received` has each fill, end, quote and bar."""
+    """A venue that remembers what it receives; `orders` can fill, and `received` has each fill, end, quote and bar."""
 
     clock: ManualClock
     before: Callable[[FakeVenue, int], None] = lambda _venue, _minute: None
@@ -92,7 +92,7 @@ class FakeVenue:
         self.before(self, DAYS[1].minute(self.clock.now()))
 
     def of(self, name: str) -> list[Any]:
-        """What was told about an order, with the second of the session."""
+        """What was reported of an order, with the second of the session."""
         return [((at - DAYS[1].open).total_seconds(), *more) for at, (one, *more) in self.received if one == name]
 
     def _note(self, what: Any) -> None:

@@ -66,7 +66,7 @@ class Client:
         self.wait(self.broker.submit(one, SendPermit(one, never_refuse)))
 
     def events_within(self, seconds: float = 1.0) -> list[BrokerEvent]:
-        """What the stream has told once so much time has passed."""
+        """What the stream has sent once so much time has passed."""
         self.wait(asyncio.sleep(seconds))
         return list(self.wait(self.broker.poll()))
 

@@ -339,7 +339,7 @@ def test_equal_sessions_have_no_difference_whatever_their_fees_are() -> None:
 
 
 def test_without_a_spread_no_difference_has_a_cause() -> None:
-    """Another limit is a fault of one of the two, and is told with both values."""
+    """Another limit is a fault of one of the two, and is reported with both values."""
     found = differences(record(Bought(limit="20.05")), record(Bought()), SESSION, NO_SPREAD)
     assert by_cause(found) == {Cause.NONE: 1}
     assert found[0].sentence == (

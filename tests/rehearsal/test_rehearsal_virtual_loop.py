@@ -21,7 +21,7 @@ def clocked() -> tuple[VirtualLoop, LoopClock]:
 
 
 def test_an_hour_passes_in_milliseconds() -> None:
-    """Whoever waits is woken at once, at the moment that he waited for."""
+    """Each waiting task resumes at once, at the moment that it waited for."""
     loop, clock = clocked()
 
     async def wait() -> float:
@@ -119,7 +119,7 @@ def test_a_clock_that_is_set_wakes_who_waits_for_its_hour() -> None:
 
 
 def test_a_drifting_clock_gains_steadily_and_is_corrected() -> None:
-    """Sixty seconds at five in a hundred gain three; mended, it shows the true time."""
+    """Sixty seconds at five in a hundred gain three; corrected, it shows the true time."""
     loop, clock = clocked()
 
     async def main() -> None:

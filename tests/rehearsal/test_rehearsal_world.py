@@ -1,4 +1,4 @@
-"""A seed is a world: the same one always, with the faults that it chooses or is told, and books that balance."""
+"""A seed is a world: the same one always, with the faults that it chooses or is given, and books that balance."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def idle(world: World, seconds: float) -> None:
 
 
 def test_venues_break_alone_or_together() -> None:
-    """F64 to F66 befall the first venue only, F67 all of them, and the last flap is over before the faults are."""
+    """F64 to F66 affect the first venue only, F67 all of them, and the last flap is over before the faults are."""
     seed = next(seed for seed in range(99) if len(World(seed, ()).names) == 2)
     for fault, broken in (
         ("F64", [True, False]),
@@ -109,7 +109,7 @@ def test_a_day_is_cut_by_the_calendar() -> None:
 
 
 def test_in_some_worlds_every_price_falls_at_once() -> None:
-    """By so much that whoever holds something loses, in the first half of the day."""
+    """By so much that each position loses, in the first half of the day."""
     fallen = [world for seed in range(40) if (world := World(seed)).falls]
     assert 0 < len(fallen) < 20
     for world in fallen:

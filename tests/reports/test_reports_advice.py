@@ -1,4 +1,4 @@
-"""What a run tells besides its figures."""
+"""What a run says besides its figures."""
 
 from __future__ import annotations
 

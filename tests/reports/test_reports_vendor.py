@@ -40,7 +40,7 @@ def test_the_wheel_contains_what_a_report_is_made_of(tmp_path: Path) -> None:
 
 
 def test_version_licence_and_integrity_are_stated() -> None:
-    """Whoever renews the files knows which ones they are, and the version is that of the file itself."""
+    """Their list names the files to renew, and the version is that of the file itself."""
     assert re.search(r"sha512-[A-Za-z0-9+/]{86}==", README)
     assert "1.6.32" in README
     assert "uPlot (v1.6.32)" in (html.VENDOR / "uPlot.iife.min.js").read_text(encoding="utf-8")[:80]

@@ -170,7 +170,7 @@ except AccessError as fault:
 
 
 def test_a_second_process_is_refused_with_the_holders_id(tmp_path: Path) -> None:
-    """The lock is for one process; the other hears the holder's id, and gets it once it is free."""
+    """The lock is for one process; the other reads the holder's id, and gets it once it is free."""
     path = tmp_path / "instance.lock"
     other = [sys.executable, "-c", HOLDER, str(path)]
     with filesystem.hold_lock(path, "simulation"):
@@ -274,7 +274,7 @@ def test_a_scratch_folder_is_private_and_leaves_nothing_behind() -> None:
     ("path", "kind"), [("/srv/bot", "nfs4"), ("/srv/local/bot", "ext4"), ("/a b/bot", "cifs"), ("/home", "ext4")]
 )
 def test_f85_the_file_system_of_a_path_is_that_of_its_nearest_mount(path: str, kind: str, tmp_path: Path) -> None:
-    """F85: as the kernel tells it, the last of two mounts on one folder; where it tells nothing, nothing is known."""
+    """F85: as the kernel lists it, the last of two mounts on one folder; without a list nothing is known."""
     mounts = tmp_path / "mounts"
     rows = ["/dev/a / ext4 rw 0 0", "x /srv ext4 rw 0 0", "server:/b /srv nfs4 rw 0 0", "/dev/c /srv/local ext4 rw 0 0"]
     mounts.write_text("\n".join([*rows, r"//server/b /a\040b cifs rw 0 0"]))

@@ -1,4 +1,4 @@
-"""A child that is told things: it hears them, may die, may never read, and always ends with whoever started it."""
+"""A child that receives lines: it reads them, may die, may never read, and always ends with its parent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Spoken: TypeAlias = Callable[[bytes | None], None]
 
-HEARS = """
+READS_INPUT = """
 import sys
 from pathlib import Path
 from tbot_core.system import processes
@@ -36,7 +36,7 @@ def listening(*args: str) -> tuple[str, ...]:
 def test_a_child_receives_what_is_sent_until_the_end(tmp_path: Path) -> None:
     """Everything arrives in order, and the child ends by itself once there is no more."""
     with processes.listening_process(
-        listening(HEARS, str(tmp_path / "heard")), environment=environ.minimal_environment()
+        listening(READS_INPUT, str(tmp_path / "heard")), environment=environ.minimal_environment()
     ) as send:
         assert [send(word) for word in (b"one ", b"two ", b"three")] == [True] * 3
     assert (tmp_path / "heard").read_bytes() == b"one two three"
@@ -52,7 +52,7 @@ def test_a_child_that_never_reads_delays_no_sender(monkeypatch: pytest.MonkeyPat
 
 
 def test_sending_to_a_child_that_is_gone_reports_so() -> None:
-    """Telling a child that closed its input reports that there is no listener."""
+    """Sending to a child that closed its input reports that there is no listener."""
     code = "import os; os.close(0)"
     with processes.listening_process(listening(code), environment=environ.minimal_environment()) as send:
         while send(b"."):
@@ -70,7 +70,7 @@ def test_a_program_that_is_not_there_is_said() -> None:
 
 
 def test_silence_is_distinguished_from_an_end(tmp_path: Path) -> None:
-    """Who hears nothing in time is told so, which is not that the other side is gone."""
+    """A reader without data in time gets a time-out, which is not that the other side is gone."""
     code = """
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Programs that run at once: every line of each is heard, and none is left behind."""
+"""Programs that run at once: every line of each arrives, and none is left behind."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_line_that_comes_in_parts_is_one_line() -> None:
     ],
 )
 def test_one_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
-    """How it ended, after the lines that were heard."""
+    """How it ended, after the lines that arrived."""
     monkeypatch.setattr(processes, "_LAST_S", 0.3 if "still" in words else 10.0)
     with pytest.raises(AccessError, match=words):
         said((code,))

@@ -200,7 +200,7 @@ def test_a_short_secret_is_redacted_as_a_whole_word(line: str, kept: str | None)
 
 
 def test_a_short_secret_of_signs_needs_no_gap() -> None:
-    """What is no letter or digit at its edge tells it from a word."""
+    """What is no letter or digit at its edge separates it from a word."""
     secret = Secret("#a!")
     longer = Secret("#ab!")
     assert redact("x#ab!y") == f"x{SHOWN}y"

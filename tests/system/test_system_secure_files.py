@@ -96,7 +96,7 @@ def test_an_empty_file_is_read(path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o602, 0o601, 0o666])
 def test_loose_modes_are_refused_or_reported(path: Path, mode: int) -> None:
-    """What others may do with a file refuses it when strict, and is told otherwise."""
+    """What others may do with a file refuses it when strict, and is reported otherwise."""
     path.chmod(mode)
     assert flaw_of(lambda: read(path)) is FileFlaw.MODE
     content = secure_files.read(path, limit=7, strict=False)
@@ -135,7 +135,7 @@ def test_links_of_either_kind_are_refused_even_when_not_strict(path: Path) -> No
 
 
 def test_what_is_no_file_is_refused_without_waiting(path: Path, tmp_path: Path) -> None:
-    """A FIFO, a folder, a socket and a device are refused at once, whoever is at their other end."""
+    """A FIFO, a folder, a socket and a device are refused at once, whatever is at their other end."""
     os.mkfifo(tmp_path / "fifo", 0o600)
     (tmp_path / "folder").mkdir()
     for name in ("fifo", "folder"):
@@ -174,7 +174,7 @@ def test_another_users_file_or_folder_is_refused(path: Path) -> None:
     ],
 )
 def test_what_the_system_refuses_has_its_flaw(path: Path, number: int, flaw: FileFlaw) -> None:
-    """Each reason of the system is told apart, in reading and in writing, and the old file stays."""
+    """Each reason of the system is distinguished, in reading and in writing, and the old file stays."""
     assert flaw_of(lambda: read(path, system=Failing("open", fault(number)))) is flaw
     for name in ("folder", "open", "status", "write", "sync", "seek", "read", "rename"):
         assert flaw_of(lambda name=name: write(path, system=Failing(name, fault(number)))) is flaw  # type: ignore[misc]
@@ -250,7 +250,7 @@ def test_a_leftover_of_a_killed_writer_is_replaced(path: Path) -> None:
 
 
 def test_a_leftover_that_cannot_be_removed_hides_no_reason(path: Path) -> None:
-    """When both the write and the clearing up fail, the write's reason is told."""
+    """When both the write and the clearing up fail, the write's reason is reported."""
     system = Failing("write", fault(errno.ENOSPC))
     system.remove = Failing("remove", fault(errno.EIO)).remove  # type: ignore[method-assign]
     assert flaw_of(lambda: write(path, system=system)) is FileFlaw.FULL
@@ -272,7 +272,7 @@ def test_the_folder_is_on_the_disk_before_a_write_returns(path: Path) -> None:
 
 
 def test_a_file_is_removed_durably(path: Path) -> None:
-    """Once; a second time nothing happens, and what the system refuses is told."""
+    """Once; a second time nothing happens, and what the system refuses is reported."""
     assert (
         flaw_of(lambda: secure_files.remove(path, system=Failing("remove", fault(errno.EROFS)))) is FileFlaw.READ_ONLY
     )
@@ -296,7 +296,7 @@ def add(path: Path, line: bytes, *, system: FileSystemCalls = secure_files.SYSTE
 
 
 def test_lines_are_added_each_after_the_last(path: Path) -> None:
-    """The last whole line is told to who writes the next; what a crash left of another is cut off."""
+    """The writer of the next line gets the last whole one; what a crash left of another is cut off."""
     log = path.with_name("log")
     assert add(log, b"one") == (None, False)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
@@ -415,7 +415,7 @@ def test_whosever_a_file_is_its_content_comes_with_its_flaws(
 
 
 def test_what_is_no_file_of_its_size_is_not_inspected(path: Path) -> None:
-    """A link, a folder, one that is too large and one that is not there are refused, whoever asks."""
+    """A link, a folder, one that is too large and one that is not there are refused, in every mode."""
     link = path.with_name("link")
     link.symlink_to(path)
     assert flaw_of(lambda: secure_files.inspect(link, limit=7)) is FileFlaw.SYMLINK

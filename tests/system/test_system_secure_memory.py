@@ -31,7 +31,7 @@ def test_a_buffer_is_written_in_place_and_wiped() -> None:
 
 
 def test_a_part_that_somebody_holds_reads_as_zeros() -> None:
-    """Wiping reaches whoever kept a part of the view."""
+    """Wiping reaches each part of the view that was kept."""
     buffer = SecureBuffer.of([b"ab", bytearray(b"cd"), memoryview(b"ef")])
     part = buffer.view[1:5]
     assert bytes(part) == b"bcde"

@@ -37,7 +37,7 @@ def pending(line: sockets.SocketConnection) -> bool:
 
 
 def test_messages_come_one_by_one_whichever_way_they_were_sent(path: Path) -> None:
-    """Two messages in one sending, and one in two, come as they are; a number tells the connection from others."""
+    """Two messages in one sending, and one in two, come as they are; each connection has its number."""
     with (
         sockets.listen(path, SHORT_S) as listener,
         closing(sockets.connect(path, SHORT_S)) as ours,
@@ -55,7 +55,7 @@ def test_messages_come_one_by_one_whichever_way_they_were_sent(path: Path) -> No
 
 
 def test_what_was_begun_and_never_ended_is_no_message(path: Path) -> None:
-    """Whoever hangs up in the middle of a message has said nothing, and the rest is not awaited."""
+    """A side that hangs up in the middle of a message has said nothing, and the rest is not awaited."""
     with sockets.listen(path, SHORT_S) as listener, closing(sockets.connect(path, SHORT_S)) as ours:
         theirs = listener.accept()
         theirs.send(b"whole\nhal")
@@ -86,7 +86,7 @@ def test_no_call_waits_longer_than_its_timeout(path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_used_is_named(path: Path) -> None:
-    """A path that is taken, and one without a listener, are told from others."""
+    """A path that is taken, and one without a listener, are distinguished from others."""
     with pytest.raises(AccessError, match=r"Cannot connect to .*No such file"):
         sockets.connect(path, SHORT_S)
     with (

@@ -34,7 +34,7 @@ def test_a_stay_is_seen_as_long_as_it_lasts(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_nowhere(tmp_path: Path) -> None:
-    """No file, or one of another size, tells nothing; a folder that is not there is named."""
+    """No file, or one of another size, says nothing; a folder that is not there is named."""
     assert stalls.read_activity(tmp_path / "none") is None
     (tmp_path / "short").write_bytes(b"x")
     assert stalls.read_activity(tmp_path / "short") is None

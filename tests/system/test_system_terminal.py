@@ -51,7 +51,7 @@ def test_what_is_new_is_typed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_in_memory_is_overwritten_and_removed() -> None:
-    """It is its owner's alone, and what was in it reads as zeros to whoever still holds it open."""
+    """It is its owner's alone, and what was in it reads as zeros to each process that still holds it open."""
     with editor.in_memory() as folder:
         assert folder.parent == editor.MEMORY
         assert folder.stat().st_mode & 0o777 == 0o700

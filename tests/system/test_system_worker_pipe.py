@@ -1,4 +1,4 @@
-"""A child that is asked and answers: everything passes, an end is told, and limits are set for the child alone."""
+"""A child that is asked and answers: everything passes, an end is reported, and limits are set for the child alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_what_is_said_comes_back_whole() -> None:
 
 
 def test_an_end_is_reported_with_its_code() -> None:
-    """Whoever waits for a child that has ended hears how; so does who speaks to it."""
+    """Waiting for a child that has ended returns how it ended; so does sending to it."""
     partner = WorkerProcess((sys.executable, "-c", "raise SystemExit(5)"), environment=environ.minimal_environment())
     with pytest.raises(AccessError, match="ended with code 5"):
         partner.read(1)

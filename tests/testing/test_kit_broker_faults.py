@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback")]
 def steps_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step of a case runs the loop in a thread of its own.
 
-    Python 3.11 does not tell coverage that an exception is thrown into a coroutine. It then loses its place in the
+    Python 3.11 does not report to coverage that an exception is thrown into a coroutine. It then loses its place in the
     stack of that thread, and would not see the lines of the case that follow.
     """
     run = asyncio.Runner.run

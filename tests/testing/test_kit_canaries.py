@@ -125,7 +125,7 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_file_that_goes_away_while_one_looks_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that still replaces its files is looked through; one that cannot be read is told of."""
+    """A process that still replaces its files is looked through; one that cannot be read is named."""
     held = tmp_path / "held"
     held.write_text(canary("x"))
     monkeypatch.setattr(filesystem, "files", lambda folder: [folder / "gone", folder / "held"])

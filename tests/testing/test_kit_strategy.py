@@ -290,14 +290,14 @@ def test_a_broken_strategy_fails_its_case(broken: Strategy, case: causality.Case
     ],
 )
 def test_a_malformed_signal_is_named(columns: dict[str, Any], words: str) -> None:
-    """Each column that cannot be is told with its reason."""
+    """Each impossible column is reported with its reason."""
     faults = list(causality.well_formed(Edited(columns=columns), *MARKET))
     assert len(faults) == 1
     assert words in faults[0]
 
 
 def test_two_signals_of_a_row_are_too_many() -> None:
-    """A row that fires twice is told."""
+    """A row that fires twice is reported."""
 
     class Twice(Breakout):
         """Returns every signal twice."""

@@ -1,4 +1,4 @@
-"""An instance with its folders, a recorder in place of the audit log, and a disk that fails when it is told to."""
+"""An instance with its folders, a recorder in place of the audit log, and a disk that fails on request."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ for _name in ("folder", "open", "status", "read", "seek", "write", "sync", "trun
 
 
 class Notes:
-    """In place of the audit log: keeps what it is told, or refuses to."""
+    """In place of the audit log: keeps each line, or refuses to."""
 
     def __init__(self) -> None:
         self.said: list[SecretAccess] = []

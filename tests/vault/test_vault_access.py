@@ -1,4 +1,4 @@
-"""The vault's door: what is read and written, what is refused and under which code, and what the audit log is told."""
+"""The vault's door: what is read and written, what is refused and under which code, and what the audit log records."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def put_key(bench: Any, data: bytes, mode: int = 0o600) -> None:
     ],
 )
 def test_a_key_file_that_is_none_is_refused(smtp: Any, data: bytes, code: VaultErrorCode) -> None:
-    """Each way in which a key file goes wrong has its sentence; the audit log hears of it."""
+    """Each way in which a key file goes wrong has its sentence; the audit log records it."""
     put_key(smtp, data)
     assert code_of(lambda: smtp.vault(live=False).read("smtp")) is code
     assert smtp.notes.words == [("deny", "smtp", code.text)]
@@ -268,7 +268,7 @@ def test_a_missing_key_and_a_missing_file_are_distinguished(smtp: Any) -> None:
 
 
 def test_f102_loose_modes_are_refused_live_and_warned_of_else(smtp: Any) -> None:
-    """Key, key folder, file and file folder: each with the chmod that mends it; one live, all of them otherwise."""
+    """Key, key folder, file and file folder: each with the chmod that fixes it; one live, all of them otherwise."""
     for path, mode in ((KEY_PATH, 0o644), (FILE_PATH, 0o644)):
         smtp.path(path).chmod(mode)
     smtp.path("storage/secrets").chmod(0o777)
@@ -396,7 +396,7 @@ def test_every_failing_call_of_a_write_leaves_the_old_file(
 def test_every_failing_call_of_a_new_key_is_reported(
     bench: Any, number: int, file_code: VaultErrorCode, key_code: VaultErrorCode
 ) -> None:
-    """A key that could not be written is told with its code; no half key stays, and no leftover."""
+    """A key that could not be written is reported with its code; no half key stays, and no leftover."""
     bench.vault().make_key("login")
     count = len(bench.disk.calls)
     assert count > 10
@@ -550,7 +550,7 @@ def test_fernet_is_written_when_it_is_asked_for_and_upgraded_when_not(smtp: Any)
 
 
 def test_an_upgrade_is_of_all_files(bench: Any) -> None:
-    """Each that is there is written anew, and told in the order of the categories."""
+    """Each that is there is written anew, and reported in the order of the categories."""
     bench.fernet()
     vault = bench.vault()
     for category in ("smtp", "login"):
@@ -611,7 +611,7 @@ def test_status_shows_the_state_of_each_category(smtp: Any) -> None:
 
 
 def test_verify_opens_and_judges_every_file(smtp: Any) -> None:
-    """A sound instance has no faults; each fault is returned, and the audit log hears of each opening."""
+    """A sound instance has no faults; each fault is returned, and the audit log records each opening."""
     assert smtp.vault().verify() == ()
     assert smtp.notes.words == [("decrypt", "smtp", "ok")]
     smtp.vault().write("smtp", b"[]")

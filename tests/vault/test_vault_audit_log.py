@@ -78,7 +78,7 @@ def test_every_access_is_a_line(store: SecretStore, log: AuditLog) -> None:
 
 
 def test_a_vault_logs_all_it_does(store: SecretStore) -> None:
-    """Through the door each deed is a line, under the name of whoever opened the door."""
+    """Through the door each deed is a line, under the name of the person who opened the vault."""
     vault = audit_log.open_vault(store, "cli")
     vault.make_key("smtp")
     vault.write("smtp", b"secret text")
@@ -214,7 +214,7 @@ def test_a_line_that_is_none_is_named_by_its_place(log: AuditLog) -> None:
     "values", [{"category": []}, {"utc": "2026-01-05T00:00:00"}, {"utc": 5}, {"monotonic": "1"}, {"seq": None}]
 )
 def test_a_line_with_values_of_another_kind_is_none(log: AuditLog, values: dict[str, Any]) -> None:
-    """Whoever reads the log unverified is told the line, too."""
+    """A reader of the unverified log gets the line, too."""
     lines = log.path.read_bytes().split(b"\n")
     log.path.write_bytes(b"\n".join([edited(lines[0], **values), *lines[1:]]))
     with pytest.raises(VaultError, match="TB-SEC-096 audit: line 1 of"):
@@ -320,7 +320,7 @@ def test_a_line_that_a_crash_left_unfinished_is_cut_off_and_reported(log: AuditL
 
 @pytest.mark.parametrize("last", [b"x", b"[]", b"{}", b'{"seq": "x"}'])
 def test_a_log_whose_last_line_says_nothing_is_not_gone_on_with(log: AuditLog, last: bytes) -> None:
-    """The access is refused, and the log stays as it is for whoever looks into it."""
+    """The access is refused, and the log stays as it is, to be examined."""
     log.path.write_bytes(last + b"\n")
     assert code_of(lambda: log.record(access())) is VaultErrorCode.AUDIT_BROKEN
     assert log.path.read_bytes() == last + b"\n"
@@ -366,7 +366,7 @@ def test_without_its_key_nothing_is_written(store: SecretStore, log: AuditLog) -
 
 
 def test_several_writers_make_one_chain(store: SecretStore, log: AuditLog) -> None:
-    """Each takes up where the last left off, whoever that was."""
+    """Each goes on where the last one stopped."""
     other = AuditLog(store=store, actor="bot")
     for writer in (log, other, log, other, other):
         writer.record(access())

@@ -88,7 +88,7 @@ def content(home: Path) -> dict[str, bytes]:
 
 
 def test_everything_comes_back(filled: Any) -> None:
-    """Keys of each slot, encrypted files to the byte and plaintext settings, for their owner alone, and all is told."""
+    """Keys of each slot, encrypted files to the byte and plaintext settings, for their owner alone, all named."""
     path = made(filled)
     assert path.stat().st_mode & 0o777 == 0o600
     assert filled.notes.words == [
@@ -161,7 +161,7 @@ def test_a_backup_that_would_not_open_is_not_written(filled: Any) -> None:
 @pytest.mark.first(1)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
 def test_a_failing_disk_leaves_the_earlier_backup(filled: Any, number: int) -> None:
-    """At whichever call it fails: a typed error, told to the log, no leftover, and what was there before."""
+    """At whichever call it fails: a typed error, in the log, no leftover, and what was there before."""
     before = made(filled).read_bytes()
     count = len(filled.disk.calls)
     assert count > 15

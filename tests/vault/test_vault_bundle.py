@@ -205,7 +205,7 @@ def test_parts_that_do_not_fit_are_refused(plain: bytes) -> None:
 
 
 def test_a_bundle_lies_in_a_file_of_its_owner(tmp_path: Path) -> None:
-    """Mode 0600, one final newline, and it is read back; whoever looks at it before it counts may refuse it."""
+    """Mode 0600, one final newline, and it is read back; a check before it counts may refuse it."""
     path = tmp_path / "one.tbot"
     seal().write(path, PARTS)
     assert path.stat().st_mode & 0o777 == 0o600

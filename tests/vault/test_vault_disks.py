@@ -69,7 +69,7 @@ print(json.dumps(said))
 
 @pytest.fixture
 def said(tmp_path: Path) -> Any:
-    """What a process tells that mounts a megabyte for itself alone; skips where it may not."""
+    """What a process prints that mounts a megabyte for itself alone; skips where it may not."""
     alone = ["unshare", "--mount"]
     may = shutil.which("unshare") and shutil.which("mount")
     probe = [*alone, "mount", "-t", "tmpfs", "-o", "size=4k", "none", str(tmp_path)]

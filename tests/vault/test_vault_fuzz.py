@@ -88,7 +88,7 @@ def ended(dice: random.Random, text: bytes) -> bytes:
 
 
 def invented(dice: random.Random, _: bytes) -> bytes:
-    """Nothing but chance: bytes, letters behind a prefix, or bytes behind a header that is sound so far."""
+    """Nothing but chance: bytes, letters behind a prefix, or bytes behind a header that is sound by itself."""
     size = dice.randrange(200)
     match dice.randrange(4):
         case 0:

@@ -119,7 +119,7 @@ def test_the_derivation_is_the_documented_one(bench: Any, passphrase: Passphrase
 
 
 def test_a_wrong_passphrase_opens_nothing(bench: Any, passphrase: PassphraseKeyProvider) -> None:
-    """It is told apart from a damaged file, and asked for once, until it is forgotten."""
+    """It is distinguished from a damaged file, and asked for once, until it is forgotten."""
     answers = iter(("wrong horse", "correct horse"))
     wrong = PassphraseKeyProvider(path=passphrase.path, prompt=lambda: Secret(next(answers)))
     assert code_of(lambda: bench.vault(provider=wrong).read_section("smtp") or wrong.get_key("smtp", "cur")) is (
@@ -248,7 +248,7 @@ def test_the_systems_own_keyring_is_asked_by_default(monkeypatch: pytest.MonkeyP
 
 
 class Foreign:
-    """A plugin's provider, which answers what it is told to."""
+    """A plugin's provider with a scripted answer."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer

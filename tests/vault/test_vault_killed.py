@@ -1,4 +1,4 @@
-"""Rotations in real processes: killed after each system call, mended by the next, while a reader reads on."""
+"""Rotations in real processes: killed after each system call, repaired by the next, while a reader reads on."""
 
 from __future__ import annotations
 

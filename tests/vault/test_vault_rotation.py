@@ -238,7 +238,7 @@ def test_a_rotation_begun_must_be_ended_first(pair: Any) -> None:
 
 
 def test_an_abort_goes_back_to_the_key_that_was(pair: Any) -> None:
-    """The file is under the current key again, and its name is told."""
+    """The file is under the current key again, and its name is shown."""
     before = slots(pair, "smtp")
     half(pair)
     assert rotation.withdraw_rotation(pair.vault()) == ("smtp",)
@@ -277,7 +277,7 @@ def test_one_process_rotates_at_a_time(pair: Any) -> None:
 
 
 def test_a_file_that_does_not_open_stops_a_rotation(pair: Any) -> None:
-    """A damaged file is found before any key is thrown away, and the audit log hears of it."""
+    """A damaged file is found before any key is thrown away, and the audit log records it."""
     pair.path("storage/secrets/smtp_credentials.json.enc").write_bytes(b"tbot1.AAAA")
     assert code_of(lambda: rotation.rotate_categories(pair.vault(), ("smtp",))) is VaultErrorCode.TOKEN_MAGIC
     assert pair.notes.words[-1] == ("deny", "smtp", VaultErrorCode.TOKEN_MAGIC.text)
@@ -312,7 +312,7 @@ def test_an_abort_keeps_the_only_key_that_opens_the_file(pair: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
 def test_a_failing_disk_ends_a_rotation_with_a_code(pair: Any, number: int) -> None:
-    """The error is typed, the files are readable, and a resume or an abort mends the rest."""
+    """The error is typed, the files are readable, and a resume or an abort repairs the rest."""
     count = killed_states(pair)
     for position in range(0, count, 3):
         pair.disk.fails_at, pair.disk.fault = position, OSError(number, os.strerror(number))

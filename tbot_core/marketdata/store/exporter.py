@@ -38,7 +38,7 @@ class ExportRequest:
 
 @attrs.frozen(kw_only=True)
 class ExportedBars:
-    """What was written: files and bars, and what an import has to be told: the kind of prices and volumes.
+    """What was written: files and bars, and what an import has to state: the kind of prices and volumes.
 
     `simulated`: some bars come from a simulation, which an import of the files does not label. `absent`: the symbols of
     the request that have no bars in its range.

@@ -296,13 +296,13 @@ def _delivered(history: RehearsalHistory) -> Iterator[str]:
         if event.kind == BrokerEventKind.FILL:
             booked.setdefault((event.cid, event.payload["execution_id"]), at)
     ends = [*history.deaths, history.way.exchange.matching.closes]
-    for at, told in history.way.delivered:
-        if told.fill is None or told.kind != BrokerEventKind.FILL or told.client_order_id not in intents:
+    for at, report in history.way.delivered:
+        if report.fill is None or report.kind != BrokerEventKind.FILL or report.client_order_id not in intents:
             continue
         end = ends[bisect_left(ends, at)] if at < ends[-1] else at
-        by = booked.get((told.client_order_id, told.fill.execution_id), float("inf"))
+        by = booked.get((report.client_order_id, report.fill.execution_id), float("inf"))
         if at + BOOKED_S < min(by, end):
-            name = f"{told.fill.execution_id} of {told.client_order_id}"
+            name = f"{report.fill.execution_id} of {report.client_order_id}"
             yield f"execution {name} was received at {at:.0f} s, and not booked within {BOOKED_S:.0f} s"
 
 

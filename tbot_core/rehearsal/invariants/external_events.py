@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.history import RehearsalHistory
 
 _NOTICED_S: Final = 2.5
-_TOLD_S: Final = 1.0
+_REPORTED_S: Final = 1.0
 _KEPT_S: Final = 60.0
 _BEFORE_S: Final = 10.0
 _EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
@@ -138,9 +138,9 @@ def _i12_taken(history: RehearsalHistory) -> Iterator[str]:
 def _i12_opposite(history: RehearsalHistory) -> Iterator[str]:
     # No closing order of ours opens the opposite position in the account, also where somebody else closed the position.
     #
-    # Judged are those that left once the lists must have shown that the account held less, or an event had told what
-    # others traded; bracket legs leave with their entry, and what rests stays (the contract, section 8). What others
-    # held on the opposite side before our entry is theirs.
+    # Judged are those that left once the lists must have shown that the account held less, or an event had
+    # reported what others traded; bracket legs leave with their entry, and what rests stays (the contract, section 8).
+    # What others held on the opposite side before our entry is theirs.
     if history.struck & (_OVERFILLS | _BEYOND_DECLARED):
         return
     seen_s = history.way.exchange.matching.character.rules.list_lag_s + _READ_S
@@ -164,7 +164,7 @@ def _i12_opposite(history: RehearsalHistory) -> Iterator[str]:
             least = theirs.setdefault(signal, min(side * others[fact.symbol], 0))
             if leg is not Leg.ENTRY:
                 filled[cid] += fact.units
-                known_s = max(sent[cid] - seen_s, _told_by(history, fact.symbol, sent[cid]))
+                known_s = max(sent[cid] - seen_s, _reported_before(history, fact.symbol, sent[cid]))
                 most = max(side * units for units in _held_between(steps, known_s, sent[cid]))
                 if side * after < least and abs(filled[cid]) > max(most - least, 0):
                     words = f"{cid} left the account with {after} units of {fact.symbol}"
@@ -172,16 +172,16 @@ def _i12_opposite(history: RehearsalHistory) -> Iterator[str]:
         steps.append((at, after))
 
 
-def _told_by(history: RehearsalHistory, symbol: str, at: float) -> float:
-    # The second of the last trade of others that an event had told the same process some time before.
+def _reported_before(history: RehearsalHistory, symbol: str, at: float) -> float:
+    # The second of the last trade of others that an event had reported to the same process some time before.
     ours, begun = history.intents(), max((death for death in history.deaths if death < at), default=0.0)
-    told = (
+    reported_at = (
         (event.fill.time - history.world.start).total_seconds()
         for delivered, event in history.way.delivered
         if event.fill is not None and event.fill.symbol == symbol and event.client_order_id not in ours
-        if begun < delivered < at - _TOLD_S
+        if begun < delivered < at - _REPORTED_S
     )
-    return max(told, default=float("-inf"))
+    return max(reported_at, default=float("-inf"))
 
 
 def _held_between(steps: list[tuple[float, int]], begins: float, ends: float) -> list[int]:

@@ -266,8 +266,8 @@ class _Deliveries:
             if true_at >= then and ("orders", fact.symbol) not in wrong and self._lists_fill(fact, true_at)
         )
         kind = str(BrokerEventKind.FILL) if fact.kind == "execution" else fact.kind
-        told = self._events.get((fact.client_order_id, kind, fact.fill))
-        return min((*lists, *([] if told is None else [told.at])), default=math.inf)
+        report = self._events.get((fact.client_order_id, kind, fact.fill))
+        return min((*lists, *([] if report is None else [report.at])), default=math.inf)
 
     def _lists_fill(self, fact: VenueFact, true_at: float) -> bool:
         # Whether a list has the fills of the order by then: one that has ended is not listed everywhere.
@@ -289,8 +289,8 @@ class _Deliveries:
             if ("orders", symbol) not in wrong and true_at >= one.accepted_at
         ]
         events = [
-            (told.at, told.then, told)
-            for (cid, kind, _), told in self._events.items()
+            (report.at, report.then, report)
+            for (cid, kind, _), report in self._events.items()
             if cid == one.cid and (kind == BrokerEventKind.FILL or kind in _ENDS)
         ]
         shown: _DeliveredEvent | OrderStatusReport | None

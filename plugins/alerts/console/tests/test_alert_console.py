@@ -33,7 +33,7 @@ class TestContract(AlertContract):
 
     @pytest.fixture
     def service(self, terminal: LogReader) -> ChannelUnderTest:
-        """The channel and whoever reads the log."""
+        """The channel, and the reader of the log."""
         return terminal
 
 

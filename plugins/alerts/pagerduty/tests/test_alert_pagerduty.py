@@ -214,7 +214,7 @@ def test_the_status_alone_decides(service: EventVenue, body: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["", KEY[:-1], f"{KEY}0", f"{KEY[:-1]}-", "https://events.pagerduty.com"])
 def test_a_key_has_32_letters_or_digits(text: str) -> None:
-    """Another text, such as that of another field, is refused before it is stored, and told what is allowed."""
+    """Another text, such as that of another field, is refused before it is stored, with what is allowed."""
     field = secret_fields(PagerDutyCredentials)["routing_key"]
     assert field.kind.allowed == "32 letters or digits"
     assert field.kind.parse(KEY) == KEY

@@ -275,7 +275,7 @@ def test_a_refusal_is_clear_and_quotes_twilio(
 
 @pytest.mark.parametrize("status", [400, 401, 503])
 def test_no_error_has_the_account_or_a_whole_number(service: TwilioVenue, status: int) -> None:
-    """Neither by the path of the request nor by Twilio's words; the last four digits tell numbers apart."""
+    """Neither by the path of the request nor by Twilio's words; the last four digits distinguish numbers."""
     words = f"The 'To' number {FIRST} or {FIRST[1:]} is not valid for {SENDER} of {ACCOUNT}."
     service.server._handler = lambda _request: ServerReply(status=status, document={"code": 21211, "message": words})
     channel: Any = service.channel

@@ -170,7 +170,7 @@ def test_g08_an_order_that_cannot_be_read_is_alone_unknown(change: dict[str, Any
 
 @pytest.mark.parametrize("field", ["id", "client_order_id", "status", "symbol", "side", "filled_qty"])
 def test_g08_an_order_without_a_field_is_alone_unknown(field: str) -> None:
-    """Where its own id is missing, too, the others are read, and one without a name is in doubt."""
+    """Where its own id is missing, too, the others are read, and one without a name is unknown."""
     reports, unreadable = parse.orders([{name: ORDER[name] for name in ORDER.keys() - {field}}, OTHER])
     assert [one.client_order_id for one in reports] == ["kit-2"]
     assert [*unreadable] == ["" if field == "client_order_id" else "kit-1"]

@@ -52,7 +52,7 @@ class _Broken(PaperBroker):
 
 
 class _Repeats(_Broken):
-    # Tells its first event again.
+    # Repeats its first event.
     async def poll(self) -> Sequence[BrokerEvent]:
         events = await super().poll()
         self._events = list(events[:1])

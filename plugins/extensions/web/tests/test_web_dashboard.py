@@ -140,7 +140,7 @@ def test_the_stream_gives_all_parts_first_and_ends_with_the_session(
 
 
 def test_a_page_may_follow_one_part_alone(traded: Path, site_of: Callable[[Path], Site], logins: GivenSessions) -> None:
-    """As that of the confirmations does, for its title; while this part does not change, it hears that all is well."""
+    """As that of the confirmations does, for its title; while this part does not change, it reads that all is well."""
     page = site_of(traded)
 
     async def read() -> list[str]:

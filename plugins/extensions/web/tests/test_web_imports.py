@@ -100,7 +100,7 @@ def ended(home: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.first(0)  # it starts a process
 def test_a_file_is_imported_and_then_gone(page: ASGIApp, home: Path) -> None:
-    """Its result says what was stored, for whoever may read, and leads to the backtest."""
+    """Its result says what was stored, to every reader, and leads to the backtest."""
     answer = sent(page, begin(zone="America/New_York"), HEAD, ROWS, END)
     assert answer.status == 303
     ended(home)

@@ -344,7 +344,7 @@ def test_a_dangerous_change_asks_for_the_password_again(app: ASGIApp, route: Web
 
 @ALL
 def test_no_route_fails_on_an_empty_folder(app: ASGIApp, route: WebRoute) -> None:
-    """Whoever asks: an answer below 500, with the headers that keep it in place."""
+    """To every request an answer below 500, with the headers that keep it in place."""
     for role in (*(one.value for one in Role), STEPPED_UP, ""):
         method = "HEAD" if route.path.startswith("/live/") else route.method  # a stream does not end
         answer = ask(app, method, sample(route), as_role(role), {"csrf": CSRF})

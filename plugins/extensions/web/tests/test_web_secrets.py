@@ -143,7 +143,7 @@ def test_new_keys_leave_the_content_as_it_is(app: ASGIApp, sealed: Path) -> None
 
 
 def test_a_stored_login_can_be_tested(app: ASGIApp, sealed: Path) -> None:
-    """The fault is shown without a value; nothing is asked of a broker that nobody knows or that is not installed."""
+    """The fault is shown without a value; nothing is asked of a broker that is unknown or not installed."""
     env = {"HOST_ALPACA_PAPER": "http://127.0.0.1:9"}  # nothing answers there
     secrets.put_values(sealed, "env_bot", env)
     send(app, "/secrets/broker", section="alpaca", field__api_key=KEY, field__api_secret=SECRET)

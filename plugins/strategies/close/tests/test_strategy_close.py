@@ -173,7 +173,7 @@ def test_momentum_wins_over_fade() -> None:
 
 
 def test_strength_is_relative_to_the_session() -> None:
-    """Momentum's distance is divided by the range so far, fade's is the return beyond the limit."""
+    """Momentum's distance is divided by the range until then, fade's is the return beyond the limit."""
     momentum = _scan(_moved().bar(305, 101.5))
     fade = _scan(_risen(106).bar(305, 105.9).gap(306, 310))
     assert momentum.strength.tolist() == [pytest.approx((101.5 - 101) / (101.5 - 99))]

@@ -79,7 +79,7 @@ def refused(reply: ServerReply) -> tuple[tuple[int, int], str]:
     ],
 )
 def test_terms_are_refused_with_the_vendors_code(venue: Any, terms: dict[str, Any], kind: Any, words: str) -> None:
-    """A8, G11: nothing is accepted, and nothing is told on the stream."""
+    """A8, G11: nothing is accepted, and nothing is reported on the stream."""
     found, message = refused(venue.send("POST", "/v2/orders", order(**terms)))
     assert found == kind
     assert words in message

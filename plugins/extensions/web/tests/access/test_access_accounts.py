@@ -226,7 +226,7 @@ def test_a_file_written_by_hand_is_read(access: Any) -> None:
     ],
 )
 def test_an_invalid_file_is_an_error_that_names_no_value(access: Any, sections: Any, fault: type[Exception]) -> None:
-    """Whoever would log in gets the fault of the file, and nothing is changed on top of it."""
+    """A login gets the fault of the file, and nothing is changed on top of it."""
     write(access, sections)
     with pytest.raises(fault):
         access.log_in()

@@ -46,7 +46,7 @@ def test_a_right_password_logs_in_and_the_session_knows_who(access: Any) -> None
 
 
 def test_every_refusal_has_one_sentence(access: Any) -> None:
-    """Wrong password, unknown name, impossible name, missing code, and a lock are told apart by nothing."""
+    """Wrong password, unknown name, impossible name, missing code and a lock cannot be distinguished."""
     names = ("bob", "../\udcff \n", "")
     answers = [access.log_in(password="x" * 300), *(access.log_in(name) for name in names)]
     access.do(access.accounts.set_totp("alice", second_factor.new_totp_secret(), actor="alice"))
@@ -332,7 +332,7 @@ def test_a_session_is_marked_as_used_each_half_minute_at_most(access: Any) -> No
 
 @pytest.mark.parametrize("change", ["password", "role", "removal"])
 def test_another_password_or_role_and_removal_end_all_sessions(access: Any, change: str) -> None:
-    """Whoever changes an account, by whatever process: its sessions end at once, those of others do not."""
+    """After a change of an account, by any process, its sessions end at once, those of others do not."""
     access.add("bob")
     tokens, mine = (access.token("bob"), access.token("bob")), access.token()
     accounts = access.accounts

@@ -41,7 +41,7 @@ def try_login(access: Any, name: str, password: str) -> Answer:
 
 @attrs.frozen
 class Cost:
-    """What an attempt made the machine do, and what it was told; the name and the token of the form are left out."""
+    """What an attempt made the machine do, and what it received; the name and the token of the form are left out."""
 
     hashes: int
     rows: int
