@@ -13,7 +13,7 @@ from tbot_core.actions import control_requests
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
 from tbot_core.execution.trading_state import recall_states
-from tbot_core.instance import Instance, is_there, journal_chain
+from tbot_core.instance import Instance, has_settings, journal_chain
 from tbot_core.instance.journal_chain import NOTED, accept_journal, chain_key
 from tbot_core.journal import integrity
 from tbot_core.journal.projections import carryover
@@ -234,7 +234,7 @@ def access_page(
 
 def _instance(home: Path | None) -> Instance:
     instance = Instance.at(home)
-    if not (is_there(instance) or filesystem.is_folder(instance.data)):
+    if not (has_settings(instance) or filesystem.is_folder(instance.data)):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     return instance
 

@@ -12,7 +12,7 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS
 from tbot_core.errors import AccessError, JournalError, SettingsError
-from tbot_core.instance import Instance, is_there
+from tbot_core.instance import Instance, has_settings
 from tbot_core.instance.control_folder import known_control_folder, with_control_folder
 from tbot_core.instance.folder import SIMULATION
 from tbot_core.journal import records
@@ -106,7 +106,7 @@ async def send_request(
     SettingsError where there is no instance, AccessError where a simulation runs in it.
     """
     instance = Instance.at(home)
-    if not is_there(instance):
+    if not has_settings(instance):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     instance = with_control_folder(instance)
     process = instance.lock_holder

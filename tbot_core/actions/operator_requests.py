@@ -18,7 +18,7 @@ from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.contracts.settings.trading import calendar_of
 from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.errors import JournalError, RiskError, SettingsError, UsageError
-from tbot_core.instance import Instance, Settings, is_there, load_settings
+from tbot_core.instance import Instance, Settings, has_settings, load_settings
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.report import format_share, planned_worst_day
 from tbot_core.instance.secrets import account_mode
@@ -172,7 +172,7 @@ def _trades_on_paper(home: Path | None) -> bool:
 def live_settings(home: Path | None) -> Settings:
     """The settings of an instance that trades live; raises SettingsError for any other instance."""
     instance = Instance.at(home)
-    if not is_there(instance):
+    if not has_settings(instance):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     settings = load_settings(home, mode="replay")
     if account_mode(settings) != "live":

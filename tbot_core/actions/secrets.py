@@ -17,7 +17,7 @@ from tbot_core.actions import discard
 from tbot_core.actions.plugin_declarations import PluginDeclarations, plugin_declarations
 from tbot_core.contracts.credentials import SecretField
 from tbot_core.errors import AccessError, SettingsError, UsageError, VaultError
-from tbot_core.instance import Instance, is_there, read_settings_files
+from tbot_core.instance import Instance, has_settings, read_settings_files
 from tbot_core.instance.cross_checks import needed_plugin
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.instance.secret_schemas import secret_owners, secret_rules
@@ -418,7 +418,7 @@ def secret_forms(home: Path | None, category: str) -> tuple[SecretForm, ...]:
 def _refuse_shadowing(home: Path | None, category: str) -> None:
     # An encrypted file takes precedence over the plaintext beside it, whose other settings would be lost. A folder
     # without settings is no instance: the file would be written where it is not looked for.
-    if not is_there(Instance.at(home)):
+    if not has_settings(Instance.at(home)):
         raise SettingsError(f"{Instance.at(home).home} is not an instance.", "Give its folder with --home.")
     if CATEGORIES[category].shape != "text":
         return

@@ -25,7 +25,7 @@ from tbot_core.instance.folder import ENCRYPTED_SUFFIX, FOLDERS, SETUP_DRAFT, In
 from tbot_core.instance.journal_chain import open_instance_journal
 from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
-from tbot_core.instance.sources import deployment_of, is_made, is_sealed, read_settings_files
+from tbot_core.instance.sources import deployment_of, is_sealed, is_set_up, read_settings_files
 from tbot_core.model import json_document
 from tbot_core.system import filesystem, log
 from tbot_core.vault import files, token
@@ -242,7 +242,7 @@ def complete_setup(instance: Instance) -> None:
     and the answers. Raises AccessError and VaultError.
     """
     draft = instance.path(SETUP_DRAFT)
-    if not filesystem.is_present(draft) or not is_made(instance):
+    if not filesystem.is_present(draft) or not is_set_up(instance):
         return
     before = SetUp(instance=instance, vault=open_instance_vault(instance, DeploymentSettings(), ready=False))
     made = open_instance_vault(instance, deployment_of(read_settings_files(instance).env.parsed), ready=False)

@@ -12,7 +12,7 @@ import click
 from tbot_core.cli import print_error
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance import Instance
-from tbot_core.instance.sources import is_made
+from tbot_core.instance.sources import is_set_up
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.discovery import installed_commands
 from tbot_core.system import environ, filesystem, processes
@@ -34,7 +34,7 @@ _LINES: Final = 4
 
 def require_made(home: Path) -> None:
     """Raise UsageError where no page can be served beside a run: it needs the accounts of an instance."""
-    if not is_made(instance := Instance.at(home)):
+    if not is_set_up(instance := Instance.at(home)):
         raise UsageError(
             f"--web: {instance.home} is no instance with accounts, which the page needs.",
             "Create one with `tbot init` or `tbot web`, and give its folder as --home.",

@@ -129,7 +129,7 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
 
 def _refuse(faults: Mapping[str, bool]) -> None:
     # Raise UsageError for the first fault that was made.
-    for fault in (words for words, is_made in faults.items() if is_made):
+    for fault in (words for words, applies in faults.items() if applies):
         raise UsageError(fault, "See `tbot run --help`.")
 
 
@@ -169,12 +169,12 @@ def hold_instance_lock(home: Path, purpose: str = "") -> Iterator[None]:
     `purpose`: SIMULATION for a process that accepts no requests. Raises AccessError where another process holds it;
     where that is the bot of the service, the remedy is to stop the service.
     """
-    from tbot_core.instance import Instance, is_there
+    from tbot_core.instance import Instance, has_settings
     from tbot_core.system import filesystem
 
     instance = Instance.at(home)
     with ExitStack() as held:
-        if is_there(instance):
+        if has_settings(instance):
             try:
                 held.enter_context(filesystem.hold_lock(instance.lock, purpose, folder=instance.home))
             except AccessError as fault:
@@ -195,7 +195,7 @@ def _is_of_service(instance: Instance) -> bool:
 
 def hold_dry_run_lock(home: Path) -> AbstractContextManager[object]:
     """Hold the lock of the one dry run in the instance; another trading process is named on standard error."""
-    from tbot_core.instance import Instance, is_there
+    from tbot_core.instance import Instance, has_settings
     from tbot_core.system import filesystem
 
     instance = Instance.at(home)
@@ -203,4 +203,4 @@ def hold_dry_run_lock(home: Path) -> AbstractContextManager[object]:
     if process is not None and filesystem.lock_purpose(instance.lock) != SIMULATION:
         words = "a dry run beside it uses the same data source, and both share its rate limits"
         click.echo(f"tbot: Process {process} trades here: {words}.", err=True)
-    return filesystem.hold_lock(instance.dry_run_lock) if is_there(instance) else nullcontext()
+    return filesystem.hold_lock(instance.dry_run_lock) if has_settings(instance) else nullcontext()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tbot_core.instance.loading import ExaminedSettings, examine_settings, load_settings, table_hashes
     from tbot_core.instance.registry import EffectiveSetting
     from tbot_core.instance.settings import Settings
-    from tbot_core.instance.sources import SettingsFiles, is_sealed, is_there, read_settings_files
+    from tbot_core.instance.sources import SettingsFiles, has_settings, is_sealed, read_settings_files
 
 # Order matters: listing plugins needs only the first two.
 _MODULES = ("folder", "enabled_plugins", "sources", "findings", "registry", "settings", "loading")
@@ -26,8 +26,8 @@ __all__ = [
     "SettingsFiles",
     "SettingsFinding",
     "examine_settings",
+    "has_settings",
     "is_sealed",
-    "is_there",
     "load_settings",
     "plugins_enabled",
     "raw_settings",

@@ -139,7 +139,7 @@ def read_global_file(instance: Instance, *, live: bool = False) -> SettingsFile:
     return _source(instance, "env", ENV_FILE, None, live=live)
 
 
-def is_made(instance: Instance) -> bool:
+def is_set_up(instance: Instance) -> bool:
     """Whether the folder holds an instance that is completely made, or one that has traded. Opens nothing."""
     if filesystem.is_present(instance.path(CREATION_MARKER)):
         return False
@@ -148,7 +148,7 @@ def is_made(instance: Instance) -> bool:
 
 def unfinished_setup(instance: Instance) -> SettingsError | None:
     """Why the folder cannot be used yet: its set-up on the web page is not finished; None where there is none."""
-    if not filesystem.is_present(instance.path(SETUP_DRAFT)) or is_made(instance):
+    if not filesystem.is_present(instance.path(SETUP_DRAFT)) or is_set_up(instance):
         return None
     return SettingsError(
         f"The set-up of {instance.home} on the web page is not finished.",
@@ -156,7 +156,7 @@ def unfinished_setup(instance: Instance) -> SettingsError | None:
     )
 
 
-def is_there(instance: Instance) -> bool:
+def has_settings(instance: Instance) -> bool:
     """Whether the folder holds an instance: a settings file in either form. Opens nothing."""
     files = (instance.env, instance.path(ENV_BOT_FILE))
     return any(filesystem.is_present(path) for file in files for path in (file, _sealed(file)))
@@ -165,7 +165,7 @@ def is_there(instance: Instance) -> bool:
 def find_instance(home: Path | None) -> Instance:
     """The instance in a folder; raises SettingsError if there is none. Opens nothing."""
     instance = Instance.at(home)
-    if not is_there(instance):
+    if not has_settings(instance):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     return instance
 

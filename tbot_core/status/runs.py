@@ -15,7 +15,7 @@ from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
 from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE, Instance
 from tbot_core.instance.secrets import account_mode
-from tbot_core.instance.sources import is_there, read_settings_files
+from tbot_core.instance.sources import has_settings, read_settings_files
 from tbot_core.journal import integrity, records
 from tbot_core.journal.events.sessions import RunStarted, RunStopped, SessionOpened
 from tbot_core.journal.store import Journal, read_journal
@@ -90,7 +90,7 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     instance, JournalError without a run, UsageError for an unknown or ambiguous id.
     """
     files = run_files(instance)
-    if not (files or is_there(instance)):
+    if not (files or has_settings(instance)):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     if not files:
         raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` records one in ./tbot-demo.")

@@ -25,7 +25,7 @@ from tbot_core.instance import Instance, load_settings, read_settings_files
 from tbot_core.instance.dotenv import parse_dotenv
 from tbot_core.instance.folder import CREATION_MARKER, SETUP_DRAFT
 from tbot_core.instance.secrets import encrypt_category, open_instance_vault
-from tbot_core.instance.sources import deployment_of, is_made, unfinished_setup
+from tbot_core.instance.sources import deployment_of, is_set_up, unfinished_setup
 from tbot_core.system.secret import Secret
 from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault.audit_log import log_entries, log_path
@@ -134,13 +134,13 @@ def test_a_folder_with_a_draft_is_used_by_nothing_else(instance: Instance) -> No
 def test_an_instance_that_has_traded_is_made_whatever_form_its_settings_have(instance: Instance) -> None:
     """A bot with settings in plaintext starts again: the page asks it for no set-up."""
     instance.data.mkdir(parents=True)
-    assert not is_made(instance)
+    assert not is_set_up(instance)
     instance.journal.touch()
-    assert is_made(instance)
+    assert is_set_up(instance)
     instance.path(SETUP_DRAFT).touch()
     assert unfinished_setup(instance) is None
     instance.path(CREATION_MARKER).touch()
-    assert not is_made(instance)
+    assert not is_set_up(instance)
     assert unfinished_setup(instance) is not None
 
 
@@ -197,7 +197,7 @@ def test_a_backup_takes_the_place_of_a_set_up(instance: Instance, tmp_path: Path
     with opened(path) as found:
         assert backup_texts(instance, found) == {name: WHOLE[name].decode() for name in ("env", "env_bot")}
         setup.restore(found, "web/alice")
-    assert is_made(instance)
+    assert is_set_up(instance)
     assert users(instance.home) == (USERS if without else OTHERS)
     assert not instance.path(SETUP_DRAFT).exists()
     assert not instance.path(CREATION_MARKER).exists()
@@ -218,7 +218,7 @@ def test_settings_in_plaintext_come_back_as_an_instance(instance: Instance, tmp_
     setup = begun(instance)
     with opened(path) as found:
         assert setup.restore(found, "web/alice") == ()
-    assert is_made(instance)
+    assert is_set_up(instance)
     assert (instance.home / ".env_bot").read_text() == "BROKER_NAME=PAPER\n"
     assert users(instance.home) == USERS
 
@@ -262,7 +262,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_actions_setup_draft as tests
 from tbot_core.instance import Instance
-from tbot_core.instance.sources import is_made
+from tbot_core.instance.sources import is_set_up
 
 place, step = Path(sys.argv[2]), int(sys.argv[3])
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod"}
@@ -292,7 +292,7 @@ while True:
     if not child:
         restore(op)
     ended = os.waitpid(child, 0)[1]
-    if is_made(Instance(home)):
+    if is_set_up(Instance(home)):
         assert tests.users(home) == tests.OTHERS
         seen["restored"] += 1
     else:

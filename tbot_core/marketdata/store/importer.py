@@ -471,8 +471,8 @@ class _ImportedRows:
         if self._latest is not None:
             self.faults.add(source, _IN_THE_FUTURE, rows.filter(pl.col("date") > self._latest))
         found = rows.select(fault.rows.any().alias(fault.what) for fault in bar_checks.BAR_FAULTS)
-        for fault, is_there in zip(bar_checks.BAR_FAULTS, found.row(0), strict=True):
-            if is_there:
+        for fault, has_fault in zip(bar_checks.BAR_FAULTS, found.row(0), strict=True):
+            if has_fault:
                 self.faults.add_rows(source, fault, rows)
 
     def _coded(self, symbols: pl.Series) -> pl.Series:

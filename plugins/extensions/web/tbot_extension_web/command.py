@@ -29,7 +29,7 @@ def command(*, port: int | None, home: Path | None) -> None:
     """
     from tbot_core.cli.options import resolve_home
     from tbot_core.instance import Instance
-    from tbot_core.instance.sources import is_made, keep_opened_settings
+    from tbot_core.instance.sources import is_set_up, keep_opened_settings
     from tbot_core.model.clock import SystemClock
     from tbot_core.system import log
     from tbot_core.system.secure_memory import harden
@@ -42,7 +42,7 @@ def command(*, port: int | None, home: Path | None) -> None:
         click.echo(f"tbot: {sentence}", err=True)
     instance = Instance.at(resolve_home(home))
     with _page_lock(instance) as say_purpose:  # a second page opens and changes nothing
-        if not is_made(instance):
+        if not is_set_up(instance):
             with bound(set_up_address(instance, port), configured=False):
                 pass  # a set-up is begun only where its page can be served
         opened = open_site(instance.home, SystemClock(), port)

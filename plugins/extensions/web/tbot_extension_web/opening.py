@@ -12,7 +12,7 @@ from tbot_core.errors import SettingsError
 from tbot_core.instance import Instance
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.secret_schemas import NetworkConfig
-from tbot_core.instance.sources import is_made, read_settings_files
+from tbot_core.instance.sources import is_set_up, read_settings_files
 from tbot_core.vault.vault import Vault
 from tbot_extension_web.access.accounts import Accounts
 from tbot_extension_web.access.login_rules import LoginRules
@@ -68,7 +68,7 @@ def open_site(home: Path, clock: Clock, port: int | None = None, hasher: Passwor
     that cannot be opened.
     """
     instance = Instance.at(home)
-    opened = _instance(instance, port) if is_made(instance) else _unmade(instance, port)
+    opened = _instance(instance, port) if is_set_up(instance) else _unmade(instance, port)
     _refuse_open(opened)
     store, hasher = LoginStore(instance.data / STORE, clock), hasher or PasswordHasher()
     accounts, logins = _access(opened, store, hasher)

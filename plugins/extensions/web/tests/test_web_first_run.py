@@ -46,7 +46,7 @@ from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.secrets import encrypt_category, open_instance_vault
-from tbot_core.instance.sources import is_made
+from tbot_core.instance.sources import is_set_up
 from tbot_core.journal.projections.failover import DrillStep
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.lock import read_lock
@@ -273,7 +273,7 @@ def test_a_folder_in_which_a_process_trades_is_not_set_up(home: Path) -> None:
     setup = begin_setup(Instance.at(home))
     with filesystem.hold_lock(trading), pytest.raises(AccessError, match="with settings that a set-up would replace"):
         setup.finish(Draft())
-    assert not is_made(setup.instance)
+    assert not is_set_up(setup.instance)
 
 
 def shown_values(page: str) -> dict[str, str]:
@@ -588,7 +588,7 @@ def test_of_two_who_make_the_instance_at_once_one_does(home: Path) -> None:
     call: Any = SimpleNamespace(site=SimpleNamespace(setup=setup, home=home), user=user, actor="web/alice")
     with ThreadPoolExecutor() as threads:
         made = list(threads.map(_create, [call, call]))
-    assert is_made(setup.instance)
+    assert is_set_up(setup.instance)
     assert sorted(map(bool, made)) == [False, True]
 
 
@@ -687,7 +687,7 @@ from tbot_core.actions.secrets import vault_of_home
 from tbot_core.actions.setup_draft import Draft, begin_setup, complete_setup
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.older_layout import read_older_installation
-from tbot_core.instance.sources import is_made, unfinished_setup
+from tbot_core.instance.sources import is_set_up, unfinished_setup
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.lock import read_lock
 
@@ -712,7 +712,7 @@ def accounts(setup):
 def whole(home):
     # What `tbot web` does from its start to the end of a set-up, from wherever it was.
     instance = Instance(home)
-    if is_made(instance):
+    if is_set_up(instance):
         complete_setup(instance)
         return
     setup = begin_setup(instance)
@@ -755,7 +755,7 @@ while True:
     if not os.WIFSIGNALED(os.waitpid(process, 0)[1]):
         break
     kills += 1
-    if is_made(Instance(home)):
+    if is_set_up(Instance(home)):
         made += 1
         load_settings(home, mode="paper")
     elif adopts:
@@ -951,4 +951,4 @@ def test_what_is_special_about_a_restored_instance_is_said(
         make_admin(browser, link)
         browser.upload("/setup/restore", {"passphrase": PHRASE}, {"backup": path.read_bytes()})
         assert said in browser.text
-        assert is_made(Instance(home)) is (category != "env")
+        assert is_set_up(Instance(home)) is (category != "env")

@@ -166,6 +166,6 @@ def test_the_token_of_metrics_is_shown_once(app: ASGIApp, sealed: Path, logins: 
     assert not token.admits(f"Bearer {found[1]}")
     send(app, "/secrets/metrics-token/remove")
     send(app, "/secrets/metrics-token/remove")
-    assert not token.is_made
+    assert not token.exists
     assert [what for _, what in logins.security.lines][-1] == "account token of metrics: removed"
     assert len(logins.security.lines) == 3

@@ -26,7 +26,7 @@ class MetricsToken:
         self._security = security
 
     @property
-    def is_made(self) -> bool:
+    def exists(self) -> bool:
         """Whether there is one."""
         return filesystem.is_present(self._path)
 
@@ -40,14 +40,14 @@ class MetricsToken:
 
     def remove(self, actor: str) -> None:
         """Remove it."""
-        if self.is_made:
+        if self.exists:
             self._security.record("account", actor, "token of metrics: removed", category=PAGE)
             filesystem.remove(self._path)
 
     def admits(self, authorization: str) -> bool:
         """Whether a header `Authorization: Bearer TOKEN` has the token."""
         kind, _, token = authorization.partition(" ")
-        if not self.is_made or kind.lower() != "bearer":
+        if not self.exists or kind.lower() != "bearer":
             return False
         return hmac.compare_digest(_hash(token.strip()).encode(), filesystem.read_bytes(self._path))
 

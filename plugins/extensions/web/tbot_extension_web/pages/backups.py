@@ -17,7 +17,7 @@ from tbot_core.actions.setup_draft import Draft, SetUp
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance.findings import printable_value
 from tbot_core.instance.preflight import BACKUP_DAYS
-from tbot_core.instance.sources import is_made
+from tbot_core.instance.sources import is_set_up
 from tbot_core.system.secret import Secret
 from tbot_extension_web.forms import FILE_NAME
 from tbot_extension_web.opening import open_made_instance
@@ -96,7 +96,7 @@ async def restore(call: Call) -> Response:
 
 def _restored(setup: SetUp, text: bytes, name: str, phrase: Secret, actor: str) -> tuple[str, ...]:
     with setup.turn, bundles.open_backup(text, name, phrase) as found:
-        if is_made(setup.instance):  # by who pressed a button at the same time
+        if is_set_up(setup.instance):  # by who pressed a button at the same time
             raise UsageError("The set-up is finished already.", "Open the page again.")
         state = SetUpState(setup=setup, draft=Draft(files=bundles.backup_texts(setup.instance, found)))
         if outside := list(outside_words(state)):

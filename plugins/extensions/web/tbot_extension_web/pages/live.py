@@ -23,7 +23,7 @@ async def health(_call: Call) -> Response:
 async def metrics(call: Call) -> Response:
     """The figures for who has the token; without a token configured the page does not exist."""
     token = MetricsToken(call.site.home, call.site.logins.security)
-    if not await call.work(lambda: token.is_made):
+    if not await call.work(lambda: token.exists):
         raise HTTPException(404)
     if not await call.work(token.admits, call.request.headers.get("authorization", "")):
         return PlainTextResponse("The token is wrong.\n", 401, {"WWW-Authenticate": "Bearer"})

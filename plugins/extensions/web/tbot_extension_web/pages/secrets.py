@@ -141,7 +141,7 @@ def _values(form: Mapping[str, str], fields: SecretForm) -> dict[str, str | None
 
 async def _overview(call: Call, token: str = "") -> Response:
     rows = await call.work(category_listings, call.site.home)
-    has_token = await call.work(lambda: _metrics(call).is_made)
+    has_token = await call.work(lambda: _metrics(call).exists)
     listed = await call.work(backups.listed, call.site.home)
     return call.page(
         "secrets.html",

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 
 from tbot_core.actions.plugins import approve_lock, propose_lock
 from tbot_core.errors import TbotError
-from tbot_core.instance.sources import is_made
+from tbot_core.instance.sources import is_set_up
 from tbot_extension_web.access.security_log import SecurityLog
 from tbot_extension_web.opening import open_made_instance
 from tbot_extension_web.setup.begin_steps import left_open, of_chosen_file
@@ -96,7 +96,7 @@ def _create(call: Call) -> Sequence[str]:
     # The person has read the list with its warnings; what cannot be approved is said.
     setup = _setup(call)
     with setup.turn:
-        if is_made(setup.instance):  # by who pressed the button at the same time
+        if is_set_up(setup.instance):  # by who pressed the button at the same time
             return ()
         setup.finish(setup.read())
     try:
