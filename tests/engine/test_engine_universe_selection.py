@@ -37,6 +37,7 @@ from tbot_core.errors import Rejected, TbotError, Unavailable
 from tbot_core.journal import codec, records
 from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition
+from tbot_core.journal.store import Event
 from tbot_core.marketdata.history import add_reference_facts
 from tbot_core.marketdata.received_bars import RecordedSession, RecordingHeader, SessionRecorder, read_recording
 from tbot_core.marketdata.store import manifest, reference
@@ -208,7 +209,7 @@ def test_the_stored_vix_counts_after_that_of_the_data_source(tmp_path: Path) -> 
     assert found.vix == VixClose(value=17.25, day=PAST[-1].date, source="Broker")
 
 
-def still_held() -> list[Any]:
+def still_held() -> list[Event]:
     """The events of a session that could not close AAA."""
     signal = SignalId(session=PAST[-1].date, strategy="s", symbol="AAA", minute=20, rule="breakout")
     shares: dict[str, Any] = {"quantity": Decimal(7), "price": Decimal(60), "fees": Decimal(0), "time": PAST[-1].open}
@@ -219,7 +220,11 @@ def still_held() -> list[Any]:
         "attempts": {},
     }
     payloads = {records.STUCK: stuck, records.SESSION_CLOSED: {"account": "a"}}
-    return [SimpleNamespace(seq=seq, kind=kind, payload=one) for seq, (kind, one) in enumerate(payloads.items(), 1)]
+    time = PAST[-1].close
+    return [
+        Event(seq=seq, kind=kind, cid=None, source=None, payload=payload, received=time, applied=time, hash="")
+        for seq, (kind, payload) in enumerate(payloads.items(), 1)
+    ]
 
 
 def test_series_are_refreshed_before_the_facts_of_the_day(tmp_path: Path) -> None:
