@@ -148,7 +148,7 @@ def test_nothing_of_the_day_before_counts_in_a_session_but_what_belongs_to_the_r
         reported(stop, "replaced"),
         Said(kind=records.CANCEL_REQUESTED, cid=stop.client_order_id, payload={}),
         reported(stop, "fill", "9.5", "2"),
-        reported(order(Leg.EXIT, name="nobody's"), "fill", "9", "3"),
+        reported(order(Leg.EXIT, name="unknown"), "fill", "9", "3"),
         Said(kind=records.RISK, payload={"what": "daily loss latch"}),
         Said(kind=records.WINDOW_CLOSED, payload={"strategy": "mid"}),
         Said(kind=records.FROZEN, payload={"symbol": "AAA", "words": "a split", "there": True}),
