@@ -312,10 +312,10 @@ class AlertRules:
         # Less than one share cannot rest as a stop; tbot watches it instead.
         mine = [record for record in self._book.orders.values() if record.order.symbol == symbol]
         exits = (one for one in mine if one.order.leg is Leg.EXIT and not one.terminal)
-        if any(one.state not in IN_DOUBT for one in exits):
+        if any(exit_.state not in IN_DOUBT for exit_ in exits):
             return None
         stops = (one for one in mine if one.order.leg is Leg.STOP and one.state in _RESTING)
-        return sum((one.open_quantity for one in stops), Decimal(0))
+        return sum((stop.open_quantity for stop in stops), Decimal(0))
 
     def _of_the_session(self) -> Iterator[Notice]:
         if self._not_ready is not None:

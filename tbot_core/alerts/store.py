@@ -270,8 +270,8 @@ class AlertStore:
 
     def add_notices(self, notices: Iterable[Notice], now: datetime) -> None:
         """Store notices to be sent."""
-        for one in notices:
-            self._insert(one, now, stands=False)
+        for notice in notices:
+            self._insert(notice, now, stands=False)
 
     def open_incident(self, one: Notice, now: datetime, *, worded: bool = False) -> None:
         """Open an incident; one closed for less than a minute continues, if `worded` only with the same text."""
