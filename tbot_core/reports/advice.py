@@ -74,11 +74,11 @@ class DenialAdvice:
         return f"{name}{times} ({' or '.join(changes)})" if changes else f"{name}{times}"
 
     def _commands(self, reasons: Sequence[Reason], home: str) -> Iterator[str]:
-        if any(one.remedy.data for one in reasons):
+        if any(reason.remedy.data for reason in reasons):
             yield f"`tbot data import PATH{home}` imports data"
-        settings = [name for one in reasons for name in one.variables_for(self.strategies, self.variables)]
+        settings = [name for reason in reasons for name in reason.variables_for(self.strategies, self.variables)]
         if settings:
             yield f"`tbot config edit{home}` changes settings"
             yield f"`tbot config explain {settings[0]}{home}` shows the allowed values"
-        for command in dict.fromkeys(one.remedy.command for one in reasons if one.remedy.command):
+        for command in dict.fromkeys(reason.remedy.command for reason in reasons if reason.remedy.command):
             yield command.format(home=home)

@@ -100,9 +100,11 @@ def drift_document(events: Sequence[JournalEvent], shadow: ShadowTrades, note: s
         event.cid: event.facts(OrderReported).words for event in events if event.kind == BrokerEventKind.REJECTED
     }
     day = opened.date.isoformat()
-    real = {_of(one): one for one in _positions(book) if one.signal.session.isoformat() == day}
-    expected = {_of(one): one for one in shadow.positions}
-    judged = {(one.proposal.signal.strategy, one.proposal.signal.symbol): one for one in shadow.decisions}
+    real = {_of(position): position for position in _positions(book) if position.signal.session.isoformat() == day}
+    expected = {_of(position): position for position in shadow.positions}
+    judged = {
+        (decision.proposal.signal.strategy, decision.proposal.signal.symbol): decision for decision in shadow.decisions
+    }
     causes = _Causes(book, decided, judged, rejections, shadow.remarks)
     keys = sorted({*expected, *real}, key=lambda key: ((expected.get(key) or real[key]).signal.minute, key))
     trades = [_trade(key, (expected.get(key), real.get(key)), causes) for key in keys]
@@ -112,14 +114,14 @@ def drift_document(events: Sequence[JournalEvent], shadow: ShadowTrades, note: s
         "minutes": shadow.minutes,
         "of_minutes": opened.minutes,
         "note": note,
-        "trades": [attrs.asdict(one) for one in trades],
+        "trades": [attrs.asdict(trade) for trade in trades],
         **_totals(trades),
     }
 
 
 def drift_together(sessions: Sequence[Document]) -> Document:
     """Several sessions in their order, and their sums; one with a `fault` counts in none of them."""
-    compared = [one for one in sessions if "fault" not in one]
+    compared = [session for session in sessions if "fault" not in session]
     both = [trade for one in compared for trade in one["trades"] if trade["expected"] and trade["real"]]
     return {
         "sessions": list(sessions),
@@ -134,7 +136,7 @@ def drift_lines(document: Mapping[str, Any]) -> list[str]:
     if "sessions" in document:
         sessions = document["sessions"]
         days = f"{plural(len(sessions), 'session')}, {sessions[0]['date']} to {sessions[-1]['date']}"
-        return [f"{days}: {drift_sentence(document)}", *(line for one in sessions for line in drift_lines(one))]
+        return [f"{days}: {drift_sentence(document)}", *(line for session in sessions for line in drift_lines(session))]
     if "fault" in document:
         return [f"Session {document['date']}: not compared. {document['fault']}"]
     found = [f"Session {document['date']}: {drift_sentence(document)}"]
@@ -258,7 +260,7 @@ def _difference(expected: DriftFill, real: DriftFill) -> str:
 
 def _worse_bps(direction: int, prices: Sequence[str | None]) -> float | None:
     # How much worse the second price is than the first, for a buyer (1) or a seller (-1); None without one of them.
-    known = [Decimal(one) for one in prices if one is not None]
+    known = [Decimal(price) for price in prices if price is not None]
     if len(known) < 2:
         return None
     expected, real = known
@@ -266,15 +268,15 @@ def _worse_bps(direction: int, prices: Sequence[str | None]) -> float | None:
 
 
 def _totals(trades: Sequence[DriftTrade]) -> Document:
-    both = [one for one in trades if one.expected is not None and one.real is not None]
+    both = [trade for trade in trades if trade.expected is not None and trade.real is not None]
     return {
         "both": len(both),
-        "missing": sum(one.real is None for one in trades),
-        "extra": sum(one.expected is None for one in trades),
+        "missing": sum(trade.real is None for trade in trades),
+        "extra": sum(trade.expected is None for trade in trades),
         "entry_bps": _mean(one.entry_bps for one in both),
         "exit_bps": _mean(one.exit_bps for one in both),
-        "pnl": _sum(one.real for one in trades),
-        "expected_pnl": _sum(one.expected for one in trades),
+        "pnl": _sum(trade.real for trade in trades),
+        "expected_pnl": _sum(trade.expected for trade in trades),
     }
 
 

@@ -155,12 +155,12 @@ def _by_day(trades: Iterable[Trade], days: Sequence[TradingDay]) -> list[list[tu
     # The part of each trade that lies in each session; the sessions are in order.
     inside: list[list[tuple[datetime, datetime, Trade]]] = [[] for _ in days]
     closes = [day.close for day in days]
-    for one in trades:
-        for number in range(bisect.bisect_right(closes, one.entry_time), len(days)):
+    for trade in trades:
+        for number in range(bisect.bisect_right(closes, trade.entry_time), len(days)):
             day = days[number]
-            if one.exit_time <= day.open:
+            if trade.exit_time <= day.open:
                 break
-            inside[number].append((max(one.entry_time, day.open), min(one.exit_time, day.close), one))
+            inside[number].append((max(trade.entry_time, day.open), min(trade.exit_time, day.close), trade))
     return inside
 
 

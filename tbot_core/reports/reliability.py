@@ -171,7 +171,7 @@ def reliability_report(known: Reliability, trades: Sequence[Trade], pnl: Decimal
         return ReliabilityReport(headline=headline, distrust=False, warnings=(), rows=rows, facts=facts)
     faults = list(_faults(known, rows))
     first = f"Distrust this result: {faults[0]}." if faults else _left(known, rows)
-    warnings = [*(f"{one[0].upper()}{one[1:]}." for one in faults[1:]), *_warnings(known, rows)]
+    warnings = [*(f"{fault[0].upper()}{fault[1:]}." for fault in faults[1:]), *_warnings(known, rows)]
     return ReliabilityReport(
         headline=first, distrust=bool(faults or warnings), warnings=warnings, rows=rows, facts=facts
     )
@@ -185,12 +185,12 @@ def reliability_document(known: Reliability, report: ReliabilityReport) -> dict[
         "warnings": list(report.warnings),
         "results": [
             {
-                "result": one.words,
-                "trades": one.trades,
-                "pnl": money_text(one.pnl),
-                "share": None if one.share is None else f"{one.share:.4f}",
+                "result": row.words,
+                "trades": row.trades,
+                "pnl": money_text(row.pnl),
+                "share": None if row.share is None else f"{row.share:.4f}",
             }
-            for one in report.rows
+            for row in report.rows
         ],
         "slippage": known.slippage.kind,
         "universe": {"chosen_by": known.chosen, "symbols": known.symbols},
@@ -214,15 +214,15 @@ def reliability_document(known: Reliability, report: ReliabilityReport) -> dict[
 
 def _rows(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> Iterator[ResultRow]:
     # The backtest, its variants, and its trades in the first and in the last minutes of a session.
-    opens, closes = [one.open for one in known.days], [one.close for one in known.days]
+    opens, closes = [day.open for day in known.days], [day.close for day in known.days]
     edge = timedelta(minutes=_EDGE_MINUTES)
-    early = [one for one in trades if one.entry_time < opens[bisect_right(opens, one.entry_time) - 1] + edge]
-    late = [one for one in trades if one.exit_time >= closes[bisect_right(opens, one.exit_time) - 1] - edge]
-    untested = {one.words for one in known.variants if one.costs_only and not _slips(known.slippage)}
-    least = _LEAST_SHARE * sum((abs(one.pnl) for one in trades), _ZERO)
+    early = [trade for trade in trades if trade.entry_time < opens[bisect_right(opens, trade.entry_time) - 1] + edge]
+    late = [trade for trade in trades if trade.exit_time >= closes[bisect_right(opens, trade.exit_time) - 1] - edge]
+    untested = {variant.words for variant in known.variants if variant.costs_only and not _slips(known.slippage)}
+    least = _LEAST_SHARE * sum((abs(trade.pnl) for trade in trades), _ZERO)
     for words, count, part in (
         ("this backtest", len(trades), pnl),
-        *((one.words, one.trades, one.pnl) for one in known.variants),
+        *((variant.words, variant.trades, variant.pnl) for variant in known.variants),
         (f"entered in the first {_EDGE_MINUTES} minutes", len(early), _pnl(early)),
         (f"closed in the last {_EDGE_MINUTES} minutes", len(late), _pnl(late)),
     ):
@@ -232,7 +232,7 @@ def _rows(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> Iterator
 
 
 def _pnl(trades: Sequence[Trade]) -> Decimal:
-    return sum((one.pnl for one in trades), _ZERO)
+    return sum((trade.pnl for trade in trades), _ZERO)
 
 
 def _varied(known: Reliability, rows: Sequence[ResultRow]) -> list[ResultRow]:
@@ -262,20 +262,20 @@ def _faults(known: Reliability, rows: Sequence[ResultRow]) -> Iterator[str]:
 
 def _left(known: Reliability, rows: Sequence[ResultRow]) -> str:
     first, *others = _varied(known, rows)
-    more = "".join(f", {one.percent} {one.words}" for one in others)
+    more = "".join(f", {other.percent} {other.words}" for other in others)
     return f"{first.percent} of the profit is left {first.words}{more}."
 
 
 def _joined(rows: Sequence[ResultRow]) -> str:
-    return " and ".join(one.words for one in rows)
+    return " and ".join(row.words for row in rows)
 
 
 def _warnings(known: Reliability, rows: Sequence[ResultRow]) -> Iterator[str]:
     if rows[0].trades < _ENOUGH_TRADES:
         yield f"{plural(rows[0].trades, 'trade is', 'trades are')} few: the result may be chance."
-    for one in rows[1 + len(known.variants) :]:
-        if one.share is not None and one.share > _HALF:
-            yield f"More than half of the profit is from trades {one.words}, where fills are least certain."
+    for row in rows[1 + len(known.variants) :]:
+        if row.share is not None and row.share > _HALF:
+            yield f"More than half of the profit is from trades {row.words}, where fills are least certain."
 
 
 def _facts(known: Reliability) -> Iterator[tuple[str, str]]:

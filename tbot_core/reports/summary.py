@@ -106,7 +106,7 @@ class RunSummary:
     def other_caveats(self) -> list[str]:
         """Those that the report on a backtest's reliability does not state."""
         stated = self.reliability.notes if self.reliability else ()
-        return [one for one in self.caveats if one not in stated]
+        return [caveat for caveat in self.caveats if caveat not in stated]
 
     @functools.cached_property
     def reliability_report(self) -> ReliabilityReport | None:

@@ -129,7 +129,7 @@ def with_gaps(story: RunTimeline, calendar: ExchangeCalendar) -> RunTimeline:
 
     Without such a range they are those between its first and its last.
     """
-    days = {date.fromisoformat(one.date) for one in story.chapters}
+    days = {date.fromisoformat(chapter.date) for chapter in story.chapters}
     if not days:
         return story
     asked = story.run.get("request", {})

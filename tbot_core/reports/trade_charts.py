@@ -93,7 +93,7 @@ def chart_document(trade: DrawnTrade, found: TradedSession, levels: TradeLevels 
         "m": first,
         "d": digits,
         "b": bars,
-        "l": [_line(one, first, last, digits) for one in found.lines],
+        "l": [_line(line, first, last, digits) for line in found.lines],
         "s": [],
         "e": [_minute(session, trade.entry_time), float(trade.entry_price)],
         "w": int(trade.side),

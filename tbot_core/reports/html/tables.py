@@ -169,7 +169,7 @@ def reliability(summary: RunSummary) -> str:
     if report is None:
         return ""
     kind = "trust warned" if report.distrust else "trust"
-    warnings = "".join(f"<li>{escape(one)}</li>" for one in report.warnings)
+    warnings = "".join(f"<li>{escape(warning)}</li>" for warning in report.warnings)
     listed = f"<ul>{warnings}</ul>" if warnings else ""
     facts = "".join(f"<dt>{title}</dt><dd>{escape(words)}</dd>" for title, words in report.facts)
     numbers = "".join(f'<th scope="col" class="n">{name}</th>' for name in ("Trades", "P&amp;L", "of P&amp;L"))
