@@ -140,8 +140,8 @@ def _gauges(raw: Mapping[str, Any]) -> Gauges:
         gross=_known(_dollars, raw["gross"]),
         vix=_known(_figure, raw["vix"]),
         clock_ahead_s=_known(_figure, raw["clock_ahead_s"]),
-        brokers=tuple(_broker(one) for one in raw["brokers"]),
-        hosts=tuple(_host(one) for one in raw.get("hosts", ())),
+        brokers=tuple(_broker(broker) for broker in raw["brokers"]),
+        hosts=tuple(_host(host) for host in raw.get("hosts", ())),
         quotes={_text(name): _quote(one) for name, one in raw.get("quotes", {}).items()},
     )
 

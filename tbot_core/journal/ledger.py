@@ -457,8 +457,8 @@ def _transaction(
 def _balances(transactions: Iterable[Transaction]) -> dict[str, Decimal]:
     # Sum the postings by account, sorted by name.
     found: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for one in transactions:
-        for posting in one.postings:
+    for transaction in transactions:
+        for posting in transaction.postings:
             found[posting.account] += posting.amount
     return dict(sorted(found.items()))
 
