@@ -278,5 +278,5 @@ def vault_error(code: VaultErrorCode, category: str, file: str, *, section: str 
 def combined_error(faults: Sequence[VaultError]) -> VaultError:
     """Combine several errors of one category, with code and remedy of the first; ValueError for none."""
     first, *others = faults
-    message = "\n".join((first.message, *(it.message for it in others)))
+    message = "\n".join((first.message, *(other.message for other in others)))
     return VaultError(message, first.remedy, code=first.code)

@@ -103,8 +103,8 @@ def flaws_of(place: CategoryPaths, *, key: tuple[FileFlaw, ...], file: tuple[Fil
 
 def warn(faults: tuple[VaultError, ...]) -> None:
     """Log the tolerated flaws."""
-    for it in faults:
-        _log.warning("secrets.loose", code=it.code, what=it.message, remedy=it.remedy)
+    for fault in faults:
+        _log.warning("secrets.loose", code=fault.code, what=fault.message, remedy=fault.remedy)
 
 
 def _accept(_: memoryview) -> None:
