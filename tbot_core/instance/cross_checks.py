@@ -329,10 +329,10 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         sentence = f"{draft.text('EXTENSIONS')}: a name is repeated, or combined with none."
         yield draft.finding("fail", sentence, "EXTENSIONS")
     yield from _filters(draft)
-    for one in known_plugins():
-        for key in one.acts_on if one.name not in draft.filters else ():
+    for plugin in known_plugins():
+        for key in plugin.acts_on if plugin.name not in draft.filters else ():
             if draft.values[key].value != draft.values[key].declaration.default:
-                sentence = f"{draft.text(key)}: no effect without the filter {one.name}, which is not on."
+                sentence = f"{draft.text(key)}: no effect without the filter {plugin.name}, which is not on."
                 yield draft.finding("warn", sentence, key)
     failover = draft.groups["failover"]
     if failover.failover_enabled and not failover.failover_brokers:
@@ -345,7 +345,7 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
 def _filters(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     names, written, switches = draft.values["FILTERS"].value, draft.text("FILTERS"), filter_switches()
     away = {name.removeprefix("-") for name in names if name.startswith("-")}
-    known = [one.name for one in known_plugins() if one.kind == "filter" and one.checks]
+    known = [plugin.name for plugin in known_plugins() if plugin.kind == "filter" and plugin.checks]
     if len(set(names)) < len(names):
         yield draft.finding("fail", f"{written}: a name is repeated.", "FILTERS")
     for name in sorted(away.difference(known)):
@@ -368,15 +368,15 @@ def _shorts(draft: SettingsDraft) -> Iterator[SettingsFinding]:
             setting = f"SHORT_TYPE_{name.upper()}"
             sentence = f"{setting}={short_type}: not available, so all short signals of {name} are denied. "
             yield draft.finding("warn", f"{sentence}{setting}=ShortSell sells short at the broker.", setting)
-    for one in known_plugins():
+    for plugin in known_plugins():
         if (
-            one.kind == "filter"
-            and one.name in draft.filters
-            and one.short_type
-            and one.short_type not in types.values()
+            plugin.kind == "filter"
+            and plugin.name in draft.filters
+            and plugin.short_type
+            and plugin.short_type not in types.values()
         ):
-            sentence = f"No SHORT_TYPE_* is {one.short_type}, so the filter {one.name} has nothing to judge."
-            yield draft.finding("warn", sentence, one.switch)
+            sentence = f"No SHORT_TYPE_* is {plugin.short_type}, so the filter {plugin.name} has nothing to judge."
+            yield draft.finding("warn", sentence, plugin.switch)
 
 
 def _failover(draft: SettingsDraft) -> Iterator[SettingsFinding]:

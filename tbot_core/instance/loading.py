@@ -104,7 +104,11 @@ def with_trial(files: SettingsFiles, trial: Mapping[str, str]) -> SettingsFiles:
         return files
     known = catalogue(())
     names = {name: known.canonical_name(name) or name for name in trial}
-    kept = [one for one in files.bot.parsed.entries if (known.canonical_name(one.key) or one.key) not in names.values()]
+    kept = [
+        entry
+        for entry in files.bot.parsed.entries
+        if (known.canonical_name(entry.key) or entry.key) not in names.values()
+    ]
     tried = [Assignment(key=names[name], value=text, file=TRIAL.file, line=0) for name, text in trial.items()]
     parsed = attrs.evolve(files.bot.parsed, entries=(*kept, *tried))
     return attrs.evolve(files, bot=attrs.evolve(files.bot, parsed=parsed))
@@ -116,9 +120,9 @@ def assert_trial_is_known(settings: Settings) -> None:
     In a file such a line is a warning, since a plugin may be absent; what is given for one run is meant for it.
     """
     strange = [
-        attrs.evolve(one, level="fail")
-        for one in settings.warnings
-        if one.where == TRIAL.file and settings.values.keys().isdisjoint(one.keys)
+        attrs.evolve(warning, level="fail")
+        for warning in settings.warnings
+        if warning.where == TRIAL.file and settings.values.keys().isdisjoint(warning.keys)
     ]
     if strange:
         raise faults_error(strange)
@@ -395,7 +399,7 @@ def _hash(place: Path) -> str:
 def _fingerprint(draft: cross_checks.SettingsDraft, tables: Mapping[str, str]) -> str:
     # SHA-256 over the canonical JSON of all inputs of decisions, each value in its canonical text.
     left_out = _RESOLVED | (_BROKER_KEYS if draft.mode in {"replay", "demo", "backtest"} else frozenset())
-    idle = {one.name for name in _idle(draft) for one in strategy_declarations(name).values()}
+    idle = {declaration.name for name in _idle(draft) for declaration in strategy_declarations(name).values()}
     active = {CORE, *(f"strategy {name}" for name in draft.strategies), *(f"filter {name}" for name in draft.filters)}
     content: dict[str, object] = {"STRATEGIES": draft.strategies, "FILTERS": draft.filters, **tables}
     for name, effective in draft.values.items():

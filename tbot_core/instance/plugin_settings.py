@@ -61,22 +61,26 @@ def known_plugins() -> tuple[KnownPlugin, ...]:
 def filter_switches() -> dict[str, tuple[str, ...]]:
     """The filters with a switch: the names of that setting, the canonical one first."""
     return {
-        one.name: (one.switch, *one.settings[one.switch].aliases)
-        for one in known_plugins()
-        if one.kind == "filter" and one.switch
+        plugin.name: (plugin.switch, *plugin.settings[plugin.switch].aliases)
+        for plugin in known_plugins()
+        if plugin.kind == "filter" and plugin.switch
     }
 
 
 def off_by_filters(taken_away: Iterable[str]) -> str:
     """A sentence that names the standard filters that FILTERS takes away, with their checks; "" without one."""
-    checks = {one.name: one.checks for one in known_plugins() if one.kind == "filter"}
+    checks = {plugin.name: plugin.checks for plugin in known_plugins() if plugin.kind == "filter"}
     named = ", ".join(f"{name} ({checks[name]})" for name in taken_away)
     return f"Off by FILTERS: {named}." if named else ""
 
 
 def invented_market_note() -> str:
     """What the market of the built-in broker is, and how real prices are traded with paper money."""
-    accounts = (one.name for one in known_plugins() if one.kind == "broker" and "mode" in one.secrets.get("broker", {}))
+    accounts = (
+        plugin.name
+        for plugin in known_plugins()
+        if plugin.kind == "broker" and "mode" in plugin.secrets.get("broker", {})
+    )
     return (
         "The market of the broker paper is invented: its companies and prices exist on this machine alone. Real prices "
         f"with paper money come from a broker's paper account: BROKER_NAME={next(accounts).upper()}, and mode=paper "

@@ -343,13 +343,13 @@ def _identity(subject: PreflightSubject) -> Iterator[PreflightFinding]:
 def _network(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     opened = subject.vault()
     if opened.store.has_file("network"):
-        for one in certificate_findings(subject.instance, opened.read_as(NetworkConfig, "network"), subject.now):
+        for finding in certificate_findings(subject.instance, opened.read_as(NetworkConfig, "network"), subject.now):
             remedy = (
                 ""
-                if one.level == "ok"
+                if finding.level == "ok"
                 else "`tbot secrets edit network` sets other files, or a listen address of 127.0.0.1."
             )
-            yield PreflightFinding(level=one.level, subject="network", message=one.message, remedy=remedy)
+            yield PreflightFinding(level=finding.level, subject="network", message=finding.message, remedy=remedy)
 
 
 def _plugins(subject: PreflightSubject) -> Iterator[PreflightFinding]:
@@ -387,7 +387,7 @@ def _young_audit(opened: Vault, path: Path) -> Iterator[PreflightFinding]:
     # A log that was removed begins anew with the next access; the files that it was about are older.
     store = opened.store
     places = [store.place(name) for name in categories.CATEGORIES]
-    stored = [one for it in places for one in (it.key, it.file) if filesystem.exists(one)]
+    stored = [one for place in places for one in (place.key, place.file) if filesystem.exists(one)]
     first = next(audit_log.log_entries(path), None)
     oldest = min(map(filesystem.modified, stored), default=None)
     if oldest is None or (first is not None and first.utc.timestamp() - oldest <= _YOUNG_S):
@@ -409,7 +409,9 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     if (older := journal_chain.older_journal(subject.instance)) is not None:
         yield PreflightFinding(level="warn", subject="journal", message=older.sentence, remedy=journal_chain.REMEDY)
     runs = (
-        [one for one in filesystem.entries(folder) if one.suffix == ".sqlite"] if filesystem.is_folder(folder) else []
+        [entry for entry in filesystem.entries(folder) if entry.suffix == ".sqlite"]
+        if filesystem.is_folder(folder)
+        else []
     )
     if integrity.journal_exists(path):
         key = chain_key(subject.instance, live=subject.strict)
@@ -419,9 +421,9 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     elif not runs:
         yield PreflightFinding(level="ok", subject="journal", message="Nothing has been traded here yet.")
     intact = 0
-    for one in runs:
+    for run in runs:
         try:
-            _verified(one)
+            _verified(run)
         except JournalError as fault:
             remedy = "Remove it: the same command records it again."
             yield PreflightFinding(level="warn", subject="journal", message=fault.message, remedy=remedy)

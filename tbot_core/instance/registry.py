@@ -152,7 +152,9 @@ def group_doc(config: type) -> str:
 def setting_groups(values: Mapping[str, EffectiveSetting]) -> tuple[SettingGroup, ...]:
     """The groups of these settings; each setting is in one of them."""
     titles = {name: (group_title(name), group_doc(config)) for name, config in GROUPS.items()}
-    of_core = {one.name: name for name, config in GROUPS.items() for one in declarations(config).values()}
+    of_core = {
+        declaration.name: name for name, config in GROUPS.items() for declaration in declarations(config).values()
+    }
     members: dict[str, list[str]] = {name: [] for name in titles}
     for name, one in values.items():
         owner = one.owner if one.owner != CORE else f"strategy {strategy_of(name)}"

@@ -45,11 +45,11 @@ class SecretPaths:
 
     def files(self) -> tuple[Path, ...]:
         """The encrypted file of each category."""
-        return tuple(it.file for it in self._places())
+        return tuple(place.file for place in self._places())
 
     def plaintext_of_secrets(self) -> Iterator[Path]:
         """Every file with secrets in plaintext where the encrypted ones are, or where older programs had them."""
-        named = [_plain(it.file) for it in self._places() if it.category not in _SETTINGS]
+        named = [_plain(place.file) for place in self._places() if place.category not in _SETTINGS]
         places = [(path.parent, rf"{re.escape(path.name)}({_COPY})?") for path in named]
         places += [(self.instance.path(_SECRETS), _ANY_SECRETS), (self.instance.home, _ANY_CREDENTIALS)]
         return (path for path in _found(places) if not _ENCRYPTED.fullmatch(path.name))
@@ -68,7 +68,7 @@ class SecretPaths:
 
     def secrets_among(self, paths: Iterable[Path]) -> Iterator[Path]:
         """Those that are a key, a file of secrets, its plaintext or that of settings, or a copy of one."""
-        sealed = {it.file for it in self._places() if it.category not in _SETTINGS}
+        sealed = {place.file for place in self._places() if place.category not in _SETTINGS}
         named = {*self.keys(), *map(_plain, self.files())} | sealed
         folders = [self.instance.path(folder) for folder in (_KEYS, _SECRETS)]
         for path in paths:
@@ -84,7 +84,7 @@ class SecretPaths:
 
     def ignored(self) -> tuple[str, ...]:
         """The lines for the ignore files of git and scp: the usual ones, and those of other paths in the instance."""
-        paths = [path for it in self._places() for path in (it.key, _plain(it.file), it.file)]
+        paths = [path for place in self._places() for path in (place.key, _plain(place.file), place.file)]
         inside = [path.relative_to(self.instance.home) for path in paths if path.is_relative_to(self.instance.home)]
         more = [_pattern(path) for path in inside if not _covered(path)]
         older = [f"{OLDER_FOLDER}/"] if filesystem.is_present(self.instance.path(OLDER_FOLDER)) else []

@@ -66,10 +66,10 @@ def secret_rules(
     """
     plugins = tuple(declared)
     needed = frozenset(
-        schema_key(category, one.name)
-        for one in plugins
-        for category in one.secrets
-        if category in CATEGORIES and one.kind != "extension"
+        schema_key(category, plugin.name)
+        for plugin in plugins
+        for category in plugin.secrets
+        if category in CATEGORIES and plugin.kind != "extension"
     )
     return SecretRules(fields=schemas(plugins, installed), required=needed if required else frozenset())
 
@@ -101,7 +101,10 @@ def secret_owners(
 ) -> tuple[tuple[str, str], ...]:
     """The (category, plugin) of each secret that the enabled plugins read; `declared` are the loaded ones."""
     found = [
-        (category, one.name) for one in known_plugins() if (one.kind, one.name) in enabled for category in one.secrets
+        (category, plugin.name)
+        for plugin in known_plugins()
+        if (plugin.kind, plugin.name) in enabled
+        for category in plugin.secrets
     ]
     found += [(category, one.name) for one in declared for category in one.secrets if category in CATEGORIES]
     return tuple(dict.fromkeys(found))
