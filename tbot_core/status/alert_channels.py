@@ -80,7 +80,7 @@ def _state(one: Mapping[str, Any], lacking: str) -> str:
 
 def _lacking(settings: Settings, name: str) -> str:
     # The category of secrets that the channel reads and that is not stored; which fields it has is not read.
-    known = [one for one in known_plugins() if (one.kind, one.name) == ("alert", name)]
+    known = [plugin for plugin in known_plugins() if (plugin.kind, plugin.name) == ("alert", name)]
     for category in (category for one in known for category in one.secrets):
         if not filesystem.exists(category_paths(category, settings.instance, settings.deployment).file):
             return category
@@ -101,12 +101,12 @@ def _states(
     finally:
         store.close()
     return {
-        one.name: {
-            "delivered": None if one.delivered is None else one.delivered.isoformat(),
-            "failed": None if one.failed is None else one.failed.isoformat(),
-            "reason": one.reason,
-            "failing": one.failing,
-            "waiting": one.waiting,
+        state.name: {
+            "delivered": None if state.delivered is None else state.delivered.isoformat(),
+            "failed": None if state.failed is None else state.failed.isoformat(),
+            "reason": state.reason,
+            "failing": state.failing,
+            "waiting": state.waiting,
         }
-        for one in states
+        for state in states
     }

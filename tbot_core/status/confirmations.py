@@ -76,9 +76,9 @@ def _is_sent(decision: Mapping[str, Any]) -> bool:
 def _entry_orders(events: Iterable[Event]) -> dict[str, list[OrderRecord]]:
     # The entry orders of the session by the text of their signal.
     found: dict[str, list[OrderRecord]] = {}
-    for one in fold(events, SessionBook()).orders.values():
-        if one.order.leg is Leg.ENTRY and one.order.signal is not None:
-            found.setdefault(one.order.signal.text, []).append(one)
+    for order in fold(events, SessionBook()).orders.values():
+        if order.order.leg is Leg.ENTRY and order.order.signal is not None:
+            found.setdefault(order.order.signal.text, []).append(order)
     return found
 
 

@@ -60,7 +60,7 @@ class DayReader:
         book = self._narrator.book
         return {
             "date": book.session.get("date"),
-            "lines": [_line(one) for one in self._lines],
+            "lines": [_line(line) for line in self._lines],
             "equity": [[time.isoformat(), money_text(amount)] for time, amount in self._equity()],
             "trades": len(book.trades) - self._before,
             "targets": {

@@ -138,7 +138,7 @@ class _Day:
     def document(self) -> Document:
         settings = self.book.run.get("settings", {})
         trades = self.book.trades[self.before :]
-        denied = sum((one.denials + Counter(one.before_bell) for one in self.windows.values()), Counter[str]())
+        denied = sum((window.denials + Counter(window.before_bell) for window in self.windows.values()), Counter[str]())
         listed = sorted(denied.items(), key=lambda pair: (-pair[1], pair[0]))
         advice = DenialAdvice(strategies=sorted(self.windows), variables=settings or None)
         universe = self.universe
@@ -151,7 +151,7 @@ class _Day:
             "in_session": self.book.in_session,
             "trades": len(trades),
             "held": len(self.book.portfolio.positions),
-            "pnl": money_text(sum((one.pnl for one in trades), Decimal(0))),
+            "pnl": money_text(sum((trade.pnl for trade in trades), Decimal(0))),
             "symbols": self._symbols(),
             "windows": [
                 self._window(name, one, settings)
@@ -169,9 +169,9 @@ class _Day:
         return any(counts[Reason.ALLOWED.name] for counts in self.decided.values())
 
     def _symbols(self) -> list[Document]:
-        traded = Counter(one.symbol for one in self.book.trades[self.before :])
+        traded = Counter(trade.symbol for trade in self.book.trades[self.before :])
         pnl = {
-            symbol: sum((one.pnl for one in self.book.trades[self.before :] if one.symbol == symbol), Decimal(0))
+            symbol: sum((trade.pnl for trade in self.book.trades[self.before :] if trade.symbol == symbol), Decimal(0))
             for symbol in traded
         }
         found = [

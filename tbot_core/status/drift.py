@@ -63,7 +63,11 @@ def _closed_sessions(home: Path | None, run: str | None) -> tuple[Instance, RunF
     # The dates of the sessions of the run that ended, in order, at least one.
     instance = find_instance(home)
     asked = run or (None if runs.is_rehearsing(instance) else runs.PAPER)
-    if asked == runs.PAPER and (names := {one.name for one in runs.run_files(instance)}) and runs.PAPER not in names:
+    if (
+        asked == runs.PAPER
+        and (names := {run_file.name for run_file in runs.run_files(instance)})
+        and runs.PAPER not in names
+    ):
         raise _nothing_ended(instance, runs.PAPER)
     file = runs.run_file(instance, asked)
     with runs.open_run_file(file) as journal:
@@ -88,7 +92,7 @@ def _drift(instance: Instance, file: RunFile, day: dt.date) -> Document:
 def _nothing_ended(instance: Instance, run: str) -> DataError:
     # What was looked for, and what is there that does not count.
     whose = "paper or live trading" if run == runs.PAPER else f"the run {run}"
-    simulated = sum(not one.apart and one.name != runs.PAPER for one in runs.run_files(instance))
+    simulated = sum(not run_file.apart and run_file.name != runs.PAPER for run_file in runs.run_files(instance))
     others = f" {plural(simulated, 'replay or demo', 'replays and demos')} do not count: their fills are simulated."
     return DataError(
         f"No session of {whose} has ended in {instance.home}.{others if simulated else ''}",

@@ -49,7 +49,7 @@ def failover_document(settings: Settings, events: Sequence[Event], now: datetime
         "why": FailoverBlocker[why].value if why else "",
         "drill": "" if last is None else f"passed on {last.time:%Y-%m-%d}",
         "objection": objection,
-        "broken": any(one["circuit"] != "closed" for one in brokers),
+        "broken": any(broker["circuit"] != "closed" for broker in brokers),
         "next": _command(phase, objection),
     }
 
@@ -80,7 +80,7 @@ def _broker(name: str, tag: str, since: Sequence[Event]) -> Document:
     book, external = SessionBook(), ExternalHoldings()
     project(broker_events(since, tag), book)
     project((event for event in since if event.broker == tag), external)
-    working = [one for one in book.orders.values() if not one.terminal]
+    working = [order for order in book.orders.values() if not order.terminal]
     entering = sum(
         (one.open_quantity * (one.order.limit_price or Decimal(0)) for one in working if one.order.leg is Leg.ENTRY),
         Decimal(0),

@@ -118,7 +118,7 @@ class StatusReader:
             return account
         readers = (self._read(found.instance, one) for one in shown)
         first = account or (self._read(found.instance, shown[0]) if shown else None)
-        return next((one for one in readers if one.events), first)
+        return next((reader for reader in readers if reader.events), first)
 
     def _read(self, instance: Instance, file: RunFile) -> JournalReader:
         reader = self._journals.setdefault(file.path, JournalReader(file))
@@ -208,7 +208,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
     risk = risk_status(instance.control, events, read.book, running=running, older=now if older else None)
     conditions = _conditions(events, read.book, risk, instance.control_dir, running=running)
     if older is not None:
-        conditions = [one for one in conditions if one.cause is not StateCause.JOURNAL_OLDER]
+        conditions = [condition for condition in conditions if condition.cause is not StateCause.JOURNAL_OLDER]
         conditions.append(older_condition(older, now, instance.control_dir))
     accepts = running and lock_purpose(instance.lock) != SIMULATION
     prepared = preparation(settings, events, read.book, now, rehearsed=found.rehearsed) if accepts else None
@@ -218,7 +218,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         **live_figures.gauge_figures(gauges),
         **_run(file, read, settings, _latest_mode(events) or (REHEARSAL_MODE if found.rehearsed else None)),
         "of_account": file is None or file.name == PAPER or found.rehearsed,
-        "confirmations": sum(one["id"] not in risk.seen.answers for one in read.pending.open_entries(now)),
+        "confirmations": sum(entry["id"] not in risk.seen.answers for entry in read.pending.open_entries(now)),
         "preparing": prepared,
         **_arming_document(read.arming, settings, now, risk),
         "home": str(instance.home),
@@ -328,11 +328,11 @@ def _risk(risk: RiskStatus, conditions: Sequence[Condition], *, running: bool) -
         "state": risk.state,
         "at_next_start": "" if running else next_start(risk).state,
         "causes": list(risk.causes),
-        "conditions": [one.document for one in conditions],
+        "conditions": [condition.document for condition in conditions],
         "requests": {
             "kill": seen.kill,
             "stop": seen.stop,
-            "waiting": [one.verb.value for one in seen.requests],
+            "waiting": [request.verb.value for request in seen.requests],
             "refused": [attrs.asdict(one) for one in seen.refused],
         },
     }
@@ -343,8 +343,8 @@ def _risk_warnings(risk: RiskStatus, conditions: Sequence[Condition], folder: st
     found = [risk.exposed] if risk.exposed else []
     found += folder_warnings(risk.seen, running=running, folder=folder)
     if risk.state in _GRAVE:
-        found += [one.sentence for one in conditions if one.state.word in _GRAVE]
-        named = {one.cause.value for one in conditions}
+        found += [condition.sentence for condition in conditions if condition.state.word in _GRAVE]
+        named = {condition.cause.value for condition in conditions}
         others = [cause for cause in risk.causes if cause not in named]
         found += [f"The state is {risk.state}: {', '.join(others)}."] if others else []
     return found
@@ -367,7 +367,7 @@ def _attention(
 def _unmanaged(files: Sequence[RunFile], book: SessionBook) -> list[str]:
     # Unfinished runs and unmanaged positions; of simulations only the newest.
     simulated = [file for file in files if file.name != PAPER]
-    found = [unfinished_sentence(file) for file in (*(one for one in files if one.name == PAPER), *simulated[:1])]
+    found = [unfinished_sentence(file) for file in (*(file for file in files if file.name == PAPER), *simulated[:1])]
     if book.in_session and book.portfolio.positions:
         held = sorted(book.portfolio.positions.items())
         names = ", ".join(f"{symbol}{_at(book, book.broker(one.signal))}" for symbol, one in held)
@@ -401,10 +401,10 @@ def _left_behind(events: Sequence[Event], book: SessionBook) -> list[str]:
     # Positions at accounts that the last session did not trade.
     accounts = records.accounts_of(book.session)
     return [
-        f"LEFT BEHIND: {format_quantity(one.fill.quantity)} {one.fill.symbol} at {one.broker}, account {one.account}:"
-        f" not managed until {one.broker} is named in BROKER_NAME or FAILOVER_BROKERS."
-        for one in carryover.carried_positions(events)
-        if one.account not in accounts.values()
+        f"LEFT BEHIND: {format_quantity(position.fill.quantity)} {position.fill.symbol} at {position.broker},"
+        f" account {position.account}: not managed until {position.broker} is named in BROKER_NAME or FAILOVER_BROKERS."
+        for position in carryover.carried_positions(events)
+        if position.account not in accounts.values()
     ]
 
 

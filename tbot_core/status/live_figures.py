@@ -215,8 +215,8 @@ def gauge_figures(reported: Gauges | None) -> Document:
     return {
         "vix": None if reported is None else reported.vix,
         "clock_ahead_s": None if reported is None else reported.clock_ahead_s,
-        "accounts": [] if reported is None else [_account(one) for one in reported.brokers],
-        "hosts": [] if reported is None else [_host(one) for one in reported.hosts],
+        "accounts": [] if reported is None else [_account(broker) for broker in reported.brokers],
+        "hosts": [] if reported is None else [_host(host) for host in reported.hosts],
     }
 
 
@@ -227,7 +227,7 @@ def protection(book: SessionBook, symbol: str) -> str:
     """
     if book.resting(symbol) is not None:
         return "cancelling" if book.is_stop_cancelling(symbol) else "resting"
-    working = [one for one in book.orders.values() if one.order.symbol == symbol and not one.terminal]
+    working = [order for order in book.orders.values() if order.order.symbol == symbol and not order.terminal]
     legs = {one.order.leg.value for one in working if one.state is not OrderState.INTENDED}
     return "closing" if "exit" in legs else "asked" if "stop" in legs else "none"
 

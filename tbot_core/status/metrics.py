@@ -49,11 +49,11 @@ def _metrics(status: Document, version: str) -> Iterator[tuple[str, str, Iterabl
     yield (
         "alerts_waiting",
         "Alerts that wait for delivery.",
-        [({"channel": it["name"]}, it["waiting"]) for it in channels],
+        [({"channel": channel["name"]}, channel["waiting"]) for channel in channels],
     )
-    failing = [({"channel": it["name"]}, it["failing"]) for it in channels]
+    failing = [({"channel": channel["name"]}, channel["failing"]) for channel in channels]
     yield "alert_channel_failing", "Whether the latest delivery failed.", failing
-    latencies = [({"broker": it["broker"]}, it["latency_s"]) for it in status.get("accounts", ())]
+    latencies = [({"broker": account["broker"]}, account["latency_s"]) for account in status.get("accounts", ())]
     yield "broker_latency_seconds", "Time in which the broker answered last.", latencies
     yield "attention", "Matters that need a person.", [({}, _count(status, "attention"))]
     yield "disk_free_bytes", "Free space on the disk of the instance.", [({}, status.get("disk_free_bytes"))]

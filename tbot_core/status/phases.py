@@ -50,10 +50,10 @@ def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
     """The next open, close, window or flattening after `now`, and the current phase."""
     session = calendar_of(settings.trading).current(now)
     moments = _moments(session, settings)
-    upcoming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
+    upcoming = min((moment for moment in moments if moment[0] > now), key=lambda one: one[0])
     if now < session.open:
         return NextEvent(phase="market closed", event=upcoming[1], time=upcoming[0])
-    past = sorted((one for one in moments if one[0] <= now), key=lambda one: one[0])
+    past = sorted((moment for moment in moments if moment[0] <= now), key=lambda one: one[0])
     return NextEvent(phase=past[-1][1], event=upcoming[1], time=upcoming[0])
 
 
@@ -87,12 +87,12 @@ def preparation(
     """
     session = calendar_of(settings.trading).current(now)
     today = session.date.isoformat()
-    is_ready = any(one.kind == records.READY and one.facts(Ready).session == session.date for one in events)
+    is_ready = any(event.kind == records.READY and event.facts(Ready).session == session.date for event in events)
     begins = now >= session.open or (rehearsed and not book.session and not is_ready)
     if not begins or book.session.get("date") == today:
         return None
-    facts = (one.payload for one in events if one.kind == records.FACTS)
-    asked = {symbol for one in facts if one["session"] == today for symbol in one["facts"]}
+    facts = (event.payload for event in events if event.kind == records.FACTS)
+    asked = {symbol for fact in facts if fact["session"] == today for symbol in fact["facts"]}
     return {"session": today, "companies": len(asked)}
 
 

@@ -265,7 +265,7 @@ def older_condition(older: OlderJournal, now: dt.datetime, control_dir: str) -> 
 
 def not_ready_sentence(events: Sequence[Event]) -> str:
     """Why the next or current session is not ready; "" for a session that is."""
-    latest = next((one for one in reversed(events) if one.kind in _READINESS), None)
+    latest = next((event for event in reversed(events) if event.kind in _READINESS), None)
     if latest is None or latest.kind != records.NOT_READY:
         return ""
     not_ready = latest.facts(NotReady)
@@ -277,7 +277,7 @@ def _of_run(book: SessionBook) -> list[tuple[RiskState, str]]:
     # The causes from a run's settings and from the losses of its open session, each with the state it requires.
     forced = [(RiskState.DEFENSE, StateCause.DEFENSE_SETTING.value)] if _forced(book) else []
     losses = book.risk if book.in_session else []
-    return forced + [(_WORDS[it["what"]], it["cause"]) for it in losses if it["what"] in _WORDS]
+    return forced + [(_WORDS[loss["what"]], loss["cause"]) for loss in losses if loss["what"] in _WORDS]
 
 
 def _without_withdrawn(requests: Sequence[ControlRequest]) -> list[ControlVerb]:
@@ -299,7 +299,7 @@ def _replaced(verb: ControlVerb) -> frozenset[ControlVerb]:
 
 def _withdrawn_causes(requests: Sequence[ControlRequest]) -> set[StateCause]:
     # The causes of the journal that waiting requests withdraw.
-    return {cause for one in requests for cause in _WITHDRAWN_CAUSES.get(one.verb, ())}
+    return {cause for request in requests for cause in _WITHDRAWN_CAUSES.get(request.verb, ())}
 
 
 def _files(seen: ControlFolderState) -> list[str]:

@@ -40,7 +40,7 @@ def run_list(home: Path | None) -> list[Document]:
     where all that was traded is still open.
     """
     instance = Instance.at(home)
-    listed = [_of_journal(instance, one) for one in runs.run_files(instance)]
+    listed = [_of_journal(instance, run_file) for run_file in runs.run_files(instance)]
     known = {one["report"] for one in listed}
     backtests = [_of_report(path) for path in _reports(instance) if path.stem not in known]
     found = [one | {"prices": _prices(one)} for one in (*listed, *backtests[:_MOST_BACKTESTS])]
@@ -70,7 +70,7 @@ def _of_journal(instance: Instance, file: RunFile) -> Document:
             started = journal.last_event(records.RUN_STARTED)
             openings = journal.events(kind=records.SESSION_OPENED)
             opened = [event.facts(SessionOpened).date.isoformat() for event in openings]
-            closed = [one.payload for one in journal.events(kind=records.SESSION_CLOSED)]
+            closed = [event.payload for event in journal.events(kind=records.SESSION_CLOSED)]
             finished = journal.last_event(records.RUN_FINISHED) is not None
             unclosed = _unclosed(journal)
     except (JournalError, TbotError) as fault:
@@ -109,15 +109,15 @@ def _unclosed(journal: Journal) -> Document:
         message = f"The session of {date} is not as tbot wrote it, after event {opened.seq}."
         raise JournalError(message, "`tbot audit verify` names the damage.") from fault
     trades, held = story.chapters[0].trades, len(story.book.portfolio.positions)
-    pnl = None if held and not trades else sum((one.pnl for one in trades), Decimal(0))
+    pnl = None if held and not trades else sum((trade.pnl for trade in trades), Decimal(0))
     return {"date": date, "trades": len(trades), "pnl": pnl, "held": held}
 
 
 def _sums(sessions: Sequence[Mapping[str, Any]]) -> Document:
     # Of all sessions; the P&L is not known where it is known of none of them.
-    known = [Decimal(one["pnl"]) for one in sessions if one["pnl"] is not None]
+    known = [Decimal(session["pnl"]) for session in sessions if session["pnl"] is not None]
     pnl = money_text(sum(known, Decimal(0))) if known else None
-    return {"trades": sum(one["trades"] for one in sessions), "pnl": pnl}
+    return {"trades": sum(session["trades"] for session in sessions), "pnl": pnl}
 
 
 def _no_figures() -> Document:

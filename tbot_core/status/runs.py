@@ -97,7 +97,7 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     if run is None:
         candidates = shown_runs(instance, files) or files
         return next(filter(has_session, candidates), candidates[0])
-    named = [one for one in files if one.name.startswith(run)]
+    named = [file for file in files if file.name.startswith(run)]
     if named and run in {DRY_RUN, REHEARSAL}:
         return named[0]
     if not named and (kept := _report_without_journal(instance, run)):
@@ -106,7 +106,7 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
             "`tbot run --replay FROM..TO` of the same days makes the same decisions, and keeps one.",
         )
     if len(named) != 1:
-        names = ", ".join(one.name for one in files[:8])
+        names = ", ".join(file.name for file in files[:8])
         raise UsageError(f"--run {run} matches {len(named)} runs.", f"Recorded: {names}.")
     return named[0]
 
@@ -119,15 +119,15 @@ def shown_runs(instance: Instance, files: Sequence[RunFile]) -> list[RunFile]:
     """
     if is_rehearsing(instance):
         running = _rehearsal_of(instance) if instance.lock_holder else ""
-        return [one for one in files if one.rehearsal and running in {"", one.name}]
+        return [file for file in files if file.rehearsal and running in {"", file.name}]
     trades = instance.lock_holder is not None and not filesystem.lock_purpose(instance.lock)
-    return sorted((one for one in files if not one.dry), key=lambda one: not (trades and one.name == PAPER))
+    return sorted((file for file in files if not file.dry), key=lambda one: not (trades and one.name == PAPER))
 
 
 def _report_without_journal(instance: Instance, run: str) -> str:
     # The name of the first report that begins with these characters.
     pages = filesystem.entries(instance.reports) if filesystem.is_folder(instance.reports) else ()
-    return min((one.stem for one in pages if one.suffix == ".html" and one.stem.startswith(run)), default="")
+    return min((page.stem for page in pages if page.suffix == ".html" and page.stem.startswith(run)), default="")
 
 
 def has_session(file: RunFile) -> bool:

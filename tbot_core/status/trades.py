@@ -53,13 +53,15 @@ def trades_document(home: Path | None, *, date: str | None = None, run: str | No
             day = dates.parse_day(date)
             raise UsageError(f"The run has no session on {day}.", runs.recorded_sessions_text(sorted(opened), day))
         story = read_timeline(journal.events())
-    listed = [(one.date, trade) for one in story.chapters if date in {None, one.date} for trade in one.trades]
+    listed = [
+        (chapter.date, trade) for chapter in story.chapters if date in {None, chapter.date} for trade in chapter.trades
+    ]
     trades = in_order_of_entry(trade for _, trade in listed)
     return {
         **_run(file, story),
         "sessions": sorted(opened),
         "session": date,
-        "trades": [{"id": trade_id(key_of(one)), **trade_document(one)} for one in trades[-_MOST_TRADES:]],
+        "trades": [{"id": trade_id(key_of(trade)), **trade_document(trade)} for trade in trades[-_MOST_TRADES:]],
         "left_out": max(len(trades) - _MOST_TRADES, 0),
         "strategies": [_sum(name, of) for name, of in _by_strategy(trades)],
         **_sum("", trades),
@@ -80,8 +82,8 @@ def trade_with_chart(home: Path | None, wanted: str, *, run: str | None = None) 
         story = read_timeline(journal.events())
         revalued_gauges(instance.data, file.path.name, story.book)
         until = None if story.run.get("request", {}).get("kind") == "live" else story.book.time
-        positions = [OpenTrade.of(one, until) for one in story.book.portfolio.positions.values()]
-        held = next((one for one in positions if trade_id(key_of(one)) == wanted), None)
+        positions = [OpenTrade.of(position, until) for position in story.book.portfolio.positions.values()]
+        held = next((position for position in positions if trade_id(key_of(position)) == wanted), None)
         rules = None if held is None else _exit_rules(journal, story.book.portfolio.positions[held.symbol].signal)
     both: list[Trade | OpenTrade] = [*story.book.trades, *positions]
     trades = in_order_of_entry(both)
@@ -122,12 +124,12 @@ def _traded(trade: Trade | OpenTrade) -> Document:
 def _open(instance: Instance, story: RunTimeline, held: OpenTrade, rules: ExitRules | None) -> Document:
     # The position with its orders, and when it is to be closed.
     book = story.book
-    (position,) = (one for one in live_figures.position_documents(book) if one["symbol"] == held.symbol)
+    (position,) = (document for document in live_figures.position_documents(book) if document["symbol"] == held.symbol)
     due = None if rules is None else _time_exit(instance, story, held, rules)
     return {
         **position,
         "time_exit": None if due is None else due.isoformat(),
-        "orders": [one for one in live_figures.order_documents(book) if one["symbol"] == held.symbol],
+        "orders": [document for document in live_figures.order_documents(book) if document["symbol"] == held.symbol],
     }
 
 
@@ -161,17 +163,17 @@ def _run(file: RunFile, story: RunTimeline) -> Document:
 
 
 def _by_strategy(trades: Sequence[Trade]) -> Iterator[tuple[str, list[Trade]]]:
-    for name in sorted({one.strategy for one in trades}):
-        yield name, [one for one in trades if one.strategy == name]
+    for name in sorted({trade.strategy for trade in trades}):
+        yield name, [trade for trade in trades if trade.strategy == name]
 
 
 def _sum(name: str, trades: Sequence[Trade]) -> Document:
     return {
         "strategy": name,
         "count": len(trades),
-        "won": sum(round_to_cents(one.pnl) > 0 for one in trades),
-        "fees": money_text(_total(one.fees for one in trades)),
-        "pnl": money_text(_total(one.pnl for one in trades)),
+        "won": sum(round_to_cents(trade.pnl) > 0 for trade in trades),
+        "fees": money_text(_total(trade.fees for trade in trades)),
+        "pnl": money_text(_total(trade.pnl for trade in trades)),
     }
 
 
@@ -184,7 +186,7 @@ def _levels(story: RunTimeline, trade: Trade | OpenTrade, found: TradeLevels | N
     if found is None:
         return {"rule": None, "signal_time": None, "stops": [], "target": None, "risk": None, "multiple": None}
     day = key_of(trade)[0].isoformat()
-    opened = next((one.open for one in story.chapters if one.date == day), None)
+    opened = next((chapter.open for chapter in story.chapters if chapter.date == day), None)
     signal = None if opened is None else (opened + dt.timedelta(minutes=found.minute + 1)).isoformat()
     risk = abs(trade.entry_price - found.stops[0][1]) * trade.quantity if found.stops else Decimal(0)
     return {

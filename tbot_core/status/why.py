@@ -132,8 +132,10 @@ def _document(
         "asked": None if minute is None else _closed(session, minute),
         "note": note,
         "subscribed": explained is None or explained.subscribed,
-        "screening": [] if explained is None else [_screening(session, one) for one in explained.screenings],
-        "minutes": [] if explained is None else [_moment(session, one) for one in explained.moments],
+        "screening": []
+        if explained is None
+        else [_screening(session, screening) for screening in explained.screenings],
+        "minutes": [] if explained is None else [_moment(session, moment) for moment in explained.moments],
         "decisions": [{"time": event.applied.isoformat(), **event.payload} for event in own_decisions],
         "top_ups": [{"time": event.applied.isoformat(), **event.payload} for event in topped_up],
         **_outcome(book, symbol, session.open),
@@ -247,14 +249,14 @@ def _book(journal: Journal, session: SessionOpened, minute: int | None) -> Sessi
 
 def _outcome(book: SessionBook, symbol: str, opened: dt.datetime) -> Document:
     # The position, orders and trades that the decisions led to.
-    trades = (one for one in book.trades if one.symbol == symbol and one.entry_time >= opened)
+    trades = (trade for trade in book.trades if trade.symbol == symbol and trade.entry_time >= opened)
     return {
         "in_session": book.in_session,
         "position": _position(book, symbol),
         "stuck": str(book.stuck.get(symbol, {}).get("words", "")),
         "frozen": book.frozen.get(symbol, ""),
-        "orders": [_order(one) for one in book.orders.values() if one.order.symbol == symbol],
-        "trades": [trade_document(one) for one in trades],
+        "orders": [_order(order) for order in book.orders.values() if order.order.symbol == symbol],
+        "trades": [trade_document(trade) for trade in trades],
     }
 
 

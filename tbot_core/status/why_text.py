@@ -85,7 +85,7 @@ def figure_lines(decision: Mapping[str, Any]) -> Iterator[str]:
         yield from _sizing_lines(sizing)
     if limits is not None:
         yield f"    {'limits':26} {'used':>12} {'this order':>12} {'allowed':>12}"
-        yield from (_limit(one, denies=one["reason"] == decision["reason"]) for one in limits)
+        yield from (_limit(limit, denies=limit["reason"] == decision["reason"]) for limit in limits)
     elif not Reason[decision["reason"]].is_before_sizing:
         yield "    sizing and limits: the journal of this run has no figures of them"
     if limits is not None and sizing is None:
@@ -100,8 +100,8 @@ def day_sections(shown: Mapping[str, Any]) -> Iterator[WhySection]:
         f"{_pnl(shown) if shown['trades'] else ''}",
         notes=(f"{shown['mode']} run {shown['run']}, {label}{shown['source']}", *shown["advice"]),
     )
-    for one in shown["windows"]:
-        yield WhySection(title=_window_title(one), notes=tuple(f"  {line}" for line in _window_sentences(one)))
+    for window in shown["windows"]:
+        yield WhySection(title=_window_title(window), notes=tuple(f"  {line}" for line in _window_sentences(window)))
     if shown["left_out"]:
         names = (f"  {_counted(one)} Symbols: {first_names(one['symbols'])}." for one in shown["left_out"])
         yield WhySection(title="Symbols that were left out of the session", notes=tuple(names))
@@ -165,15 +165,16 @@ def _screening_lines(one: Mapping[str, Any], strong: _Strong) -> Iterator[str]:
 
 
 def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    for one in findings:
-        outcome = "met" if one["reason"] == Reason.ALLOWED.name else f"not met: {one['reason']}"
-        if outcome == "met" and one["value"] is None and {one["low"], one["high"]} != {None}:
+    for finding in findings:
+        outcome = "met" if finding["reason"] == Reason.ALLOWED.name else f"not met: {finding['reason']}"
+        if outcome == "met" and finding["value"] is None and {finding["low"], finding["high"]} != {None}:
             outcome = "passed by FILTER_MISSING_DATA"
-        if not one["applies"]:
-            yield f"    {one['check']:22} {'':13}  does not apply to funds"
+        if not finding["applies"]:
+            yield f"    {finding['check']:22} {'':13}  does not apply to funds"
             continue
-        yield f"    {one['check']:22} {_known(one['value']):>13}  {_bounds(one['low'], one['high']):31} {outcome}"
-        yield from _plugin_words(one, 6)
+        bounds = _bounds(finding["low"], finding["high"])
+        yield f"    {finding['check']:22} {_known(finding['value']):>13}  {bounds:31} {outcome}"
+        yield from _plugin_words(finding, 6)
 
 
 def _plugin_words(finding: Mapping[str, Any], indent: int) -> Iterator[str]:
@@ -230,9 +231,13 @@ def _quote(quote: Mapping[str, float]) -> str:
 
 def _strategy_lines(part: Mapping[str, Any], strong: _Strong) -> Iterator[str]:
     yield f"  {strong(part['strategy'])}"
-    for one in part["comparisons"]:
-        yield _compared(one, f"{one['rule']} {_SIDES[one['side']]}", "met" if one["fires"] else "not met")
-        for condition in one["conditions"]:
+    for comparison in part["comparisons"]:
+        yield _compared(
+            comparison,
+            f"{comparison['rule']} {_SIDES[comparison['side']]}",
+            "met" if comparison["fires"] else "not met",
+        )
+        for condition in comparison["conditions"]:
             yield _compared(condition, f"  and {condition['rule']}", "met" if condition["fires"] else "not met")
     if part["filters"] is not None:
         verdict = "pass" if part["filters"] == Reason.ALLOWED.name else f"deny: {part['filters']}"
