@@ -128,7 +128,7 @@ def adoption_lines(instance: Instance, adoption: Adoption, answers: Mapping[str,
         yield f"{found.folder} was not changed. It holds keys and settings: remove it when it is no longer needed."
     for one in adoption.needed:
         if not _answered(one, answers):
-            fields = [it.name for it in one.fields.values() if it.required] or [*one.fields]
+            fields = [field.name for field in one.fields.values() if field.required] or [*one.fields]
             command = f"tbot secrets set {one.category} --home {instance.home}"
             yield f"Still to be set: {one}: {', '.join(fields)}. `{command}` asks for them."
 
@@ -175,7 +175,9 @@ def _default_env() -> bytes:
 def _texts(contents: Mapping[str, bytes]) -> dict[str, str]:
     from tbot_core.instance.dotenv import parse_dotenv
 
-    return {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
+    return {
+        entry.key: entry.value for name in ("env", "env_bot") for entry in parse_dotenv(name, contents[name]).entries
+    }
 
 
 def _checked_secrets(found: OlderInstallation, contents: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -215,7 +217,7 @@ def _needed(contents: Mapping[str, bytes]) -> Iterator[SecretsNeeded]:
 
     texts = _texts(contents)
     known, enabled = known_fields(texts), plugins_enabled(texts)
-    for category, owner in secret_owners(enabled, [one.declared for one in enabled_offers(texts)]):
+    for category, owner in secret_owners(enabled, [offer.declared for offer in enabled_offers(texts)]):
         key = schema_key(category, owner)
         present = parse_json(contents[category]) if category in contents else {}
         there = key[1] in present if key[1] else bool(present)

@@ -165,7 +165,7 @@ def _alert_document(
 def channels_without(row: Mapping[str, Any], channels: Sequence[Mapping[str, Any]]) -> list[str]:
     """The channels of an alert's urgency that did not deliver it, if it was sent; by the documents of both."""
     reached = (row["via"] or "").split(BETWEEN)
-    own = [one["name"] for one in channels if row["urgency"] in one["urgencies"]]
+    own = [channel["name"] for channel in channels if row["urgency"] in channel["urgencies"]]
     return [name for name in own if name not in reached] if row["sent"] and row["via"] != "kept" else []
 
 

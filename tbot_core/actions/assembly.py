@@ -92,7 +92,7 @@ def settings_warnings(assembly: Assembly) -> tuple[str, ...]:
     """Warnings about the settings of a run; those without effect are listed in one."""
     from tbot_core.instance.report import settings_without_effect
 
-    installed = [(one.entry.kind, one.entry.name) for one in assembly.listings]
+    installed = [(listing.entry.kind, listing.entry.name) for listing in assembly.listings]
     found = settings_without_effect(assembly.settings.values, installed)
     idle = [f"Enabled, but its plugin is not installed: {', '.join(found)}."] if found else []
     return (*map(str, assembly.settings.warnings), *idle)

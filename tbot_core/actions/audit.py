@@ -181,9 +181,10 @@ def logged_accesses(home: Path | None, *, verify: bool) -> tuple[tuple[AuditLogE
 
 def access_lines(entries: Sequence[AuditLogEntry], anchor: AuditAnchor | None) -> Iterator[str]:
     """The accesses as text; with the head of the chain if it was verified."""
-    for it in entries:
-        key = it.key_id or "-"
-        yield f"{it.utc:%Y-%m-%d %H:%M:%S}  {it.action:8} {it.category:13} {key:16}  {it.outcome:10} {it.actor}"
+    for entry in entries:
+        key = entry.key_id or "-"
+        what = f"{entry.action:8} {entry.category:13} {key:16}  {entry.outcome:10} {entry.actor}"
+        yield f"{entry.utc:%Y-%m-%d %H:%M:%S}  {what}"
     if not entries:
         yield "No access is logged yet."
     if anchor is not None:

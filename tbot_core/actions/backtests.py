@@ -86,7 +86,7 @@ def backtest_overrides(strategy: str, seed: int | None) -> dict[str, str]:
 
 def installed_strategy(name: str) -> str:
     """The name of an installed strategy, in any case of letters; raises UsageError for any other."""
-    known = sorted({it.entry.name for it in installed_plugins() if it.entry.kind == "strategy"})
+    known = sorted({plugin.entry.name for plugin in installed_plugins() if plugin.entry.kind == "strategy"})
     if name.strip().lower() not in known:
         there = f"installed: {', '.join(known)}" if known else "none is installed"
         raise UsageError(

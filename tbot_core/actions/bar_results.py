@@ -89,14 +89,14 @@ def import_document(
 
 def import_sentences(found: Document) -> Iterator[str]:
     """The document as sentences: what each imported file held, and the sums; the reasons of refused ones are apart."""
-    for one in found["files"]:
-        names = ", ".join(one["symbols"][:_MOST_NAMED])
-        if len(one["symbols"]) > _MOST_NAMED:
-            names += f" and {len(one['symbols']) - _MOST_NAMED} more"
-        what = f"{one['kind']}{f' of {names}' if names else ''}, {one['first']} to {one['last']}"
-        counted = ", ".join(f"{one[name]} {word}" for name, word in _COUNTS.items() if one[name])
-        same = "" if one["added"] or one["replaced"] else " No change."
-        yield f"{one['file']}: {what}: {counted}.{same}"
+    for file in found["files"]:
+        names = ", ".join(file["symbols"][:_MOST_NAMED])
+        if len(file["symbols"]) > _MOST_NAMED:
+            names += f" and {len(file['symbols']) - _MOST_NAMED} more"
+        what = f"{file['kind']}{f' of {names}' if names else ''}, {file['first']} to {file['last']}"
+        counted = ", ".join(f"{file[name]} {word}" for name, word in _COUNTS.items() if file[name])
+        same = "" if file["added"] or file["replaced"] else " No change."
+        yield f"{file['file']}: {what}: {counted}.{same}"
     added, replaced = plural(found["added"], "row"), found["replaced"]
     words = f"{plural(len(found['files']), 'file')} read: {added} added, {replaced:,} replaced"
     yield f"{words}; {len(found['refused'])} refused." if found["refused"] else f"{words}."

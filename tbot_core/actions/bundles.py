@@ -114,7 +114,7 @@ class StoredBackups:
             "folder": str(self.folder),
             "last": self.last,
             "last_file": self.last_name,
-            "files": [attrs.asdict(one) for one in self.files],
+            "files": [attrs.asdict(file) for file in self.files],
         }
 
     @property
@@ -125,7 +125,7 @@ class StoredBackups:
         else:
             place = f"{self.folder / self.last_name}" if self.last_name else f"not in {self.folder}"
             yield f"The last backup was written at {self.last:%Y-%m-%d %H:%M:%S}: {place}."
-        yield from (one.line for one in self.files)
+        yield from (file.line for file in self.files)
 
 
 def export_secrets(home: Path | None, chosen: Sequence[str], out: Path, passphrase: Secret) -> tuple[str, ...]:
@@ -168,9 +168,9 @@ def import_secrets(
         changes = tuple(_change(vault, category, data) for category, data in bundle.parts.items())
         if action != "dry-run":
             _refuse_overwrite(vault, changes, replace=action == "replace")
-            for it in changes:
-                if it.state != "same":
-                    encrypt_category(vault, it.category, bundle.parts[it.category])
+            for change in changes:
+                if change.state != "same":
+                    encrypt_category(vault, change.category, bundle.parts[change.category])
     return changes
 
 
@@ -199,7 +199,7 @@ def stored_backups(home: Path | None, most: int | None = None) -> StoredBackups:
     history = backup_history(log_path(instance))
     found = sorted(((_made(path), path) for path in _backup_files(instance)), reverse=True)
     files = tuple(_stored(path, made, history) for made, path in found[:most])
-    last = next((one.name for one in files if history.last_id and one.id == history.last_id), "")
+    last = next((file.name for file in files if history.last_id and file.id == history.last_id), "")
     return StoredBackups(
         folder=instance.path(FOLDER), files=files, last=history.last, last_name=last, more=len(found) - len(files)
     )
@@ -386,14 +386,14 @@ def _change(vault: Vault, category: str, data: memoryview) -> ImportChange:
 
 def _refuse_overwrite(vault: Vault, changes: Sequence[ImportChange], *, replace: bool) -> None:
     # Raises UsageError if values would be overwritten, or if settings exist in plaintext.
-    plaintexts = [plaintext_path(vault.store.place(it.category)) for it in changes]
+    plaintexts = [plaintext_path(vault.store.place(change.category)) for change in changes]
     clear = [plain.name for plain in plaintexts if plain is not None and filesystem.is_present(plain)]
     if clear:
         raise UsageError(
             f"{', '.join(clear)} in plaintext would lie beside the encrypted file.",
             "Move the plaintext file away first.",
         )
-    differing = [it.category for it in changes if it.state == "differs"]
+    differing = [change.category for change in changes if change.state == "differs"]
     if differing and not replace:
         message = f"The import would overwrite {', '.join(differing)}."
         raise UsageError(message, "Use --replace to overwrite; --dry-run shows the differences.")

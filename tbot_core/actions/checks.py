@@ -382,7 +382,7 @@ def assert_start(
         now=SystemClock().now(),
         strict=mode == "live",
         allow_shared_key=allow_shared_key,
-        installed=frozenset((it.entry.kind, it.entry.name) for it in discovery.installed_plugins()),
+        installed=frozenset((plugin.entry.kind, plugin.entry.name) for plugin in discovery.installed_plugins()),
     )
     rows = preflight_findings(subject)
     failed = [row for row in rows if row.level == "fail"]

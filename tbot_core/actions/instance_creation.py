@@ -120,8 +120,8 @@ def known_fields(settings: Mapping[str, object], named: Collection[str] = ()) ->
     from tbot_core.instance.secret_schemas import secret_rules
     from tbot_core.plugins import discovery
 
-    installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
-    return secret_rules([one.declared for one in enabled_offers(settings, named)], installed).fields
+    installed = {(plugin.entry.kind, plugin.entry.name) for plugin in discovery.installed_plugins()}
+    return secret_rules([offer.declared for offer in enabled_offers(settings, named)], installed).fields
 
 
 def default_env() -> bytes:
@@ -129,7 +129,9 @@ def default_env() -> bytes:
     from tbot_core.contracts.setting import declarations
     from tbot_core.contracts.settings import DeploymentSettings
 
-    return "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values()).encode()
+    return "".join(
+        f"{declaration.name}={declaration.default_text}\n" for declaration in declarations(DeploymentSettings).values()
+    ).encode()
 
 
 def paper_settings() -> str:
@@ -170,7 +172,7 @@ def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: st
     from tbot_core.instance.loading import examine_settings
 
     sources = settings_files(instance, contents)
-    declared = [one.declared for one in enabled_offers(sources.texts())]
+    declared = [offer.declared for offer in enabled_offers(sources.texts())]
     examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
     faults = [str(finding) for finding in examined.findings if finding.level == "fail"]
     if faults:
@@ -197,7 +199,7 @@ def enabled_offers(settings: Mapping[str, object], named: Collection[str] = ()) 
 
     listings = discovery.installed_plugins()
     enabled = plugins_enabled({name: str(text) for name, text in settings.items()})
-    pairs = ((it.entry.kind, it.entry.name) for it in listings)
+    pairs = ((listing.entry.kind, listing.entry.name) for listing in listings)
     found = frozenset(pair for pair in pairs if pair in enabled or pair[1] in named)
     return PluginLoader().offers(found, listings)[0]
 
@@ -231,7 +233,7 @@ def choose_broker(answers: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str
             f"Credentials of several brokers were given: {', '.join(found)}. Which one trades is not known.",
             "Give those of one, or set BROKER_NAME in `env_bot` of the document for --from-json.",
         )
-    if ("broker", name) not in {(it.entry.kind, it.entry.name) for it in installed_plugins()}:
+    if ("broker", name) not in {(plugin.entry.kind, plugin.entry.name) for plugin in installed_plugins()}:
         return dict(answers), (_absent(name),)
     chosen = {**answers.get("env_bot", {}), "BROKER_NAME": name.upper()}
     return {**answers, "env_bot": chosen}, (f"BROKER_NAME is {name.upper()}, the broker of the given credentials.",)
@@ -339,7 +341,9 @@ def _check_contents(instance: Instance, contents: Mapping[str, bytes], remedy: s
     from tbot_core.vault.error_codes import combined_error
     from tbot_core.vault.schemas import check_content
 
-    texts = {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
+    texts = {
+        entry.key: entry.value for name in ("env", "env_bot") for entry in parse_dotenv(name, contents[name]).entries
+    }
     sections = [json_document.parse_json(data) for name, data in contents.items() if CATEGORIES[name].by_plugin]
     is_usual = contents.keys() <= {"env", "env_bot", "bot_identity"}  # then no plugin has to be loaded
     named = {name for part in sections for name in part}

@@ -247,7 +247,7 @@ def defense_document(home: Path | None, now: datetime) -> dict[str, Any]:
     instance = known_control_folder(Instance.at(home))
     seen = read_control_folder(instance.control)
     requests = folder_warnings(seen, running=shown["running"], folder=instance.control_dir)
-    lasting = [one["lasting"] for one in shown["conditions"] if one["lasting"]]
+    lasting = [condition["lasting"] for condition in shown["conditions"] if condition["lasting"]]
     return {"state": shown["state"], "causes": shown["causes"], "lasting": lasting, "requests": requests}
 
 

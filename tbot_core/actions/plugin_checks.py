@@ -153,12 +153,12 @@ def import_table(instance: Instance, table: str, path: Path) -> str:
     readers = [one for one in plugins.loaded if name in one.plugin.tables]
     with filesystem.scratch_folder() as folder:
         filesystem.write_atomic(folder / name, data)
-        words += [_tried(settings, one, folder / name, path) for one in readers]
+        words += [_tried(settings, reader, folder / name, path) for reader in readers]
     for folder in (instance.data, instance.tables):
         filesystem.make_folder(folder)  # each private, as `tbot init` makes them
     filesystem.write_atomic(instance.table(name), data)
     said = " ".join(filter(None, dict.fromkeys(words)))
-    used = ", ".join(one.entry.name for one in readers)
+    used = ", ".join(reader.entry.name for reader in readers)
     return f"{instance.table(name)}: {said} A running bot uses it from the next session ({used})."
 
 

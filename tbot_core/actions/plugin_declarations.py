@@ -61,7 +61,7 @@ def plugin_declarations(
     from tbot_core.plugins.loader import expand_extensions
 
     listings, data = discovery.installed_plugins(), Instance.at(home).data
-    installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
+    installed = frozenset((listing.entry.kind, listing.entry.name) for listing in listings)
     texts: Mapping[str, str] = {}
     with suppress(AccessError, VaultError):  # an unreadable file has its own finding
         texts = (sources or read_settings_files(Instance.at(home))).texts()

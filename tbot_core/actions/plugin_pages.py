@@ -43,7 +43,7 @@ def plugin_pages(home: Path, clock: Clock) -> tuple[PluginPages, ...]:
     """
     instance, listings = Instance.at(home), discovery.installed_plugins()
     files = read_settings_files(instance)
-    installed = {(it.entry.kind, it.entry.name) for it in listings}
+    installed = {(listing.entry.kind, listing.entry.name) for listing in listings}
     named = expand_extensions(plugins_enabled(files.texts()), installed) & installed
     wanted = frozenset(pair for pair in sorted(named) if pair[0] == "extension")
     refused = _refused(home, discovery.mark_enabled(listings, wanted))
@@ -54,7 +54,7 @@ def plugin_pages(home: Path, clock: Clock) -> tuple[PluginPages, ...]:
     found = [PluginPages(name=name, fault=fault) for name, fault in refused.items()]
     found += [PluginPages(name=it.name, fault=it.sentence) for it in (*hung, *failed)]
     with_pages = [it for it in loaded if loader.caller(it.subject, "tbot_routes") is not None]
-    found += [_pages(loader, it, files, instance, clock) for it in with_pages]
+    found += [_pages(loader, page, files, instance, clock) for page in with_pages]
     return tuple(sorted(found, key=lambda it: it.name))
 
 
@@ -63,9 +63,9 @@ def _refused(home: Path, listings: Sequence[PluginListing]) -> dict[str, str]:
     if (pinned := lock.read_lock(home)) is None:
         return {}
     read_private_bytecode(home)
-    enabled = {it.entry.name for it in listings if it.enabled}
+    enabled = {listing.entry.name for listing in listings if listing.enabled}
     differences = [it for it in lock.verify_lock(pinned, listings) if it.kind == "extension" and it.name in enabled]
-    return {it.name: f"{it.sentence} `tbot plugins lock` approves it." for it in differences}
+    return {difference.name: f"{difference.sentence} `tbot plugins lock` approves it." for difference in differences}
 
 
 def _pages(

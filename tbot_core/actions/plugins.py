@@ -60,24 +60,26 @@ class LockProposal:
     @property
     def change_lines(self) -> Iterator[str]:
         """The changes as text, with the permissions of new plugins."""
-        for it in self.changes:
-            new = self.proposed.of(it.kind, it.name)
-            if it.what == "unlocked" and new is not None:
-                yield f"+ {it.kind} {it.name}: {it.detail}, origin {new.origin.sentence}, {len(new.files)} files"
-                yield f"    needs {new.needs.sentence(it.name)}"
-            elif it.what == "missing":
-                yield f"- {it.kind} {it.name}: {it.detail} is no longer enabled"
+        for change in self.changes:
+            new = self.proposed.of(change.kind, change.name)
+            if change.what == "unlocked" and new is not None:
+                origin = f"origin {new.origin.sentence}, {len(new.files)} files"
+                yield f"+ {change.kind} {change.name}: {change.detail}, {origin}"
+                yield f"    needs {new.needs.sentence(change.name)}"
+            elif change.what == "missing":
+                yield f"- {change.kind} {change.name}: {change.detail} is no longer enabled"
             else:
-                yield f"~ {it.sentence}"
+                yield f"~ {change.sentence}"
 
     @property
     def digest(self) -> str:
         """What tells it from another proposal: the plugins with each file and what they need, and the changes."""
         pinned = [
-            attrs.asdict(it, filter=attrs.filters.exclude("needs", "approver", "date")) | {"needs": it.needs.document}
-            for it in self.proposed.plugins
+            attrs.asdict(plugin, filter=attrs.filters.exclude("needs", "approver", "date"))
+            | {"needs": plugin.needs.document}
+            for plugin in self.proposed.plugins
         ]
-        content = json.dumps([pinned, [attrs.asdict(it) for it in self.changes]], sort_keys=True)
+        content = json.dumps([pinned, [attrs.asdict(change) for change in self.changes]], sort_keys=True)
         return sha256(content.encode()).hexdigest()
 
     @property
@@ -88,13 +90,17 @@ class LockProposal:
         version and hash that were approved, "" if none were, and `sentence` all of that as text.
         """
         before = self.previous or PluginLock()
-        gone = [self._row(it, None, "removed") for it in before.plugins if self.proposed.of(*it.key) is None]
-        kept = [self._row(it, before.of(*it.key)) for it in self.proposed.plugins]
+        gone = [
+            self._row(plugin, None, "removed") for plugin in before.plugins if self.proposed.of(*plugin.key) is None
+        ]
+        kept = [self._row(plugin, before.of(*plugin.key)) for plugin in self.proposed.plugins]
         return sorted([*gone, *kept], key=lambda row: (str(row["kind"]), str(row["name"])))
 
     def _row(self, one: LockedPlugin, old: LockedPlugin | None, state: str = "new") -> dict[str, object]:
         # `state` is that of a plugin without `old`, which is what was approved.
-        changes = [] if old is None else [it.sentence for it in self.changes if (it.kind, it.name) == one.key]
+        changes = (
+            [] if old is None else [change.sentence for change in self.changes if (change.kind, change.name) == one.key]
+        )
         more = [f"and {len(changes) - _CHANGES} more differences."] if len(changes) > _CHANGES else []
         row = {
             "kind": one.kind,
@@ -122,12 +128,12 @@ class LockProposal:
     def document(self) -> dict[str, object]:
         """The result of the approval as a JSON document."""
         return {
-            "changes": [attrs.asdict(it) for it in self.changes],
+            "changes": [attrs.asdict(change) for change in self.changes],
             "path": self.path,
             "plugins": [
-                attrs.asdict(it, filter=attrs.filters.exclude("files"))
-                | {"needs": it.needs.document, "files": len(it.files)}
-                for it in self.proposed.plugins
+                attrs.asdict(plugin, filter=attrs.filters.exclude("files"))
+                | {"needs": plugin.needs.document, "files": len(plugin.files)}
+                for plugin in self.proposed.plugins
             ],
             "warnings": self.warnings,
             "written": not self.is_unchanged,
@@ -145,7 +151,7 @@ class PluginsInUse:
     def digest(self) -> str:
         """What tells them from others: their names, versions, distributions and the hashes of their files."""
         names = ("kind", "name", "distribution", "version", "files_hash")
-        return sha256(json.dumps([[one[name] for name in names] for one in self.plugins]).encode()).hexdigest()
+        return sha256(json.dumps([[plugin[name] for name in names] for plugin in self.plugins]).encode()).hexdigest()
 
 
 def list_plugins(
@@ -243,7 +249,7 @@ def describe_plugin(
         fresh = trial_records.with_outcomes(known, _trials([listing], progress), SystemClock().now())
         record = fresh.of(listing.entry)
         (listing,) = trial_records.apply_records([listing], fresh)
-    return _facts(listing, record) | {"duplicates": [_facts(it, known.of(it.entry)) for it in others]}
+    return _facts(listing, record) | {"duplicates": [_facts(other, known.of(other.entry)) for other in others]}
 
 
 def broker_capabilities(name: str, home: Path, progress: Notify = discard) -> Mapping[str, str] | None:
@@ -257,7 +263,9 @@ def find_plugins(name: str, listings: Sequence[PluginListing]) -> list[PluginLis
 
     Raises PluginError for an unknown name, and UsageError for one that several kinds use.
     """
-    found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
+    found = [
+        listing for listing in listings if name in {listing.entry.name, f"{listing.entry.kind}/{listing.entry.name}"}
+    ]
     kinds = sorted({it.entry.kind for it in found})
     if len(kinds) > 1:
         spelled = " or ".join(f"{kind}/{name}" for kind in kinds)
@@ -267,7 +275,7 @@ def find_plugins(name: str, listings: Sequence[PluginListing]) -> list[PluginLis
 
         from tbot_core.plugins.loader import NEAR
 
-        near = get_close_matches(name, [it.entry.name for it in listings], n=1, cutoff=NEAR)
+        near = get_close_matches(name, [listing.entry.name for listing in listings], n=1, cutoff=NEAR)
         remedy = f"Did you mean {near[0]}?" if near else "`tbot plugins list` shows all plugins."
         raise PluginError(f"Unknown plugin {name}.", remedy)
     return found
@@ -314,7 +322,7 @@ def plugins_in_use(texts: Mapping[str, str]) -> PluginsInUse:
     enabled = plugins_enabled(texts)
     listings = _installed(enabled)
     return PluginsInUse(
-        plugins=tuple(_plugin_document(one, None) for one in listings),
+        plugins=tuple(_plugin_document(listing, None) for listing in listings),
         warnings=(
             *_not_installed(enabled, listings),
             *lookalike_warnings(listings, None),
@@ -348,14 +356,14 @@ def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], boo
     existing, differences = _compare_with_lock(home)
     exposed = lock.lock_exposure(Instance.at(home).home)
     document = {
-        "differences": [attrs.asdict(it) for it in differences],
+        "differences": [attrs.asdict(difference) for difference in differences],
         "exposed": exposed,
-        "files": sum(len(it.files) for it in existing.plugins) if existing else 0,
+        "files": sum(len(plugin.files) for plugin in existing.plugins) if existing else 0,
         "locked": existing is not None,
         "plugins": len(existing.plugins) if existing else 0,
         "startup_files": list(others := startup_files()),
     }
-    lines = [it.sentence for it in differences]
+    lines = [difference.sentence for difference in differences]
     if existing is None:
         lines = [f"There is no {lock.FILE_NAME} in {Instance.at(home).home}: `tbot plugins lock` creates it."]
     elif not differences:
@@ -373,7 +381,9 @@ def _last_settings(home: Path | None) -> tuple[Mapping[str, str], str]:
     since, parsed = settings_of_last_run(Instance.at(home))
     closed = "The settings are encrypted and this command does not open them: "
     shown = f"active is what {since} had enabled; " if parsed.entries else ""
-    return {one.key: one.value for one in parsed.entries}, f"{closed}{shown}`tbot check` shows what is enabled now."
+    return {
+        entry.key: entry.value for entry in parsed.entries
+    }, f"{closed}{shown}`tbot check` shows what is enabled now."
 
 
 def _facts(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
@@ -475,11 +485,11 @@ def _needs(
 
 
 def _not_installed(enabled: Iterable[tuple[str, str]], listings: Iterable[PluginListing]) -> Iterator[str]:
-    installed = {(it.entry.kind, it.entry.name) for it in listings}
+    installed = {(listing.entry.kind, listing.entry.name) for listing in listings}
     for kind, name in sorted(set(enabled) - installed - {ALL_EXTENSIONS}):
         yield f"The {kind} {name} is enabled but not installed, so it is not locked."
 
 
 def _count(one: PluginLock) -> str:
-    plugins, files = len(one.plugins), sum(len(it.files) for it in one.plugins)
+    plugins, files = len(one.plugins), sum(len(plugin.files) for plugin in one.plugins)
     return f"{plugins} plugin{'s' * (plugins != 1)}, {files} file{'s' * (files != 1)}"

@@ -140,7 +140,7 @@ class SecretForm:
     @property
     def unknown(self) -> tuple[str, ...]:
         """The stored names of which there is no declaration."""
-        return tuple(sorted(self.stored - {one.name for one in self.fields}))
+        return tuple(sorted(self.stored - {field.name for field in self.fields}))
 
 
 def category_listings(home: Path | None, category: str | None = None) -> tuple[CategoryListing, ...]:
@@ -379,7 +379,7 @@ def secret_forms(home: Path | None, category: str) -> tuple[SecretForm, ...]:
     owners = [name for place, name in secret_owners(plugins.enabled, plugins.declared) if place == category]
     stored = stored_content(home, category)
     if not CATEGORIES[category].by_plugin:
-        others = [one.name for one in known_plugins() if category in one.secrets]
+        others = [plugin.name for plugin in known_plugins() if category in plugin.secrets]
         fields = secret_rules(plugins.declared, plugins.installed).fields.get(schema_key(category, ""), {})
         names = _stored_names(stored, fields)
         readers = tuple(dict.fromkeys([*owners, *others]))
@@ -394,7 +394,7 @@ def secret_forms(home: Path | None, category: str) -> tuple[SecretForm, ...]:
             ),
         )
     parts = {name.lower(): part for name, part in stored.items() if isinstance(part, dict)}
-    known = [one.name for one in known_plugins() if category in one.secrets]
+    known = [plugin.name for plugin in known_plugins() if category in plugin.secrets]
     sections = dict.fromkeys([*owners, *sorted({*known, *parts})])
     rules = secret_rules(plugin_declarations(home, sections).declared, plugins.installed).fields
     made = []
@@ -515,24 +515,28 @@ def _readers(schemas: Schemas, category: str) -> set[str]:
     # The plugins that are known to have a section of the category.
     from tbot_core.instance.plugin_settings import known_plugins
 
-    ours = {one.name for one in known_plugins() if category in one.secrets}
+    ours = {plugin.name for plugin in known_plugins() if category in plugin.secrets}
     return ours | {name for place, name in schemas if place == category}
 
 
 def _installed() -> set[str]:
     from tbot_core.plugins.discovery import installed_plugins
 
-    return {it.entry.name for it in installed_plugins()}
+    return {plugin.entry.name for plugin in installed_plugins()}
 
 
 def _needs(category: str, readers: tuple[str, ...], plugins: PluginDeclarations) -> tuple[str, ...]:
     # The sentences on readers that are known and not installed.
-    owners = [f"{one.kind} {one.name}" for one in known_plugins() if category in one.secrets and one.name in readers]
+    owners = [
+        f"{plugin.kind} {plugin.name}"
+        for plugin in known_plugins()
+        if category in plugin.secrets and plugin.name in readers
+    ]
     return tuple(filter(None, (needed_plugin(owner, plugins.installed) for owner in owners)))
 
 
 def _stored_names(stored: Mapping[str, Any], fields: Mapping[str, SecretField]) -> frozenset[str]:
     known = stored_fields(stored, fields)
-    spelt = {word.lower() for one in fields.values() for word in (one.name, *one.aliases)}
+    spelt = {word.lower() for field in fields.values() for word in (field.name, *field.aliases)}
     names = {one.name for field, one in fields.items() if field in known}
     return frozenset(names | {name for name in stored if name.lower() not in spelt})

@@ -42,15 +42,22 @@ class SessionTally:
     @property
     def violated(self) -> bool:
         """Whether a difference has no cause, or venue, journal and bot do not agree."""
-        return any(one.violations for one in self.reports)
+        return any(report.violations for report in self.reports)
 
     def document(self) -> dict[str, Any]:
         """The reports as a JSON document."""
-        return {"broker": self.broker, "took_s": self.took_s, "sessions": [one.document() for one in self.reports]}
+        return {
+            "broker": self.broker,
+            "took_s": self.took_s,
+            "sessions": [report.document() for report in self.reports],
+        }
 
     def lines(self) -> list[str]:
         """The reports as text."""
-        return [*(line for one in self.reports for line in one.lines()), f"The sessions took {self.took_s:.0f} s."]
+        return [
+            *(line for report in self.reports for line in report.lines()),
+            f"The sessions took {self.took_s:.0f} s.",
+        ]
 
 
 def rehearse_sessions(options: SessionOptions) -> SessionTally:

@@ -80,7 +80,9 @@ class SettingsPlan:
             raise UsageError("The settings were changed since the form was opened; nothing was saved.", _AGAIN)
         if self.faults or self._stored is None:
             raise UsageError("There is nothing that could be saved.", _AGAIN)
-        named = ", ".join(f"{one.name} {_printed(one.before)} -> {_printed(one.after)}" for one in self.changes)
+        named = ", ".join(
+            f"{change.name} {_printed(change.before)} -> {_printed(change.after)}" for change in self.changes
+        )
         given = "with the password" if password else "without the password"
         self._stored.replace(self._text, redact(f"{named or 'no value'}; {given}"))
 
@@ -191,11 +193,11 @@ def _failing(
 ) -> tuple[list[SettingsFinding], list[str]]:
     # The findings with which nothing is saved, and a sentence for each that was there before and is not in this file.
     edited = after.env if stored.category == "env" else after.bot
-    own = [one for one in findings if one.level == "fail" and after.file_of(one) is edited]
+    own = [finding for finding in findings if finding.level == "fail" and after.file_of(finding) is edited]
     if own:
         return [attrs.evolve(one, where=_place_of_edit(one)) for one in own], []
     later = start_faults(home, after)
-    earlier = {(one.keys, one.message) for one in start_faults(home, stored.sources)} if later else set()
+    earlier = {(fault.keys, fault.message) for fault in start_faults(home, stored.sources)} if later else set()
     new = [one for one in later if (one.keys, one.message) not in earlier]
     words = "The next start would fail: "
     return [attrs.evolve(one, message=f"{words}{one.message}") for one in new], [
@@ -278,14 +280,14 @@ def _warnings(
     stored: StoredConfig, findings: Sequence[SettingsFinding], changes: Sequence[SettingChange]
 ) -> Iterator[str]:
     # What is notable about the changed settings, and unknown keys and lines that the text did not have before.
-    changed = {one.name for one in changes}
-    before = {(one.keys, one.message) for one in stored.findings}
-    for one in findings:
-        unknown = one.where and not any(key in stored.values for key in one.keys)
-        if one.level in {"warn", "note"} and (
-            changed & set(one.keys) or (unknown and (one.keys, one.message) not in before)
+    changed = {change.name for change in changes}
+    before = {(finding.keys, finding.message) for finding in stored.findings}
+    for finding in findings:
+        unknown = finding.where and not any(key in stored.values for key in finding.keys)
+        if finding.level in {"warn", "note"} and (
+            changed & set(finding.keys) or (unknown and (finding.keys, finding.message) not in before)
         ):
-            yield str(one) if unknown else one.message
+            yield str(finding) if unknown else finding.message
 
 
 def _checks_off(settings: Settings | None) -> Iterator[str]:
@@ -294,10 +296,10 @@ def _checks_off(settings: Settings | None) -> Iterator[str]:
 
 
 def _guarded(changes: Sequence[SettingChange], values: Mapping[str, EffectiveSetting]) -> Iterator[tuple[str, str]]:
-    for one in changes:
-        declared = values[one.name].declaration
-        if reason := declared.permits.reason(declared.kind, one.before, one.after):
-            yield one.name, reason
+    for change in changes:
+        declared = values[change.name].declaration
+        if reason := declared.permits.reason(declared.kind, change.before, change.after):
+            yield change.name, reason
 
 
 def _printed(text: str) -> str:

@@ -426,7 +426,14 @@ def _progress(instance: Instance, folder: Path, name: str, about: Mapping[str, A
     if about["request"]["kind"] != "replay":
         return None
     began = dt.datetime.fromisoformat(about["started"]).timestamp()
-    grown = next((one for one in runs.run_files(instance) if one.name != runs.PAPER and one.changed >= began), None)
+    grown = next(
+        (
+            run_file
+            for run_file in runs.run_files(instance)
+            if run_file.name != runs.PAPER and run_file.changed >= began
+        ),
+        None,
+    )
     if grown is None:
         return None
     with runs.open_run_file(grown) as journal:

@@ -112,7 +112,7 @@ class Supervisor:
         if code in _NOT_AGAIN:
             return f"The bot ended with {code} ({_NOT_AGAIN[code]}), which a restart does not change: {said}", True
         now = self.clock.monotonic()
-        self._failures = [one for one in self._failures if now - one < _WINDOW_S] + [now]
+        self._failures = [failure for failure in self._failures if now - failure < _WINDOW_S] + [now]
         if len(self._failures) < _MOST_FAILURES:
             return "", True
         how = service.exit_words(ended)
@@ -124,7 +124,9 @@ class Supervisor:
     def _said(self) -> str:
         # The sentence with which the bot has ended, else its last line.
         lines = service.last_lines(service.output_path(self.instance))
-        return next((one for one in reversed(lines) if one.startswith("tbot: ")), lines[-1] if lines else "no output")
+        return next(
+            (line for line in reversed(lines) if line.startswith("tbot: ")), lines[-1] if lines else "no output"
+        )
 
     def _rest(self, seconds: float) -> bool:
         # Wait the whole time, or until the bot is to be stopped; returns that.
