@@ -395,15 +395,20 @@ def _amount(amount: Decimal | None) -> str:
 def _positions(frame: LiveFrame, shown: int, width: int) -> Iterator[Text]:
     heads = f"{'Symbol':7} {'side':5} {'shares':>9} {'entry':>9} {'last':>9} {'stop':>10} {'P&L':>9}  window"
     holdings = frame.holdings or ()
-    yield Text(f"{heads} broker" if any(one.broker for one in holdings) else heads, style=_SOFT)
+    yield Text(f"{heads} broker" if any(holding.broker for holding in holdings) else heads, style=_SOFT)
     if not holdings:
         yield Text("positions are not known yet" if frame.holdings is None else "no open position", style=_SOFT)
-    for one in holdings[:shown]:
-        stop = "cancelling" if one.cancelling else "on close" if one.stop is None else format_price(one.stop)
-        prices = f"{format_price(one.entry):>9} {format_price(one.last):>9} {stop:>10} "
-        pnl, style = _signed(one.pnl)
-        parts = (f"{one.symbol:7} {one.side:5} {format_quantity(one.shares):>9} {prices}", ""), (f"{pnl:>9}", style)
-        yield _line(*parts, (f"  {one.strategy:6} {one.broker}".rstrip(), ""))
+    for holding in holdings[:shown]:
+        stop = (
+            "cancelling" if holding.cancelling else "on close" if holding.stop is None else format_price(holding.stop)
+        )
+        prices = f"{format_price(holding.entry):>9} {format_price(holding.last):>9} {stop:>10} "
+        pnl, style = _signed(holding.pnl)
+        parts = (
+            (f"{holding.symbol:7} {holding.side:5} {format_quantity(holding.shares):>9} {prices}", ""),
+            (f"{pnl:>9}", style),
+        )
+        yield _line(*parts, (f"  {holding.strategy:6} {holding.broker}".rstrip(), ""))
     if len(holdings) > shown:
         yield Text(f"and {len(holdings) - shown} more"[:width], style=_SOFT)
 

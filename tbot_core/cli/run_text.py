@@ -204,8 +204,8 @@ def _reliability(summary: RunSummary, width: int | None) -> Iterator[str]:
     for sentence in (report.headline, *report.warnings):
         yield from (click.style(line, fg=colour) for line in wrap_sentence(f"  {sentence}", width))
     rows = [
-        (one.words, f"{one.trades:,}", style_signed(format_money(one.pnl, signed=True)), one.percent)
-        for one in report.rows
+        (row.words, f"{row.trades:,}", style_signed(format_money(row.pnl, signed=True)), row.percent)
+        for row in report.rows
     ]
     yield from text_table(("", "trades", "P&L", "of P&L"), rows, "lnnn")
     for title, words in report.facts:

@@ -119,7 +119,7 @@ def _ask_broker(talk: Interview) -> LoadedPlugin:
 def _offered(talk: Interview, kind: str) -> dict[str, LoadedPlugin]:
     # The installed plugins of a kind by name; those that do not load are named.
     listings = discovery.installed_plugins()
-    wanted = [(it.entry.kind, it.entry.name) for it in listings if it.entry.kind == kind]
+    wanted = [(listing.entry.kind, listing.entry.name) for listing in listings if listing.entry.kind == kind]
     loaded, failed = PluginLoader().offers(wanted, listings)
     for failure in failed:
         talk.say(wrapped(f"Left out: {failure.sentence}"))
@@ -130,7 +130,7 @@ def _absent_brokers(installed: Mapping[str, str]) -> dict[str, str]:
     # The project's brokers that are not installed, each with its distribution.
     from tbot_core.instance.plugin_settings import known_plugins
 
-    names = [one.name for one in known_plugins() if one.kind == "broker" and one.name not in installed]
+    names = [plugin.name for plugin in known_plugins() if plugin.kind == "broker" and plugin.name not in installed]
     return {name: broker_distribution(name) for name in names}
 
 

@@ -98,13 +98,13 @@ def trade_table(trades: Sequence[Trade], width: int | None = None, *, several: b
     columns = _columns(trades, several=several)
     dated = False
     for narrower in _STEPS:
-        if width is None or _wide([one.width for one in columns.values()]) <= width:
+        if width is None or _wide([column.width for column in columns.values()]) <= width:
             break
         dated = dated or "session" in columns
         narrower(columns)
-    heads = [one.head for one in columns.values()]
-    rows = list(zip(*(one.cells for one in columns.values()), strict=True))
-    head, *lines = text_table(heads, rows, "".join(one.kind for one in columns.values()))
+    heads = [column.head for column in columns.values()]
+    rows = list(zip(*(column.cells for column in columns.values()), strict=True))
+    head, *lines = text_table(heads, rows, "".join(column.kind for column in columns.values()))
     yield head
     day = None
     for trade, line in zip(trades, lines, strict=True):
@@ -117,28 +117,28 @@ def trade_table(trades: Sequence[Trade], width: int | None = None, *, several: b
 
 def _columns(trades: Sequence[Trade], *, several: bool) -> _Columns:
     entries, exits = (
-        format_prices([one.entry_price for one in trades]),
-        format_prices([one.exit_price for one in trades]),
+        format_prices([trade.entry_price for trade in trades]),
+        format_prices([trade.exit_price for trade in trades]),
     )
     cells_by_name: Mapping[str, tuple[str, str, Sequence[str]]] = {
-        "session": ("session", "l", [f"{exchange_time(one.entry_time):%m-%d}" for one in trades]),
-        "strategy": ("strategy", "l", [one.strategy for one in trades]),
-        "symbol": ("symbol", "l", [one.symbol for one in trades]),
-        **({"broker": ("broker", "l", [one.broker for one in trades])} if several else {}),
-        "side": ("side", "l", [one.side.word for one in trades]),
-        "shares": ("shares", "n", [format_quantity(one.quantity) for one in trades]),
-        "entry": ("entry", "l", [f"{exchange_time(one.entry_time):%H:%M}" for one in trades]),
+        "session": ("session", "l", [f"{exchange_time(trade.entry_time):%m-%d}" for trade in trades]),
+        "strategy": ("strategy", "l", [trade.strategy for trade in trades]),
+        "symbol": ("symbol", "l", [trade.symbol for trade in trades]),
+        **({"broker": ("broker", "l", [trade.broker for trade in trades])} if several else {}),
+        "side": ("side", "l", [trade.side.word for trade in trades]),
+        "shares": ("shares", "n", [format_quantity(trade.quantity) for trade in trades]),
+        "entry": ("entry", "l", [f"{exchange_time(trade.entry_time):%H:%M}" for trade in trades]),
         "paid": ("at", "n", entries),
-        "exit": ("exit", "l", [f"{exchange_time(one.exit_time):%H:%M}" for one in trades]),
+        "exit": ("exit", "l", [f"{exchange_time(trade.exit_time):%H:%M}" for trade in trades]),
         "got": ("at", "n", exits),
-        "why": ("why", "l", [one.exit_reason.word for one in trades]),
-        "pnl": ("P&L", "n", [style_signed(format_money(one.pnl, signed=True)) for one in trades]),
+        "why": ("why", "l", [trade.exit_reason.word for trade in trades]),
+        "pnl": ("P&L", "n", [style_signed(format_money(trade.pnl, signed=True)) for trade in trades]),
     }
     return {name: _Column(head=head, kind=kind, cells=cells) for name, (head, kind, cells) in cells_by_name.items()}
 
 
 def _first_words(columns: _Columns) -> None:
-    columns["why"] = attrs.evolve(columns["why"], cells=[_SHORT.get(one, one) for one in columns["why"].cells])
+    columns["why"] = attrs.evolve(columns["why"], cells=[_SHORT.get(cell, cell) for cell in columns["why"].cells])
 
 
 def _without(name: str) -> Callable[[_Columns], None]:

@@ -198,7 +198,7 @@ def _day_document(day: CalendarDay, schedule: WindowSchedule) -> dict[str, objec
         placed = []
     else:
         bells = _session_document(session) | {"flattening": _flattening(session, schedule)}
-        placed = [_window_document(one, session) for one in day.windows]
+        placed = [_window_document(window, session) for window in day.windows]
     weekday = WEEKDAY_NAMES[day.date.weekday()]
     return bells | {"date": day.date, "weekday": weekday, "closed": day.closed, "windows": placed}
 

@@ -100,7 +100,7 @@ def set_command(*, assignments: tuple[str, ...], home: Path | None) -> None:
     """Change settings, judged as by `tbot config edit`: nothing is saved with which the next start would fail."""
     from tbot_core.cli.editing import set_config
 
-    pairs = [one.partition("=") for one in assignments]
+    pairs = [assignment.partition("=") for assignment in assignments]
     if wrong := [name for name, sign, _ in pairs if not sign]:
         raise click.UsageError(f"{wrong[0]} is not NAME=VALUE.")
     wanted = {name.strip(): text for name, _, text in pairs}
@@ -112,8 +112,8 @@ def set_command(*, assignments: tuple[str, ...], home: Path | None) -> None:
 
 def _print_saved(plan: SettingsPlan | None) -> None:
     changes = plan.changes if plan is not None else ()
-    for one in changes:
-        click.echo(f"{one.name} {one.sentence}")
+    for change in changes:
+        click.echo(f"{change.name} {change.sentence}")
     if plan is not None and plan.worst_day:
         click.echo(plan.worst_day)
     for name, reason in plan.guarded.items() if plan is not None else ():
@@ -135,6 +135,6 @@ def diff_command(*, other: Path | None, home: Path | None, as_json: bool) -> Non
     from tbot_core.actions.config import compare_config
 
     found = compare_config(home, other)
-    lines = [f"{one.name} {one.sentence}" for one in found.changes] or ["No value differs."]
+    lines = [f"{change.name} {change.sentence}" for change in found.changes] or ["No value differs."]
     lines += [found.worst_day] if found.worst_day else []
     emit(attrs.asdict(found), as_json=as_json, lines=[f"Since {found.since}:", *lines])

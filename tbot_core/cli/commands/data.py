@@ -572,7 +572,7 @@ def _check_source(name: str) -> None:
     from tbot_core.errors import PluginError
     from tbot_core.plugins import discovery
 
-    brokers = sorted({it.entry.name for it in discovery.installed_plugins() if it.entry.kind == "broker"})
+    brokers = sorted({plugin.entry.name for plugin in discovery.installed_plugins() if plugin.entry.kind == "broker"})
     if name not in brokers:
         raise PluginError(f"--source {name}: no such broker is installed.", f"Installed: {', '.join(brokers)}.")
 

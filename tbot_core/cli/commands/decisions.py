@@ -177,7 +177,7 @@ def _row(facts: dict[str, Any], reasons: list[Any], mark: str) -> str:
     close = "-" if facts["close"] is None else f"{facts['close']:,.2f}"
     volume = "-" if facts["mean_volume"] is None else f"{facts['mean_volume']:,.0f}"
     cap = "-" if facts["market_cap"] is None else f"{facts['market_cap'] / _MILLION:,.0f} M"
-    words = "".join(f"  {'passes' if one is None else one.name:<16}" for one in reasons)
+    words = "".join(f"  {'passes' if reason is None else reason.name:<16}" for reason in reasons)
     return f"{facts['symbol']:<8}{close:>10}{volume:>16}{cap:>14}{words}  {mark}".rstrip()
 
 
@@ -222,4 +222,4 @@ def drift_command(date: str | None, last: int | None, run: str | None, *, home: 
 
     found = drift_of(home, date, run) if last is None else drift_of_last(home, last, run)
     emit(found, as_json=as_json, lines=drift_lines(found))
-    return int(any("fault" in one for one in found.get("sessions", ())))
+    return int(any("fault" in session for session in found.get("sessions", ())))

@@ -145,9 +145,9 @@ def list_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "No plugins are installed."
         return
     cells = [("STATE", "KIND", "NAME", "DISTRIBUTION", "LOCK", "HASH", "ORIGIN")]
-    for it in rows:
-        what = it["state"], it["kind"], it["name"], f"{it['distribution']} {it['version']}"
-        cells.append((*what, it["lock"], it["files_hash"], it["origin"]))
+    for row in rows:
+        what = row["state"], row["kind"], row["name"], f"{row['distribution']} {row['version']}"
+        cells.append((*what, row["lock"], row["files_hash"], row["origin"]))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line, reason in zip(cells, ["", *map(_remark, rows)], strict=True):
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]

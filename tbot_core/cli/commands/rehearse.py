@@ -235,8 +235,8 @@ def scenario_document(broker: str, reports: Sequence[ScenarioReport], took_s: fl
     return {
         "broker": broker,
         "took_s": round(took_s, 1),
-        "scenarios": [attrs.asdict(one) for one in reports],
-        "failed": sum(bool(one.violations) for one in reports),
+        "scenarios": [attrs.asdict(report) for report in reports],
+        "failed": sum(bool(report.violations) for report in reports),
         "reasons": dict(_reasons(reports)),
     }
 
@@ -248,7 +248,7 @@ def scenario_lines(reports: Sequence[ScenarioReport], took_s: float) -> list[str
     table = [
         "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])) for row in rows
     ]
-    failed = sum(bool(one.violations) for one in reports)
+    failed = sum(bool(report.violations) for report in reports)
     counts = [f"{count:5} {reason}" for reason, count in _reasons(reports)]
     return [*table, f"{plural(len(reports), 'scenario')} in {took_s:.0f} s, {failed} failed", *counts]
 
@@ -462,6 +462,6 @@ def _verdict(one: ScenarioReport) -> str:
 def _reasons(reports: Sequence[ScenarioReport]) -> list[tuple[str, int]]:
     # How many failed for a reason, the most frequent first; figures in a reason are left out.
     found = Counter(
-        reason for one in reports for reason in sorted({words.partition(" for ")[0] for words in one.violations})
+        reason for report in reports for reason in sorted({words.partition(" for ")[0] for words in report.violations})
     )
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))

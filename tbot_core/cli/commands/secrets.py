@@ -80,8 +80,8 @@ def import_command(
 
     with _read_passphrase(phrase, of=file) as passphrase:
         changes = bundles.import_secrets(home, file, passphrase, action or "add", print_warning)
-    document = {"dry_run": action == "dry-run", "changes": [attrs.asdict(it) for it in changes]}
-    emit(document, as_json=as_json, lines=(it.line for it in changes))
+    document = {"dry_run": action == "dry-run", "changes": [attrs.asdict(change) for change in changes]}
+    emit(document, as_json=as_json, lines=(change.line for change in changes))
 
 
 @command.command("backup", short_help="Write a dated backup of files and keys, and verify it.")
@@ -164,8 +164,8 @@ def verify_command(*, home: Path | None, as_json: bool) -> int:
     from tbot_core.actions.secrets import verify_secrets
 
     faults = verify_secrets(home)
-    rows = [{"code": it.code, "message": it.message, "remedy": it.remedy} for it in faults]
-    lines = [str(it) for it in faults] or ["Every encrypted file opens and its content is valid."]
+    rows = [{"code": fault.code, "message": fault.message, "remedy": fault.remedy} for fault in faults]
+    lines = [str(fault) for fault in faults] or ["Every encrypted file opens and its content is valid."]
     emit({"verified": not faults, "faults": rows}, as_json=as_json, lines=lines)
     return _REFUSED if faults else 0
 
@@ -179,7 +179,7 @@ def audit_command(*, verify: bool, home: Path | None, as_json: bool) -> None:
     from tbot_core.actions import audit
 
     entries, anchor = audit.logged_accesses(home, verify=verify)
-    document = {"accesses": [attrs.asdict(it) for it in entries], "head": None if anchor is None else anchor.text}
+    document = {"accesses": [attrs.asdict(entry) for entry in entries], "head": None if anchor is None else anchor.text}
     emit(document, as_json=as_json, lines=audit.access_lines(entries, anchor))
 
 
@@ -262,7 +262,7 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
     if abort:
         lines = [f"{category} keeps its key." for category in abort_rotation(home, chosen)]
     else:
-        lines = [f"{it.category} has the key {it.after}." for it in rotate_keys(home, chosen, resume=resume)]
+        lines = [f"{key.category} has the key {key.after}." for key in rotate_keys(home, chosen, resume=resume)]
     for line in lines or ["No rotation was in progress." if resume or abort else "No category has a key."]:
         click.echo(line)
     for line in _retired_key_lines(home):

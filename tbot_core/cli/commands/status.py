@@ -99,14 +99,14 @@ def _state(shown: Mapping[str, Any]) -> Iterator[str]:
     # The causes of the state, and until when it outlasts them.
     if shown["causes"]:
         yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
-    yield from (labelled_line("", one["lasting"]) for one in shown["conditions"] if one["lasting"])
+    yield from (labelled_line("", condition["lasting"]) for condition in shown["conditions"] if condition["lasting"])
 
 
 def channel_lines(channels: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The alert channels as text: their state, what waits, and the command that tries one that does not deliver."""
     from tbot_core.status.alert_channels import OK, channel_words
 
-    width = max(len(one["name"]) for one in channels)
+    width = max(len(channel["name"]) for channel in channels)
     for number, one in enumerate(channels):
         parts = [channel_words(one)]
         parts += [f"{plural(one['waiting'], 'message')} waiting"] if one["waiting"] else []
@@ -180,12 +180,13 @@ def _marked(shown: Mapping[str, Any]) -> str:
 def _positions(shown: Mapping[str, Any]) -> Iterator[str]:
     yield labelled_line("positions", f"{len(shown['positions']) or 'none'}")
     width = max(map(len, shown["brokers"])) if len(shown["brokers"]) > 1 else 0
-    for one in shown["positions"]:
-        shares, entry = Decimal(one["quantity"]), Decimal(one["entry_price"])
-        held = f"{one['side']} {format_quantity(shares)} {one['symbol']} at {format_price(entry)}"
-        pnl = format_money(Decimal(one["pnl"]), signed=True)
+    for position in shown["positions"]:
+        shares, entry = Decimal(position["quantity"]), Decimal(position["entry_price"])
+        held = f"{position['side']} {format_quantity(shares)} {position['symbol']} at {format_price(entry)}"
+        pnl = format_money(Decimal(position["pnl"]), signed=True)
         yield labelled_line(
-            "", f"{_broker_prefix(one, width)}{held}, {_protection_text(one)}, P&L {pnl}, {one['strategy']}"
+            "",
+            f"{_broker_prefix(position, width)}{held}, {_protection_text(position)}, P&L {pnl}, {position['strategy']}",
         )
     yield labelled_line("orders", f"{len(shown['orders']) or 'none'}")
     for one in shown["orders"]:
@@ -251,13 +252,13 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
         yield labelled_line("foreign", _external(one))
     if shown["candidates"]:
         yield labelled_line("candidates", ", ".join(f"{name} {count}" for name, count in shown["candidates"].items()))
-    for one in shown["accounts"]:
-        if parts := _broker_figures(one):
-            yield labelled_line("broker", f"{one['broker']}: {', '.join(parts)}")
-    for one in shown["hosts"]:
-        pause = f"it asked to wait {one['paused_s']:.0f} s, only stops and exits are sent" if one["paused_s"] else ""
+    for account in shown["accounts"]:
+        if parts := _broker_figures(account):
+            yield labelled_line("broker", f"{account['broker']}: {', '.join(parts)}")
+    for host in shown["hosts"]:
+        pause = f"it asked to wait {host['paused_s']:.0f} s, only stops and exits are sent" if host["paused_s"] else ""
         yield labelled_line(
-            "host", f"{one['host']}: {pause or request_words(one['requests_per_minute'], one['requests_left'])}"
+            "host", f"{host['host']}: {pause or request_words(host['requests_per_minute'], host['requests_left'])}"
         )
     if shown["accounts"]:  # the figures of the running bot are there
         known = shown["vix"] is not None and shown["vix_day"]
