@@ -56,7 +56,7 @@ def in_memory(*, folder: Path = MEMORY, mounts: Path = _MOUNTS) -> Iterator[Path
     try:
         yield work
     finally:
-        for left in (it for it in work.rglob("*") if it.is_file() and not it.is_symlink()):
+        for left in (path for path in work.rglob("*") if path.is_file() and not path.is_symlink()):
             left.write_bytes(bytes(left.stat().st_size))
         shutil.rmtree(work)
 

@@ -153,7 +153,7 @@ class _Dialogue:
 
     async def deliver(self, mail: OutgoingMail) -> Mapping[str, str]:
         self._expect(await self._command(f"MAIL FROM:<{mail.sender}>"))
-        replies = {one: await self._command(f"RCPT TO:<{one}>") for one in mail.recipients}
+        replies = {recipient: await self._command(f"RCPT TO:<{recipient}>") for recipient in mail.recipients}
         refused = {one: reply for one, reply in replies.items() if reply.code not in _OK}
         if len(refused) == len(replies):
             later = [reply for reply in refused.values() if reply.code in _TEMPORARY]

@@ -159,8 +159,8 @@ def map_in_threads(function: Callable[[T], object], items: Iterable[T], *, threa
         calls.run()
     finally:
         calls.is_stopped = True
-        for one in others:
-            one.result()
+        for other in others:
+            other.result()
     calls.raise_first()
 
 
