@@ -182,7 +182,7 @@ class FeedHealth:
         """The state of the feed now."""
         halted = frozenset(symbol for symbol in self.symbols if self._halted(symbol)) if self._halts else _NONE
         stale = frozenset(
-            one for one in self.symbols if one not in halted and now - self._silent_since(one) > _SYMBOL_S
+            symbol for symbol in self.symbols if symbol not in halted and now - self._silent_since(symbol) > _SYMBOL_S
         )
         counted = len(self.symbols) - len(halted)
         return FeedAssessment(

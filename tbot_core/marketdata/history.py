@@ -188,7 +188,9 @@ class DownloadStore:
         Raises DataError for a damaged file.
         """
         known = self._known(sessions)
-        found = {symbol: tuple(one for one in sessions if (_day(one), symbol) not in known) for symbol in symbols}
+        found = {
+            symbol: tuple(session for session in sessions if (_day(session), symbol) not in known) for symbol in symbols
+        }
         return {symbol: lacking for symbol, lacking in found.items() if lacking}
 
     def store(self, requested: _Requested, bars: Sequence[Bar]) -> StoredDownload:
@@ -241,7 +243,7 @@ class DownloadStore:
     def _known(self, sessions: Sequence[Session]) -> set[tuple[str, str]]:
         # The days and symbols of the sessions' months that are stored, or that the feed was asked for.
         known: set[tuple[str, str]] = set()
-        for name in sorted({manifest.month_of(one.date) for one in sessions}):
+        for name in sorted({manifest.month_of(session.date) for session in sessions}):
             month = manifest.read_month(self._folder, name)
             rows = () if month is None else parquet.read_daily(self._folder, month).select("date", "symbol").iter_rows()
             known.update((day.isoformat(), symbol) for day, symbol in rows)
@@ -289,7 +291,8 @@ def add_reference_facts(
             {"symbol": symbol, "as_of": day, "market_cap": value} for (symbol, day), value in market_caps.items()
         ],
         manifest.SPLITS: [
-            {"symbol": one.symbol, "date": one.date, "before": one.before, "after": one.after} for one in splits
+            {"symbol": split.symbol, "date": split.date, "before": split.before, "after": split.after}
+            for split in splits
         ],
     }
     added = 0
@@ -308,11 +311,11 @@ def add_reference_facts(
 
 def _requests(lacking: _Requested) -> Iterator[tuple[tuple[str, ...], tuple[Session, ...]]]:
     # The requests: month by month, the symbols that lack the same sessions together.
-    months = sorted({month_of(one.date) for sessions in lacking.values() for one in sessions})
+    months = sorted({month_of(session.date) for sessions in lacking.values() for session in sessions})
     for month in months:
         groups: defaultdict[tuple[Session, ...], list[str]] = defaultdict(list)
         for symbol, sessions in lacking.items():
-            if part := tuple(one for one in sessions if month_of(one.date) == month):
+            if part := tuple(session for session in sessions if month_of(session.date) == month):
                 groups[part].append(symbol)
         for part, symbols in groups.items():
             yield from ((few, part) for few in _slices(symbols, _fitting(part, MOST_BARS)))
@@ -320,7 +323,7 @@ def _requests(lacking: _Requested) -> Iterator[tuple[tuple[str, ...], tuple[Sess
 
 def _fitting(sessions: Sequence[Session], bars: int) -> int:
     # How many symbols have at most so many minutes in these sessions; at least one.
-    return max(bars // sum(one.minutes for one in sessions), 1)
+    return max(bars // sum(session.minutes for session in sessions), 1)
 
 
 def _slices(symbols: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
@@ -376,8 +379,8 @@ def _log_other_ratios(folder: Path, splits: Sequence[Split]) -> None:
     # Warn of each split that was not stored since another ratio of its symbol and day is.
     rows = reference.read_table(folder, manifest.SPLITS).iter_rows() if splits else ()
     stored = {(symbol, day): (before, after) for symbol, day, before, after in rows}
-    for one in splits:
-        before, after = stored[one.symbol, one.date]
-        if before * one.after != after * one.before:
-            ratios = {"stored": f"{before} to {after}", "reported": f"{one.before} to {one.after}"}
-            _log.warning("splits.differ", symbol=one.symbol, date=one.date.isoformat(), **ratios)
+    for split in splits:
+        before, after = stored[split.symbol, split.date]
+        if before * split.after != after * split.before:
+            ratios = {"stored": f"{before} to {after}", "reported": f"{split.before} to {split.after}"}
+            _log.warning("splits.differ", symbol=split.symbol, date=split.date.isoformat(), **ratios)

@@ -259,7 +259,9 @@ class LiveFeedAggregator:
     async def _fill(self) -> bool:
         # Request the lost bars; returns whether no minute is lost any more.
         delay = max(timedelta(seconds=self.source.quality.history_delay_s), self._grace)
-        wanted = sorted(one for one in self.lost_minutes if self.session.moment(one + 1) + delay <= self._clock.now())
+        wanted = sorted(
+            minute for minute in self.lost_minutes if self.session.moment(minute + 1) + delay <= self._clock.now()
+        )
         if not wanted:
             return not self.lost_minutes
         first, last = self.session.moment(wanted[0]), self.session.moment(wanted[-1] + 1)

@@ -105,20 +105,20 @@ class RecordedSession:
         """Iterate over all minutes; a missing one has no bars."""
         nothing = np.full(len(self.symbols), np.nan)
         due = 0
-        for one in self.records:
-            while due < one.minute.index:
+        for record in self.records:
+            while due < record.minute.index:
                 yield MinuteSlice(index=due, **dict.fromkeys(_COLUMNS, nothing))
                 due += 1
-            yield one.minute
+            yield record.minute
             due += 1
 
     def late(self, minute: int) -> Sequence[BarAmendment]:
         """The late bars that were restored when a minute was closed."""
-        return next((one.late for one in self.records if one.minute.index == minute), ())
+        return next((record.late for record in self.records if record.minute.index == minute), ())
 
     def quotes(self, minute: int) -> Quotes | None:
         """The quotes used for the decision of a minute; None without any."""
-        return next((one.quotes for one in self.records if one.minute.index == minute), None)
+        return next((record.quotes for record in self.records if record.minute.index == minute), None)
 
 
 class SessionRecorder:
@@ -274,8 +274,8 @@ def _minute_parts(record: RecordedMinute) -> tuple[dict[str, Any], dict[str, Arr
     arrays: dict[str, Any] = {
         "rows": rows.astype(np.uint32),
         "bars": np.array([getattr(minute, name)[rows] for name in _COLUMNS]),
-        "places": np.array([(one.minute, one.row) for one in others], dtype=np.uint32).reshape(-1, 2),
-        "values": np.array([one.values for one in others], dtype=np.float64).reshape(-1, len(_COLUMNS)),
+        "places": np.array([(other.minute, other.row) for other in others], dtype=np.uint32).reshape(-1, 2),
+        "values": np.array([other.values for other in others], dtype=np.float64).reshape(-1, len(_COLUMNS)),
     }
     if record.quotes is not None:
         quoted = np.flatnonzero(~np.isnan(record.quotes.age_s))
@@ -301,8 +301,8 @@ def _minute(document: Mapping[str, Any], arrays: Mapping[str, Any], symbols: int
     ]
     return RecordedMinute(
         minute=MinuteSlice(index=document["minute"], **dict(zip(_COLUMNS, bars, strict=True))),
-        late=tuple(one for one in others if one.arrival is not BarArrival.REVISED),
-        revised=tuple(one for one in others if one.arrival is BarArrival.REVISED),
+        late=tuple(other for other in others if other.arrival is not BarArrival.REVISED),
+        revised=tuple(other for other in others if other.arrival is BarArrival.REVISED),
         filled=document["filled"],
         at=dt.datetime.fromisoformat(document["at"]),
         counts=document["counts"],

@@ -135,7 +135,7 @@ class BlockLayout:
 
         Its sessions are the exchange's own: an instance's calendar only shortens them or leaves some out.
         """
-        held = tuple(one for one in month_sessions(_EXCHANGE, month.name) if one.date in days)
+        held = tuple(session for session in month_sessions(_EXCHANGE, month.name) if session.date in days)
         words = [f"{session.open.isoformat()} {session.minutes}" for session in held]
         key = hashlib.sha256("\n".join((month.sha256, *words)).encode()).hexdigest()
         path = folder / month.name / f"bars-{key[: manifest.NAME_LENGTH]}{manifest.BLOCK_SUFFIX}"

@@ -190,7 +190,9 @@ def _raw_aggregates(
         minutes=minutes,
         kind=np.zeros(known.shape, dtype=np.intp),
         bars=known * minutes[:, None],
-        shares=share_counts(sources.splits, np.array([one.date for one in sessions], dtype="datetime64[D]"), symbols),
+        shares=share_counts(
+            sources.splits, np.array([session.date for session in sessions], dtype="datetime64[D]"), symbols
+        ),
         **values,
     )
 

@@ -100,7 +100,9 @@ class StoredDays:
         """The rows of some months."""
         names = tuple(sorted(set[str]().union(*(month.names for month in months))))
         place = {name: code for code, name in enumerate(names)}
-        codes = [np.array([place[name] for name in one.names], dtype=np.intp)[one.table["code"]] for one in months]
+        codes = [
+            np.array([place[name] for name in month.names], dtype=np.intp)[month.table["code"]] for month in months
+        ]
         table = np.concatenate([DailyRows.none().table, *(month.table for month in months)])
         nothing = np.array([], dtype=np.intp)
         return cls(names=names, dates=table["date"], codes=np.concatenate([nothing, *codes]), table=table)

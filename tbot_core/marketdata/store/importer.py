@@ -573,7 +573,7 @@ class _ImportLog:
         try:
             for name, files in record.files.items():
                 month = manifest.read_month(self._folder, name)
-                entries = {} if month is None else {one.file: one for one in month.entries.values()}
+                entries = {} if month is None else {entry.file: entry for entry in month.entries.values()}
                 found = [entries[file] for file in files if file in entries]
                 if month is None or len(found) < len(files) or any((it.adjustment, it.volume) != kind for it in found):
                     return False

@@ -114,11 +114,11 @@ def _summed(months: list[SymbolRow]) -> SymbolRow:
         symbol=months[0].symbol,
         first=months[0].first,
         last=months[-1].last,
-        sessions=sum(one.sessions for one in months),
-        bars=sum(one.bars for one in months),
-        missing_minutes=sum(one.missing_minutes for one in months),
-        adjustment=_joined({one.adjustment for one in months}),
-        volume=_joined({one.volume for one in months}),
+        sessions=sum(month.sessions for month in months),
+        bars=sum(month.bars for month in months),
+        missing_minutes=sum(month.missing_minutes for month in months),
+        adjustment=_joined({month.adjustment for month in months}),
+        volume=_joined({month.volume for month in months}),
     )
 
 

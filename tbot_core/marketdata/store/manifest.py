@@ -75,7 +75,7 @@ class SymbolMonth:
 FIRST_ADJUSTED: Final = len(VOLUMES)
 """The lowest `kind` of a month whose prices are adjusted."""
 
-_ENTRY: Final = tuple(sorted(one.name for one in attrs.fields(SymbolMonth)))
+_ENTRY: Final = tuple(sorted(field.name for field in attrs.fields(SymbolMonth)))
 
 
 @attrs.frozen(kw_only=True)

@@ -121,7 +121,7 @@ class RecordedFacts:
         """The first day on which a fact was known of each of these symbols; those not known by `until` are left out."""
         known = ((symbol, self._facts.get((name, symbol), {})) for symbol in symbols)
         days = {
-            symbol: [one.first for one in facts.values() if one.first <= until and not math.isnan(one.value)]
+            symbol: [fact.first for fact in facts.values() if fact.first <= until and not math.isnan(fact.value)]
             for symbol, facts in known
         }
         return {symbol: min(firsts) for symbol, firsts in days.items() if firsts}
@@ -131,10 +131,10 @@ class RecordedFacts:
             return None
         if key not in self._histories:
             facts = [one for _, one in sorted(self._facts[key].items())]
-            ends: list[Any] = [one.last or _ENDLESS for one in facts]
+            ends: list[Any] = [fact.last or _ENDLESS for fact in facts]
             self._histories[key] = _History(
-                firsts=np.array([one.first for one in facts], dtype="datetime64[D]"),
+                firsts=np.array([fact.first for fact in facts], dtype="datetime64[D]"),
                 lasts=np.array(ends, dtype="datetime64[D]"),
-                values=np.array([one.value for one in facts]),
+                values=np.array([fact.value for fact in facts]),
             )
         return self._histories[key]

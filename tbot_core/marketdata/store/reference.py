@@ -171,7 +171,7 @@ def add_fetched(folder: Path, facts: Iterable[RecordedFact]) -> None:
 
     Raises AccessError when the folder cannot be written or another process writes to it.
     """
-    rows = [attrs.asdict(one) | {"value": None if math.isnan(one.value) else one.value} for one in facts]
+    rows = [attrs.asdict(fact) | {"value": None if math.isnan(fact.value) else fact.value} for fact in facts]
     keys = list(KEYS[FETCHED])
     filesystem.make_folder(folder)
     with filesystem.hold_lock(folder / manifest.LOCK):

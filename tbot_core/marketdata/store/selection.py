@@ -70,7 +70,7 @@ class SymbolSelection:
         """Which sessions of the range have no bars, and are not traded; the longest gap where there are several."""
         if not self.gaps:
             return ()
-        longest, count = max(self.gaps, key=lambda one: one.count), sum(one.count for one in self.gaps)
+        longest, count = max(self.gaps, key=lambda one: one.count), sum(gap.count for gap in self.gaps)
         if len(self.gaps) == 1:
             return (f"{NO_BARS} are stored for {longest}: no trading there.",)
         rest = f"The longest of the {len(self.gaps):,} gaps is {longest}."
@@ -125,5 +125,5 @@ def _stored_before(store: BarStore, first: dt.date, symbols: Iterable[str], want
     before = look_back_sessions(store.calendar, first, wanted) if wanted else ()
     if not before:
         return 0
-    missing = sum(one.count for one in store.gaps(before[0].date, before[-1].date, symbols))
+    missing = sum(gap.count for gap in store.gaps(before[0].date, before[-1].date, symbols))
     return len(before) - missing

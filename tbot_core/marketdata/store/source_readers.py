@@ -128,7 +128,7 @@ PLAIN: Final = SourceFormat()
 def suffix_of(path: Path) -> str:
     """The suffix of a file's name that says how to read it, such as .csv.gz; "" for an unknown one."""
     name = path.name.lower()
-    return next((one for one in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(one)), "")
+    return next((suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(suffix)), "")
 
 
 def nested_folders(path: Path) -> tuple[str, ...]:

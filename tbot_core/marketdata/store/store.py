@@ -100,7 +100,7 @@ class BarStore:
     def symbols(self, first: dt.date, last: dt.date) -> tuple[str, ...]:
         """The symbols with a bar in the range, sorted; none when nothing is stored."""
         days = self._stored_days(self._months(first, last))
-        return days.symbols(days.rows(first, last), (one.date for one in self._calendar_sessions(first, last)))
+        return days.symbols(days.rows(first, last), (session.date for session in self._calendar_sessions(first, last)))
 
     def sessions(self, first: dt.date, last: dt.date, symbols: Iterable[str] | None = None) -> tuple[Session, ...]:
         """The sessions in which a stored symbol, or one of `symbols`, has a bar, in order."""
@@ -110,7 +110,7 @@ class BarStore:
 
     def gaps(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[SessionGap, ...]:
         """The gaps of the range: consecutive sessions in which none of these symbols has a bar, in order."""
-        there = {one.date for one in self.sessions(first, last, symbols)}
+        there = {session.date for session in self.sessions(first, last, symbols)}
         return exchange.session_gaps(self._calendar_sessions(first, last), there)
 
     def blocks(
@@ -205,8 +205,8 @@ class BarStore:
         rows = stored.rows(whole[0].date, last, wanted)
         dates = np.array([session.date for session in whole], dtype="datetime64[D]")
         digest.update(b"".join(stored.contents(rows[np.isin(stored.dates[rows], dates)])))
-        splits = [one for one in self._reference_facts.splits if one.symbol in wanted and one.date <= last]
-        digest.update("".join(f"\nsplit {one}" for one in splits).encode())
+        splits = [split for split in self._reference_facts.splits if split.symbol in wanted and split.date <= last]
+        digest.update("".join(f"\nsplit {split}" for split in splits).encode())
         day = self.facts(sessions, wanted)
         arrays = day.arrays()
         del arrays["date"]  # it is in the digest already

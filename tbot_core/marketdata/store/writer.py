@@ -120,7 +120,7 @@ class StoreChanges:
         try:
             return parquet.read_daily(self._folder, month).filter(pl.col("symbol").is_in(others))
         except DataError:
-            rows = [self._daily(month.name, it, parquet.read_bars(self._folder, month, it)) for it in others]
+            rows = [self._daily(month.name, other, parquet.read_bars(self._folder, month, other)) for other in others]
             return parquet.daily_frame(rows)
 
     def _daily(self, month: str, symbol: str, bars: pl.DataFrame) -> DailyColumns:
