@@ -53,7 +53,7 @@ def _exactly(*kinds: type) -> Callable[[object, attrs.Attribute[Any], object], N
     # No subclass: it would decide itself how it is written into a page.
     def check(_owner: object, field: attrs.Attribute[Any], value: object) -> None:
         if type(value) not in kinds:
-            names = ", ".join(one.__name__ for one in kinds)
+            names = ", ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"{field.name} must be of {names} itself, not {type(value).__name__}")
 
     return check

@@ -97,7 +97,7 @@ class PluginNeeds:
         secrets, hosts = document["secrets"], document["hosts"]
         if not isinstance(secrets, list) or not isinstance(hosts, list):
             raise TypeError("secrets and hosts must be lists")
-        named = (str(one).partition("=") for one in hosts)
+        named = (str(host).partition("=") for host in hosts)
         return cls(
             **{
                 **document,
