@@ -102,7 +102,7 @@ def installed_distribution(entry: EntryPointInfo) -> InstalledDistribution:
         raise PluginError(
             f"{entry.dist} {entry.version} is no longer installed.", "`tbot plugins list` shows the installed plugins."
         )
-    points = tuple(sorted(f"{it.group}: {it.name} = {it.value}" for it in dist.entry_points))
+    points = tuple(sorted(f"{point.group}: {point.name} = {point.value}" for point in dist.entry_points))
     return InstalledDistribution(origin=_origin(dist), entry_points=points, files=dict(sorted(_hashes(dist))))
 
 
@@ -221,7 +221,7 @@ def _hashes(dist: Distribution) -> Iterator[tuple[str, str]]:
 
 def _packages(dist: Distribution, recorded: list[str]) -> set[str]:
     # The distribution's own top-level packages and modules: those of its entry points, and those that RECORD lists.
-    found = {it.value.partition(":")[0].partition(".")[0].strip() for it in dist.entry_points}
+    found = {point.value.partition(":")[0].partition(".")[0].strip() for point in dist.entry_points}
     for path in map(PurePosixPath, recorded):
         if len(path.parts) == 2 and path.name == "__init__.py":
             found.add(path.parts[0])

@@ -474,7 +474,7 @@ def _first(signals: Signals, rows: Flags, bars: Bars, day: DayFacts | None) -> s
 
 def _rules(answer: Signals) -> None:
     names: object = answer.rules
-    if not isinstance(names, tuple) or not all(isinstance(one, str) and len(one) <= _LONGEST for one in names):
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and len(name) <= _LONGEST for name in names):
         raise PluginError("The rules of its signals must be a tuple of names.", _REMEDY)
     if ((answer.rule < 0) | (answer.rule >= len(names))).any():
         raise PluginError("Its signals refer to a rule that does not exist.", _REMEDY)
@@ -487,7 +487,7 @@ def _check(part: object, what: str, shape: tuple[int, ...]) -> Check:
     if not all(isinstance(text, str) and len(text) <= _LONGEST for text in texts):
         raise PluginError(f"A comparison of its {what} has no name of at most {_LONGEST} characters.", _REMEDY)
     codes: tuple[object, ...] = (part.below, part.above, part.unknown)
-    if not all(isinstance(one, Reason) and one is not Reason.ALLOWED for one in codes):
+    if not all(isinstance(code, Reason) and code is not Reason.ALLOWED for code in codes):
         raise PluginError(f"A comparison of its {what} denies without a reason code.", _REMEDY)
     if type(part.value) is not np.ndarray:  # its rows are read one by one
         raise PluginError(

@@ -170,7 +170,7 @@ def _check_answer(answer: object) -> str | None:
 def _approved_extensions(home: Path, listings: Sequence[PluginListing]) -> list[tuple[str, str]]:
     # The extensions in plugins.lock; others are not asked, and are no reason to refuse.
     pinned = lock.read_lock(home)
-    names = [] if pinned is None else [one.key for one in pinned.plugins if one.kind == EVERY_EXTENSION[0]]
+    names = [] if pinned is None else [plugin.key for plugin in pinned.plugins if plugin.kind == EVERY_EXTENSION[0]]
     lock.require_locked(home, discovery.mark_enabled(listings, names))
     return names
 

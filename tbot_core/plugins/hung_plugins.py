@@ -137,7 +137,7 @@ def note_ended_call(folder: Path, now: datetime) -> HungCall | None:
         ended = None if seen is None else attrs.evolve(HungCall.of(seen.words, now), error=_ENDED)
     except ValueError:
         return None
-    if ended is None or ended.place in [one.place for one in noted_hung_calls(folder, now)]:
+    if ended is None or ended.place in [call.place for call in noted_hung_calls(folder, now)]:
         return None  # the watchdog ended that run, and recorded it
     note_hung_call(folder, ended)
     return ended
@@ -145,7 +145,7 @@ def note_ended_call(folder: Path, now: datetime) -> HungCall | None:
 
 def ended_starts(folder: Path, now: datetime) -> dict[str, str]:
     """The plugins, as KIND/NAME, that are set aside since they ended starts of the run, with the reason."""
-    found = [one for one in noted_hung_calls(folder, now) if one.call in _STARTING and now - one.noticed <= WITHIN]
+    found = [call for call in noted_hung_calls(folder, now) if call.call in _STARTING and now - call.noticed <= WITHIN]
     counts = Counter(one.plugin for one in found if one.error == _ENDED)
     words = "the process of the run ended {} times while it was imported or created."
     return {plugin: words.format(times) for plugin, times in counts.items() if times >= _TIMES}
@@ -174,7 +174,7 @@ def noted_hung_calls(folder: Path, now: datetime) -> list[HungCall]:
 
 def failures_of_day(folder: Path, now: datetime, day: date) -> list[tuple[datetime, FailedCall]]:
     """The recorded calls of a session as failures; `day` is its exchange date."""
-    return [one.lost for one in noted_hung_calls(folder, now) if exchange_time(one.moment).date() == day]
+    return [call.lost for call in noted_hung_calls(folder, now) if exchange_time(call.moment).date() == day]
 
 
 def _times(one: HungCall) -> dict[str, str]:

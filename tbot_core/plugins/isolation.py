@@ -131,7 +131,7 @@ def isolated_offers(
     `kinds` are those of the variables that the core knows; other values are validated only in the worker.
     """
     known, loaded, failures = trial_records.read_records(folder), [], []
-    entries = {(one.entry.kind, one.entry.name): one.entry for one in listings}
+    entries = {(listing.entry.kind, listing.entry.name): listing.entry for listing in listings}
     for pair in sorted(pairs):
         record = known.of(entries[pair])
         if record is None or record.description is None:
@@ -333,7 +333,7 @@ def _plain(value: Any, arrays: list[bytes]) -> Any:  # noqa: PLR0911  one for ea
         case dict():
             return {"dict": {str(name): _plain(one, arrays) for name, one in value.items()}}
         case _ if _CLASSES.get(type(value).__name__) is type(value):
-            fields = {one.name: _plain(getattr(value, one.name), arrays) for one in attrs.fields(type(value))}
+            fields = {field.name: _plain(getattr(value, field.name), arrays) for field in attrs.fields(type(value))}
             return {"of": [type(value).__name__, fields]}
         case _:
             raise PluginError(f"An object of type {type(value).__name__} cannot be sent to a worker.", _REMEDY)

@@ -91,7 +91,7 @@ class PluginLoader:
         A missing, duplicate or incompatible plugin is a failure of phase find. Failures are logged.
         """
         log.hold()  # log lines of plugins during import
-        known = {(it.entry.kind, it.entry.name): it for it in listings}
+        known = {(listing.entry.kind, listing.entry.name): listing for listing in listings}
         loaded, failures = [], []
         for kind, name in sorted(expand_extensions(wanted, known)):
             outcome = self._usable(known[kind, name]) if (kind, name) in known else _absent(kind, name, known)
@@ -137,7 +137,7 @@ class PluginLoader:
         """A caller of one hook of one registered object; None if it does not implement it."""
         if not any(it.plugin is subject for it in getattr(self.manager.hook, hook).get_hookimpls()):
             return None
-        others = [it for it in self.manager.get_plugins() if it is not subject]
+        others = [plugin for plugin in self.manager.get_plugins() if plugin is not subject]
         return self.manager.subset_hook_caller(hook, remove_plugins=others)
 
     def _usable(self, listing: PluginListing) -> LoadedPlugin | PluginFailure:

@@ -102,7 +102,7 @@ class PluginLock:
 
     def of(self, kind: str, name: str) -> LockedPlugin | None:
         """The approved plugin of this kind and name."""
-        return next((it for it in self.plugins if it.key == (kind, name)), None)
+        return next((plugin for plugin in self.plugins if plugin.key == (kind, name)), None)
 
 
 @attrs.frozen(kw_only=True)
@@ -140,7 +140,7 @@ def make_lock(
     Plugins that match `previous` exactly keep its approver and date. Raises AccessError if a file cannot be read.
     """
     date = approval.date.isoformat(timespec="seconds").replace("+00:00", "Z")
-    before = {it.key: it for it in (previous or PluginLock()).plugins}
+    before = {plugin.key: plugin for plugin in (previous or PluginLock()).plugins}
     fresh = []
     for listing in listings:
         key = listing.entry.kind, listing.entry.name
@@ -188,7 +188,7 @@ def lock_fingerprint(home: Path) -> str:
 
 def write_lock(home: Path, lock: PluginLock) -> None:
     """Replace the lock of an instance, keys sorted; raises AccessError if the folder cannot be written."""
-    plugins = [attrs.asdict(it) | {"needs": it.needs.document} for it in lock.plugins]
+    plugins = [attrs.asdict(plugin) | {"needs": plugin.needs.document} for plugin in lock.plugins]
     text = json.dumps({"format": _FORMAT, "plugins": plugins}, sort_keys=True, indent=1, ensure_ascii=False)
     filesystem.write_atomic(home / FILE_NAME, f"{text}\n".encode())
 
@@ -202,11 +202,11 @@ def verify_lock(lock: PluginLock, listings: Iterable[PluginListing]) -> tuple[Lo
     for listing in listings:
         offers[listing.entry.kind, listing.entry.name].append(listing)
     found: list[LockDifference] = []
-    for one in lock.plugins:
-        found += _checked(one, offers.get(one.key, []))
+    for plugin in lock.plugins:
+        found += _checked(plugin, offers.get(plugin.key, []))
     for (kind, name), rivals in offers.items():
         if rivals[0].enabled and lock.of(kind, name) is None:
-            detail = " and ".join(_dist_text(it) for it in rivals)
+            detail = " and ".join(_dist_text(rival) for rival in rivals)
             found.append(LockDifference(kind=kind, name=name, what="unlocked", detail=detail))
     return tuple(sorted(found))
 
@@ -214,18 +214,20 @@ def verify_lock(lock: PluginLock, listings: Iterable[PluginListing]) -> tuple[Lo
 def lock_changes(before: PluginLock, after: PluginLock) -> tuple[LockDifference, ...]:
     """What the second lock approves and the first does not, sorted; `missing` is what it no longer names."""
     found: list[LockDifference] = []
-    for one in after.plugins:
-        old = before.of(*one.key)
-        detail = f"{one.distribution} {one.version}"
+    for plugin in after.plugins:
+        old = before.of(*plugin.key)
+        detail = f"{plugin.distribution} {plugin.version}"
         found += (
-            [LockDifference(kind=one.kind, name=one.name, what="unlocked", detail=detail)]
+            [LockDifference(kind=plugin.kind, name=plugin.name, what="unlocked", detail=detail)]
             if old is None
-            else _compared(old, one)
+            else _compared(old, plugin)
         )
     found += [
-        LockDifference(kind=one.kind, name=one.name, what="missing", detail=f"{one.distribution} {one.version}")
-        for one in before.plugins
-        if after.of(*one.key) is None
+        LockDifference(
+            kind=plugin.kind, name=plugin.name, what="missing", detail=f"{plugin.distribution} {plugin.version}"
+        )
+        for plugin in before.plugins
+        if after.of(*plugin.key) is None
     ]
     return tuple(sorted(found))
 
@@ -311,9 +313,11 @@ def _current(listing: PluginListing, needs: PluginNeeds) -> LockedPlugin:
 
 def _checked(one: LockedPlugin, rivals: list[PluginListing]) -> Iterator[LockDifference]:
     # A plugin that two distributions provide is not the approved one, even if one of them is.
-    others = [it for it in rivals if it.entry.dist != one.distribution]
+    others = [rival for rival in rivals if rival.entry.dist != one.distribution]
     if others:
-        detail = f"{one.distribution} was approved, but {' and '.join(_dist_text(it) for it in rivals)} provides it"
+        detail = (
+            f"{one.distribution} was approved, but {' and '.join(_dist_text(rival) for rival in rivals)} provides it"
+        )
         yield LockDifference(kind=one.kind, name=one.name, what="distribution", detail=detail)
     elif not rivals:
         detail = f"{one.distribution} {one.version}"
@@ -352,7 +356,7 @@ def _dist_text(listing: PluginListing) -> str:
 def _lock(document: Mapping[str, Any]) -> PluginLock:
     if document["format"] != _FORMAT:
         raise ValueError(f"its format is {document['format']}, not {_FORMAT}")
-    return PluginLock(plugins=tuple(_locked(it) for it in document["plugins"]))
+    return PluginLock(plugins=tuple(_locked(plugin) for plugin in document["plugins"]))
 
 
 def _locked(document: Mapping[str, Any]) -> LockedPlugin:

@@ -151,7 +151,7 @@ def is_within(value: Decimal, bound: Bound) -> bool:
 def numeric_fields(kind: type[Any]) -> Mapping[str, Bound]:
     """The numeric fields of a contract's class, with their bounds."""
     hints = get_type_hints(kind)
-    numeric = (one.name for one in attrs.fields(kind) if {Decimal, float, int} & set(_parts(hints[one.name])))
+    numeric = (field.name for field in attrs.fields(kind) if {Decimal, float, int} & set(_parts(hints[field.name])))
     return {name: _bound(kind, name) for name in numeric}
 
 
@@ -197,7 +197,7 @@ def _compiled(kind: type[Any]) -> Callable[[Any], None]:
     if known is None:
         return _pass
     hints = get_type_hints(known)
-    found = {one.name: _check_of(known, one.name, hints[one.name]) for one in attrs.fields(known)}
+    found = {field.name: _check_of(known, field.name, hints[field.name]) for field in attrs.fields(known)}
     checks = [(f"{known.__name__}.{name}", check) for name, check in found.items() if check is not None]
     names = [name for name, check in found.items() if check is not None]
     if not names:

@@ -48,7 +48,7 @@ def quarantine_broken(
         if record is not None and record.phase == "probe":
             failures.append(PluginFailure.said(listing.entry, "probe", record.error))
             log_failure(failures[-1])
-    return pairs - {(it.kind, it.name) for it in failures}, tuple(failures)
+    return pairs - {(failure.kind, failure.name) for failure in failures}, tuple(failures)
 
 
 def _complete(usable: Iterable[PluginListing], folder: Path, now: datetime, limit_s: float) -> TrialRecords:
@@ -60,7 +60,7 @@ def _complete(usable: Iterable[PluginListing], folder: Path, now: datetime, limi
         for it in usable
         if (name := f"{it.entry.kind}/{it.entry.name}") in ended
     ]
-    known = {one.entry for one in outcomes}
+    known = {outcome.entry for outcome in outcomes}
     fresh = [it.entry for it in usable if it.entry not in known and recorded.of(it.entry) is None]
     if fresh or outcomes:
         found = chain(outcomes, probe.probe_plugins(fresh, limit_s=limit_s))

@@ -89,9 +89,9 @@ def with_outcomes(records: TrialRecords, outcomes: Iterable[TrialOutcome], now: 
     """The records with these outcomes as the last results of their plugins, seen `now`."""
     seen = now.isoformat(timespec="seconds").replace("+00:00", "Z")
     results = dict(records.results)
-    for it in outcomes:
-        key = _key(it.entry)
-        results[key] = _result(it, plugin_fingerprint(it.entry), seen, results.get(key))
+    for outcome in outcomes:
+        key = _key(outcome.entry)
+        results[key] = _result(outcome, plugin_fingerprint(outcome.entry), seen, results.get(key))
     return attrs.evolve(records, results=results)
 
 
@@ -198,7 +198,7 @@ def record_run(
     Failures in the metadata (phase find) are not recorded. Raises AccessError when the folder cannot be written.
     """
     known = read_records(folder)
-    outcomes = [it for it in _outcomes(loaded, failures, listings) if known.differs(it)]
+    outcomes = [outcome for outcome in _outcomes(loaded, failures, listings) if known.differs(outcome)]
     if outcomes:
         write_records(folder, with_outcomes(known, outcomes, now))
 

@@ -47,8 +47,8 @@ def _lines() -> list[str]:
 
 def lookalike_warnings(listings: Iterable[PluginListing], approved: PluginLock | None) -> Iterator[str]:
     """A warning for each distribution whose name is similar to one of the project or of the lock."""
-    known = [it.distribution for it in approved.plugins] if approved else []
-    for one, other in lookalikes((it.entry.dist for it in listings), known):
+    known = [plugin.distribution for plugin in approved.plugins] if approved else []
+    for one, other in lookalikes((listing.entry.dist for listing in listings), known):
         yield f"The name of the distribution {one} is similar to {other}: make sure that it is the one you mean."
 
 
@@ -59,7 +59,12 @@ def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tup
     """
     names = {_canonical(name) for name in known} | ours()
     strangers = {_canonical(name) for name in installed} - names
-    return tuple((one, other) for one in sorted(strangers) for other in sorted(names) if _names_look_alike(one, other))
+    return tuple(
+        (stranger, other)
+        for stranger in sorted(strangers)
+        for other in sorted(names)
+        if _names_look_alike(stranger, other)
+    )
 
 
 def _names_look_alike(one: str, other: str) -> bool:

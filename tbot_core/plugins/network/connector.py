@@ -272,8 +272,8 @@ class RequestBudgets:
         found = []
         for where, limit in sorted(self._limits.items()):
             budgets = [it for (place, _), it in self._budgets.items() if place == where]
-            left = min((said for it in budgets if (said := it.reported(now)) is not None), default=None)
-            paused = max(it.paused_s(now) for it in budgets)
+            left = min((said for budget in budgets if (said := budget.reported(now)) is not None), default=None)
+            paused = max(budget.paused_s(now) for budget in budgets)
             found += [(self._shown.get(where, where), left, limit, round(paused, 1))] if limit else []
         return tuple(found)
 

@@ -65,7 +65,7 @@ def outgoing_mail(mail: Mail, now: datetime) -> OutgoingMail:
     """The mail with its headers, in ASCII."""
     message = EmailMessage(policy=SMTP)
     message["From"] = Address(addr_spec=mail.sender)
-    message["To"] = tuple(Address(addr_spec=one) for one in mail.recipients)
+    message["To"] = tuple(Address(addr_spec=recipient) for recipient in mail.recipients)
     message["Subject"] = mail.subject
     message["Date"] = now
     message["Auto-Submitted"] = "auto-generated"  # so that nobody is told by an automatic reply
