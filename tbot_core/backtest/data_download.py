@@ -176,11 +176,11 @@ class _Download:
         caps: dict[tuple[str, dt.date], float] = {}
         if self.quality is not None:
             return add_reference_facts(self._folder, await self._vix(sessions), caps)
-        async for one in feed.sessions():
-            if isinstance(one, FeedSession) and one.session in sessions:
-                day = self._day_before(one.session)
-                vix[day] = float(one.day.vix[0])
-                known = zip(one.symbols, one.day.market_cap.tolist(), strict=True)
+        async for session in feed.sessions():
+            if isinstance(session, FeedSession) and session.session in sessions:
+                day = self._day_before(session.session)
+                vix[day] = float(session.day.vix[0])
+                known = zip(session.symbols, session.day.market_cap.tolist(), strict=True)
                 caps |= {(symbol, day): value for symbol, value in known if not np.isnan(value)}
         return add_reference_facts(self._folder, vix, caps)
 

@@ -71,12 +71,12 @@ class BacktestResult:
     @property
     def chapters(self) -> list[SessionTimeline]:
         """The sessions for a report."""
-        return [timeline_of(one) for one in self.sessions]
+        return [timeline_of(session) for session in self.sessions]
 
     @property
     def levels(self) -> Mapping[TradeKey, TradeLevels]:
         """The levels of all allowed signals."""
-        return {key: levels for one in self.sessions for key, levels in one.levels.items()}
+        return {key: levels for session in self.sessions for key, levels in session.levels.items()}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -117,7 +117,7 @@ class SweepResult:
         self.equity.append(dollars_of(tested.equity_atoms))
         profits = tested.profits
         self.trades.append(len(profits))
-        self.won.append(sum([2 * one > ATOMS_PER_CENT for one in profits]))
+        self.won.append(sum([2 * profit > ATOMS_PER_CENT for profit in profits]))
         if denials := tested.denials:
             self.denials.update(denials)
         self.walked += bool(tested.cause)
@@ -175,7 +175,7 @@ def trade_range(
     """The same without a report."""
     found = _read_range(assembly, over)
     chosen, trial = found.chosen, trial_of(assembly, found.chosen.partial_volume)
-    run, others = TrialRun(trial), [TrialRun(one) for one in _variants(trial)]
+    run, others = TrialRun(trial), [TrialRun(variant) for variant in _variants(trial)]
     sessions: dict[TrialRun, list[TestedSession]] = {one: [] for one in (run, *others)}
     label = _label(assembly, over, found)
     blocks = _explained(assembly, found.blocks, lambda: started(label))

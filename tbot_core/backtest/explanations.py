@@ -194,7 +194,9 @@ async def _walk(  # noqa: PLR0913, PLR0917  a session and the requested part of 
 ) -> SessionExplanation:
     row, moments = source.symbols.index(symbol), []
     entrants = assembly.entrants(source.session)
-    days = {one.name: with_recorded_vix(source.day, [source.session.date], one.name, vix) for one in entrants}
+    days = {
+        entrant.name: with_recorded_vix(source.day, [source.session.date], entrant.name, vix) for entrant in entrants
+    }
     tape = Tape(source.symbols, source.session.minutes)
     async for minute in source.minutes():
         tape.append(minute)
@@ -202,7 +204,9 @@ async def _walk(  # noqa: PLR0913, PLR0917  a session and the requested part of 
             tape.amend((one.minute, one.row, one.values) for one in late)
         if minute.index in minutes:
             quotes = source.quotes(minute.index) if isinstance(source, RecordedSession) else None
-            markets = ((one, MarketView(bars=tape.bars, day=days[one.name], quotes=quotes)) for one in entrants)
+            markets = (
+                (entrant, MarketView(bars=tape.bars, day=days[entrant.name], quotes=quotes)) for entrant in entrants
+            )
             parts = tuple(_part(one, rules, market, row) for one, market in markets)
             quote = None if quotes is None else quotes.of(row)
             moments.append(MinuteExplanation(minute=minute.index, bar=_bar(tape.bars, row), parts=parts, quote=quote))

@@ -197,18 +197,20 @@ class _Notes:
 
     def first(self, plugin: str, change: str, differences: Iterator[Difference]) -> None:
         """Record them; `change` has a place for the time of the first bar that was changed."""
-        for one in differences:
-            session = self._block.sessions[one.cell[0]]
+        for difference in differences:
+            session = self._block.sessions[difference.cell[0]]
             key = session.date, plugin, self._entrant.name
             if key not in self._found:
-                at, since = (f"{exchange_time(session.moment(minute)):%H:%M}" for minute in (one.minute, one.known))
+                at, since = (
+                    f"{exchange_time(session.moment(minute)):%H:%M}" for minute in (difference.minute, difference.known)
+                )
                 self._found[key] = LookaheadFinding(
                     plugin=plugin,
                     strategy=self._entrant.name,
                     session=session.date,
-                    symbol=self._block.bars.symbols[one.cell[1]] if len(one.cell) > 1 else "",
-                    minute=one.minute,
+                    symbol=self._block.bars.symbols[difference.cell[1]] if len(difference.cell) > 1 else "",
+                    minute=difference.minute,
                     time=at,
                     change=change.format(since),
-                    found=one.found,
+                    found=difference.found,
                 )

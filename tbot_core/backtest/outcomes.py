@@ -92,7 +92,7 @@ class Outcomes:
     stops: Array | None
 
 
-OUTCOMES: Final = tuple(one.name for one in attrs.fields(Outcomes) if one.name != "stops")
+OUTCOMES: Final = tuple(field.name for field in attrs.fields(Outcomes) if field.name != "stops")
 """The columns of a value per signal."""
 
 

@@ -265,12 +265,12 @@ def _levels(decision_engine: DecisionEngine, venue: MatchingEngine) -> list[Pric
     manager, exposure = decision_engine.position_manager, decision_engine.exposure
     if exposure.working or exposure.daily_loss or manager.orders_to_cancel or manager.overfills.confirmed:
         return None
-    if any(one.triggered or one.order.leg in {Leg.ENTRY, Leg.EXIT} for one in venue.resting):
+    if any(order.triggered or order.order.leg in {Leg.ENTRY, Leg.EXIT} for order in venue.resting):
         return None
     if not all(manager.exits.is_calm(held) and not held.plan.trailing for held in manager.held.values()):
         return None
     planned = [held.plan.stop_level(held.row) for held in manager.held.values() if held.row is not None]
-    return [*planned, *(one.trigger for one in venue.resting)]
+    return [*planned, *(order.trigger for order in venue.resting)]
 
 
 def _first_loss(decision_engine: DecisionEngine, bars: Bars, minutes: range) -> int:
@@ -280,13 +280,13 @@ def _first_loss(decision_engine: DecisionEngine, bars: Bars, minutes: range) -> 
     if not (positions and minutes):
         return minutes.stop
     (level, window_level), windows = decision_engine.loss_levels, session_pnl(exposure)
-    rows = [held[one.signal.symbol].row or 0 for one in positions]
+    rows = [held[position.signal.symbol].row or 0 for position in positions]
     closes = bars.field("close")[minutes.start : minutes.stop].take(rows, axis=1)
-    moved = _without_gaps(np.rint(closes * TICKS_PER_DOLLAR) - [one.mark for one in positions])
-    amounts = np.array([float(one.side * one.units) for one in positions])
+    moved = _without_gaps(np.rint(closes * TICKS_PER_DOLLAR) - [position.mark for position in positions])
+    amounts = np.array([float(position.side * position.units) for position in positions])
     judged = [] if level is None else [(float(level - sum(windows.values())), amounts)]
     for strategy in exposure.sent.keys() - exposure.window_loss:
-        own = np.array([one.signal.strategy == strategy for one in positions])
+        own = np.array([position.signal.strategy == strategy for position in positions])
         judged.append((float(window_level - windows.get(strategy, 0)), own * amounts))
     most = float(np.abs(moved).max()) * float(np.abs(amounts).sum())
     lost = np.zeros(len(minutes), dtype=np.bool_)

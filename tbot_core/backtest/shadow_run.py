@@ -77,13 +77,13 @@ def _remarks(recording: RecordedSession) -> dict[str, list[tuple[int, str]]]:
     # What may have moved a signal to another minute, by symbol, "" for all.
     found = defaultdict[str, list[tuple[int, str]]](list)
     due = 0
-    for one in recording.records:
-        found[""] += [(minute, "was not recorded") for minute in range(due, one.minute.index)]
-        found[""] += [(one.minute.index, "was filled in after a start")] if one.filled else []
-        for amendments, words in ((one.late, "came late (LATE)"), (one.revised, "was revised")):
+    for record in recording.records:
+        found[""] += [(minute, "was not recorded") for minute in range(due, record.minute.index)]
+        found[""] += [(record.minute.index, "was filled in after a start")] if record.filled else []
+        for amendments, words in ((record.late, "came late (LATE)"), (record.revised, "was revised")):
             for bar in amendments:
                 found[recording.symbols[bar.row]].append((bar.minute, words))
-        due = one.minute.index + 1
+        due = record.minute.index + 1
     return found
 
 
@@ -107,11 +107,14 @@ class _Scan:
         self._entrants = assembly.entrants(recording.session)
         self.proposals: dict[str, Proposal] = {}
         date, vix = recording.session.date, recorded_vix(events)
-        self._days = {one.name: with_recorded_vix(recording.day, [date], one.name, vix) for one in self._entrants}
+        self._days = {
+            entrant.name: with_recorded_vix(recording.day, [date], entrant.name, vix) for entrant in self._entrants
+        }
         symbols, minutes = recording.symbols, recording.session.minutes
         cut = universe_cut(self._entrants, rules, recording.day, symbols, minutes)
         self._screened: Mapping[str, Verdicts] = {
-            one.name: screen(one, rules, self._days[one.name], symbols, minutes, cut=cut) for one in self._entrants
+            entrant.name: screen(entrant, rules, self._days[entrant.name], symbols, minutes, cut=cut)
+            for entrant in self._entrants
         }
 
     async def run(self) -> Bars:

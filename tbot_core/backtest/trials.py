@@ -154,12 +154,14 @@ class WalkedSession:
     @functools.cached_property
     def trades(self) -> Sequence[Trade]:
         """Its trades, in the order of their closing."""
-        return Lazy(len(self.walked.positions), lambda: [one.to_trade(SIMULATOR) for one in self.walked.positions])
+        return Lazy(
+            len(self.walked.positions), lambda: [position.to_trade(SIMULATOR) for position in self.walked.positions]
+        )
 
     @property
     def profits(self) -> list[int]:
         """The profit of each closed position in atoms, in any order."""
-        return [one.pnl_atoms for one in self.walked.positions]
+        return [position.pnl_atoms for position in self.walked.positions]
 
     @property
     def denials(self) -> Counter[str]:
@@ -216,7 +218,7 @@ class VectorisedSession:
     def _trades(self) -> list[Trade]:
         values, session, moment, end = self.candidates.values, self.session, self.session.moment, self.session.minutes
         parts, rows, sides, entries, exits, reasons = (values(name) for name in _OF_TRADES)
-        names, symbols = [one.active.name for one in self.candidates.source.parts], self.candidates.source.symbols
+        names, symbols = [part.active.name for part in self.candidates.source.parts], self.candidates.source.symbols
         closing = self.candidates.closing
         fills = sorted([(closing[fill[0]], fill) for fill in self.result.fills])
         return [
@@ -296,7 +298,7 @@ class MonthOfBars:
         key = (id(part), id(trial.recorded_vix), *map(id, rules.filters.values()), *_screening(rules))
         facts = (part.day, part.bars.symbols, part.sessions[0].minutes)
         cut = self._once(("cut", *map(id, entrants), *key), universe_cut, entrants, rules, *facts)
-        return [self._once((id(one), *key), _screen, trial, part, one, cut) for one in entrants]
+        return [self._once((id(entrant), *key), _screen, trial, part, entrant, cut) for entrant in entrants]
 
     def candidates(self, trial: Trial, part: BarBlock, judged: Sequence[JudgedSignals]) -> Candidates:
         """The candidates of a trial in a part."""
@@ -386,7 +388,7 @@ def _screening(rules: TradingRules) -> tuple[Hashable, ...]:
 
 
 def _screen(trial: Trial, part: BarBlock, entrant: ActiveStrategy, cut: Flags | None) -> _Screened:
-    rules, dates = trial.terms.rules, [one.date for one in part.sessions]
+    rules, dates = trial.terms.rules, [session.date for session in part.sessions]
     day = with_recorded_vix(part.day, dates, entrant.name, trial.recorded_vix)
     verdicts = screen(entrant, rules, day, part.bars.symbols, part.sessions[0].minutes, cut=cut)
     denied = verdicts.reasons != ALLOWED_CODE

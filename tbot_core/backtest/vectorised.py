@@ -277,16 +277,16 @@ def candidates_of(
     parts: Sequence[JudgedSignals], rules: TradingRules, costs: FillCosts, bars: Bars, sessions: int
 ) -> Candidates:
     """Resolve and sort the signals of a block's strategies."""
-    outcomes = [resolve(one, rules, costs, bars) for one in parts]
-    joined = {name: _join([getattr(one, name) for one in outcomes]) for name in OUTCOMES}
-    joined |= {name: _join([getattr(one.signals, name) for one in parts]) for name in _SIGNALS}
-    code, last = _join([one.verdicts.reasons for one in parts]), bars.minutes - rules.exits.flatten_before_close - 1
+    outcomes = [resolve(part, rules, costs, bars) for part in parts]
+    joined = {name: _join([getattr(outcome, name) for outcome in outcomes]) for name in OUTCOMES}
+    joined |= {name: _join([getattr(part.signals, name) for part in parts]) for name in _SIGNALS}
+    code, last = _join([part.verdicts.reasons for part in parts]), bars.minutes - rules.exits.flatten_before_close - 1
     flattening = (code == ALLOWED_CODE) & (joined["minute"] >= last)
     joined |= {
-        "part": np.repeat(np.arange(len(parts)), [len(one.signals) for one in parts]),
-        "number": _join([np.arange(len(one.signals)) for one in parts]),
-        "rank": np.repeat([one.active.rank for one in parts], [len(one.signals) for one in parts]),
-        "row": _join([one.signals.cells[-1] for one in parts]),
+        "part": np.repeat(np.arange(len(parts)), [len(part.signals) for part in parts]),
+        "number": _join([np.arange(len(part.signals)) for part in parts]),
+        "rank": np.repeat([part.active.rank for part in parts], [len(part.signals) for part in parts]),
+        "row": _join([part.signals.cells[-1] for part in parts]),
         "code": np.where(flattening, Reason.FLATTENING, code),
         "worst_price": np.maximum(joined["limit"], joined["price"]),
         "beyond": _beyond(rules, joined["limit"], joined["price"]),
@@ -295,10 +295,10 @@ def candidates_of(
     side = joined["side"]
     joined["power_price"] = np.where(side > 0, joined["worst_price"], short)
     joined["low"] = side * np.minimum(side * joined["worst"], side * joined["got"])
-    session, strength = _join([one.sessions for one in parts]), _join([one.signals.strength for one in parts])
+    session, strength = _join([part.sessions for part in parts]), _join([part.signals.strength for part in parts])
     order = np.lexsort((joined["row"], joined["rank"], -strength, joined["minute"], session))
     return Candidates(
-        source=_SignalSource(parts=parts, stops=[one.stops for one in outcomes], symbols=bars.symbols),
+        source=_SignalSource(parts=parts, stops=[outcome.stops for outcome in outcomes], symbols=bars.symbols),
         columns=joined,
         order=order,
         bounds=np.searchsorted(session[order], np.arange(sessions + 1)).tolist(),
@@ -359,11 +359,11 @@ class _Book:
         self._minute, self._rate, entries = minute, 0, self._entries
         self._entries, self._busy = list[_Entry](), set[int]()
         self._cost = worst = self._working = 0
-        for one in entries:
-            row, starts, ends, most, power, cost = one
+        for entry in entries:
+            row, starts, ends, most, power, cost = entry
             if ends <= minute:
                 continue
-            self._entries.append(one)
+            self._entries.append(entry)
             self._busy.add(row)
             if starts <= minute:
                 self._cost += cost
@@ -489,8 +489,8 @@ class _Session:
         entered, sent = _Entered(self._shared, self._candidates, self._day), defaultdict[int, int](int)
         budgets, fixed, fill = self._budgets, self._fixed, entered.fill
         worsts, powers, costs, slipped = list[int](), list[int](), 0, 0
-        for one in entrants:
-            _, rank, side, worst_price, power_price, most, filled, _, _, _, _, _, _ = one
+        for entrant in entrants:
+            _, rank, side, worst_price, power_price, most, filled, _, _, _, _, _, _ = entrant
             number = sent[rank]
             sent[rank] = number + 1
             budget = budgets[number] if number < len(budgets) else 0
@@ -501,7 +501,7 @@ class _Session:
             worsts.append(worst)
             powers.append(units * power_price)
             if filled:
-                cost = fill(one, units)
+                cost = fill(entrant, units)
                 costs += cost
                 if cost > worst:  # slippage may pay more than the worst price
                     slipped += cost - worst
@@ -510,7 +510,7 @@ class _Session:
         used = (0, 0, sum(worsts) + slipped - largest[0], sum(powers) - largest[1], allowed)
         if first_over(limits.amounts(largest, used)) is not None:
             return None
-        return self._result(entered, [one[0] for one in entrants], [])
+        return self._result(entered, [entrant[0] for entrant in entrants], [])
 
     def result_of_each(self) -> VectorisedResult:
         """The result of the gate's decision on each candidate in turn."""
@@ -518,8 +518,8 @@ class _Session:
         minutes, rows, ended, exits = (values(name) for name in ("minute", "row", "ended", "exit_minute"))
         once = self._shared.terms.rules.entries.one_trade_per_symbol_per_day
         book, allowed, denials = _Book(self._limits, self._granted, once_a_day=once), list[int](), list[int]()
-        for one in self._candidates.entrants(self._day.session):
-            place, rank, side, worst_price, power_price, most, filled, *_ = one
+        for entrant in self._candidates.entrants(self._day.session):
+            place, rank, side, worst_price, power_price, most, filled, *_ = entrant
             row = rows[place]
             book.advance(minutes[place])
             number = book.sent.get(rank, 0)
@@ -532,7 +532,7 @@ class _Session:
                 continue
             if filled and units > most:
                 raise WalkNeeded("an order that fills in parts")
-            cost = entered.fill(one, units) if filled else 0
+            cost = entered.fill(entrant, units) if filled else 0
             held = exits[place] if filled else ended[place]
             book.enter(rank, (row, ended[place], held, worst, power, cost), filled=filled)
             allowed.append(place)
@@ -546,7 +546,7 @@ class _Session:
             if used >= most:
                 return False
         funds, rows = self._candidates.rows_of(self._shared.funds), self._candidates.values("row")
-        return not funds or funds.isdisjoint([rows[one[0]] for one in entrants])
+        return not funds or funds.isdisjoint([rows[entrant[0]] for entrant in entrants])
 
     def _denial(self, place: int, units: int, sent: int) -> Reason | None:
         # Why a candidate of this size is denied before its amounts are compared.
