@@ -45,12 +45,12 @@ async def with_extensions(work: Coroutine[Any, Any, T], plan: RunPlan) -> T:
     instance = assembly.settings.instance
     journal = instance.runs / f"{plan.rehearsal}.sqlite" if plan.rehearsal else instance.journal
     runners = _runners(plan, journal)
-    for one in runners:
-        one.begin()
+    for runner in runners:
+        runner.begin()
     try:
         return await work
     finally:
-        await asyncio.gather(*(one.finish() for one in runners))
+        await asyncio.gather(*(runner.finish() for runner in runners))
 
 
 def _runners(plan: RunPlan, journal: Path) -> list[ExtensionRunner]:
