@@ -139,7 +139,7 @@ class BotConfig:
     @property
     def on_close(self) -> frozenset[str]:
         """The strategies whose plan has its stop on closed bars, so that none rests at a broker."""
-        strategies = ((one.name, one.strategy) for one in self.entrants)
+        strategies = ((entrant.name, entrant.strategy) for entrant in self.entrants)
         return frozenset(
             name for name, it in strategies if isinstance(it, ScriptedStrategy) and it.exits.trigger == "close"
         )

@@ -253,7 +253,7 @@ def sent_twice(requests: Sequence[ServerRequest], events: Sequence[Event]) -> li
     """The orders that the server received more than once, by the request that it received first."""
     found = []
     for cid in sorted({event.cid for event in events if event.kind == records.SENDING and event.cid}):
-        named = [one for one in requests if cid.encode() in one.body]
+        named = [request for request in requests if cid.encode() in request.body]
         repeated = [one for one in named if (one.method, one.path) == (named[0].method, named[0].path)]
         if len(repeated) > 1:
             found.append(f"TWICE: {named[0].method} {named[0].path} with {cid} arrived {len(repeated)} times")
@@ -382,12 +382,12 @@ def _violations(events: Sequence[Event], found: AccountSnapshot) -> list[str]:
     if not any(event.kind == records.READY for event in events) or not closed:
         return ["DAY: the session was not ready, or not closed"]
     stuck = {event.payload.get("symbol") for event in events if event.kind == records.STUCK}
-    held = [one for one in found.holdings if one.quantity and one.symbol not in stuck]
+    held = [holding for holding in found.holdings if holding.quantity and holding.symbol not in stuck]
     left = [f"HELD: {one.quantity} {one.symbol} at the venue, and not reported as stuck" for one in held]
     left += [
-        f"WORKING: {one.client_order_id} works at the venue after the close"
-        for one in found.orders
-        if one.kind is OrderStatus.WORKING
+        f"WORKING: {order.client_order_id} works at the venue after the close"
+        for order in found.orders
+        if order.kind is OrderStatus.WORKING
     ]
     ours, theirs = Decimal(closed[-1]["cash"]), found.account.cash
     if abs(ours - theirs) >= Decimal("0.01"):

@@ -44,7 +44,7 @@ def demo_market(seed: int) -> SimulatedMarket:
         symbols, minutes = asyncio.run(_minutes(feed.sessions()))
     drawn = SimulatedMarket.drawn(RandomStreams(seed), (FUND,), len(minutes)).paths[FUND]
     fund = attrs.evolve(drawn, prices=[price * _FUND_PRICE // drawn.prices[0] * CENT for price in drawn.prices])
-    bars = np.array([[one.open, one.low, one.high, one.close] for one in minutes])
+    bars = np.array([[minute.open, minute.low, minute.high, minute.close] for minute in minutes])
     return SimulatedMarket({FUND: fund} | {symbol: _path(bars[:, :, row]) for row, symbol in enumerate(symbols)})
 
 
@@ -70,7 +70,7 @@ def _demo_feed(request: FeedRequest) -> Iterator[Feed]:
 async def _minutes(sessions: AsyncIterator[FeedSession | LiveSession]) -> tuple[tuple[str, ...], list[MinuteSlice]]:
     # The symbols and the minutes of the first session of a feed.
     session = await _first(sessions)
-    return session.symbols, [one async for one in session.minutes()]
+    return session.symbols, [minute async for minute in session.minutes()]
 
 
 async def _history(source: AsyncIterator[FeedSession | LiveSession], sessions: Sequence[Session]) -> list[Bar]:

@@ -136,9 +136,9 @@ class SimulatedExchange:
             account=self.account(lags.account_s),
             holdings=matching.books.holdings(self._moment(lags.positions_s)),
             orders=tuple(
-                one
-                for one in reports
-                if one is not None and (one.kind is OPEN or (rules.lists_closed and one.time >= since))
+                report
+                for report in reports
+                if report is not None and (report.kind is OPEN or (rules.lists_closed and report.time >= since))
             ),
             activities=matching.books.activities(since, until),
             fills=tuple(fills) if rules.lists_fills else (),

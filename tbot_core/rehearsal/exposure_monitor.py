@@ -149,11 +149,12 @@ def _unreserved(supervisor: BrokerSupervisor, symbol: str) -> Iterator[tuple[str
         if is_entry and record.state in _OPEN and record.open_quantity and cid not in exposure.working:
             yield symbol, f"the entry {cid} is {record.state.value}, and is not reserved"
     reserved = sum(
-        _cost(one.portfolio) + sum(it.worst_atoms for it in one.working.values()) for one in exposure.all_brokers
+        _cost(broker.portfolio) + sum(it.worst_atoms for it in broker.working.values())
+        for broker in exposure.all_brokers
     )
     if exposure.gross() < reserved:
         yield symbol, f"the gross exposure counts {exposure.gross()} of {reserved} atoms held and reserved"
-    for book in (one.portfolio for one in exposure.all_brokers):
+    for book in (broker.portfolio for broker in exposure.all_brokers):
         gained = sum(one.pnl_atoms for one in (*book.closed, *book.positions.values()))
         gained += sum(one.pnl_atoms for one in book.surplus)
         if book.pnl_atoms != gained:
@@ -163,7 +164,7 @@ def _unreserved(supervisor: BrokerSupervisor, symbol: str) -> Iterator[tuple[str
 def _cost(book: Portfolio) -> int:
     # The cost of what is open, summed anew: a correction may have changed it.
     surplus = sum(abs(one.units) * one.price for one in book.surplus)
-    return surplus + sum(one.cost_atoms for one in book.positions.values())
+    return surplus + sum(position.cost_atoms for position in book.positions.values())
 
 
 def _persists(since: dict[str, float], symbol: str, now: float, *, present: bool, alarm_s: float = _ALARM_S) -> bool:

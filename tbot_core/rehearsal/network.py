@@ -263,12 +263,12 @@ class NetworkPath:
     @property
     def outages(self) -> list[tuple[float, float]]:
         """The spans in which every submit fails, in seconds of the world."""
-        return [(one.begins, one.ends) for one in self._episodes if one.fault not in _PASSABLE]
+        return [(episode.begins, episode.ends) for episode in self._episodes if episode.fault not in _PASSABLE]
 
     @property
     def announced(self) -> list[tuple[float, float]]:
         """The planned maintenance windows, in seconds of the world."""
-        return [(one.begins, one.ends) for one in self._episodes if one.fault == "F63"]
+        return [(episode.begins, episode.ends) for episode in self._episodes if episode.fault == "F63"]
 
     def ambush(self, at: float) -> None:
         """Begin a partition with the first order that is sent from second `at` on."""
@@ -502,8 +502,8 @@ def spoil_snapshot(right: AccountSnapshot, fault: str, stream: RandomStream) -> 
 def differing_rows(right: AccountSnapshot, shown: AccountSnapshot) -> frozenset[tuple[str, str]]:
     """The list, `positions` or `orders`, and the symbol of each row in which two snapshots differ."""
     rows, wrong = (
-        {("positions", one.symbol, one.quantity) for one in it.holdings}
-        | {("orders", one.symbol, one.broker_order_id, one.time) for one in it.orders}
+        {("positions", holding.symbol, holding.quantity) for holding in it.holdings}
+        | {("orders", order.symbol, order.broker_order_id, order.time) for order in it.orders}
         for it in (right, shown)
     )
     return frozenset((subject, symbol) for subject, symbol, *_ in sorted(rows ^ wrong))

@@ -103,7 +103,7 @@ def measure_protection(
     `list_lag_s`: a list that was asked for within this time of a confirmation contradicts nothing, and one within this
     time of a foreign cancel shows nothing of it.
     """
-    known = sorted((one for one in facts if one.at < closes_at), key=lambda one: one.at)
+    known = sorted((fact for fact in facts if fact.at < closes_at), key=lambda one: one.at)
     moments = sorted({*(at for one in known for at in _moments(one) if at < closes_at), closes_at})
     meter, rest = _Meter(list_lag_s), iter([*known, None])
     upcoming = next(rest)

@@ -115,7 +115,7 @@ class RecordedMarket:
         # Fill the orders of the venue by the last of the minutes.
         minute = bars.minutes - 1
         working = {one.client_order_id: one for one in venue.working() if one.client_order_id in self._orders}
-        resting = {one.order.client_order_id: one for one in matching.resting}
+        resting = {order.order.client_order_id: order for order in matching.resting}
         for cid in resting.keys() - working.keys():
             matching.cancel(cid)
         for cid, one in working.items():

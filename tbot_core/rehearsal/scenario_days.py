@@ -68,7 +68,7 @@ def venue_scenarios(plugin: Plugin) -> dict[str, VenueScenario]:
     if plugin.venue is not None:
         with plugin.venue() as venue:
             if isinstance(venue, ScenarioVenue):
-                return {one.name: one for one in venue.scenarios()}
+                return {scenario.name: scenario for scenario in venue.scenarios()}
     raise PluginError(
         f"The venue of the broker {plugin.name} offers no scenarios.",
         "docs/reference/testing-kit.md, section 'Scenarios of a venue', says what it needs.",

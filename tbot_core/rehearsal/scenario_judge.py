@@ -84,13 +84,13 @@ def judge(day: ObservedDay) -> ScenarioReport:
     closed = [event.payload for event in day.events if event.kind == records.SESSION_CLOSED]
     report = ScenarioReport(
         name=day.scenario.name,
-        longest_bare_s=max((one.longest_bare_s for one in positions), default=0.0),
-        uncounted_s=max((one.uncounted_s for one in positions), default=0.0),
-        emulated_s=max((one.emulated_s for one in positions), default=0.0),
-        opposite=sum(_is_opposite(one, short=day.scenario.short) for one in day.facts),
+        longest_bare_s=max((position.longest_bare_s for position in positions), default=0.0),
+        uncounted_s=max((position.uncounted_s for position in positions), default=0.0),
+        emulated_s=max((position.emulated_s for position in positions), default=0.0),
+        opposite=sum(_is_opposite(fact, short=day.scenario.short) for fact in day.facts),
         phantoms=phantoms,
         lost=lost,
-        cancels=sum(_is_bare_cancel(one, day) for one in day.orders),
+        cancels=sum(_is_bare_cancel(order, day) for order in day.orders),
         second_ids=_second_ids(day),
         held=any(day.holdings.values()),
         stuck=stuck,
@@ -98,13 +98,13 @@ def judge(day: ObservedDay) -> ScenarioReport:
         faults_met=day.faults_met,
         cash_equal=bool(closed) and abs(Decimal(closed[-1]["cash"]) - day.cash) < Decimal("0.01"),
     )
-    protection = (words for one in positions for words in one.violations)
+    protection = (words for position in positions for words in position.violations)
     return attrs.evolve(report, violations=(*_violations(day, report, closed=bool(closed)), *protection))
 
 
 def _violations(day: ObservedDay, report: ScenarioReport, *, closed: bool) -> Iterator[str]:
     # How the figures break the contract.
-    opened = any(isinstance(one, Held) and one.quantity for one in day.facts)
+    opened = any(isinstance(fact, Held) and fact.quantity for fact in day.facts)
     checks = (
         (bool(day.ended), f"the run ended: {day.ended}"),
         (not closed, "the session was not closed"),
@@ -135,10 +135,10 @@ def _differing_fills(day: ObservedDay) -> tuple[int, int]:
             is_inferred = event.payload.get("execution_id", "").startswith(_INFERRED)
             sums[event.cid or ""][is_inferred] += Decimal(event.payload["quantity"])
     booked = {cid: max(quantities) for cid, quantities in sums.items()}
-    made = {one.client_order_id: one.filled for one in day.orders}
+    made = {order.client_order_id: order.filled for order in day.orders}
     adjusted = sum(event.kind == records.ADJUSTMENT for event in day.events)
     phantoms = sum(quantity > made.get(cid, _NO) for cid, quantity in booked.items())
-    lost = sum(one.own and one.filled > booked.get(one.client_order_id, _NO) for one in day.orders)
+    lost = sum(order.own and order.filled > booked.get(order.client_order_id, _NO) for order in day.orders)
     return phantoms + (0 if day.scenario.foreign else adjusted), lost
 
 
@@ -148,16 +148,18 @@ def _is_bare_cancel(order: SeenOrder, day: ObservedDay) -> bool:
         return False
     ended_at = day.closes_at if order.ended_at is None else order.ended_at
     until = min(ended_at + _FOLLOWS_S, day.closes_at)
-    holdings = [one for one in day.facts if isinstance(one, Held) and one.symbol == order.symbol and one.at <= until]
+    holdings = [
+        fact for fact in day.facts if isinstance(fact, Held) and fact.symbol == order.symbol and fact.at <= until
+    ]
     if not holdings or not holdings[-1].quantity:
         return False
-    followed = (one for one in day.requests if one.symbol == order.symbol and one.act in _CLOSING)
+    followed = (request for request in day.requests if request.symbol == order.symbol and request.act in _CLOSING)
     return not any(ended_at <= one.at <= until for one in followed)
 
 
 def _second_ids(day: ObservedDay) -> int:
     # Orders of the bot that close what another working one closes, or that were sent while another one was unknown.
-    own = [one for one in day.orders if one.own and one.act in _CLOSING]
+    own = [order for order in day.orders if order.own and order.act in _CLOSING]
     together = sum(
         other.symbol == one.symbol
         and other.client_order_id != one.replaces
@@ -171,7 +173,7 @@ def _second_ids(day: ObservedDay) -> int:
 
 def _pairs(day: ObservedDay) -> Iterator[tuple[SeenRequest, SeenRequest]]:
     # The first request for each closing order, and the last one before it for another order of the symbol.
-    sent = [one for one in day.requests if one.act in _CLOSING and one.client_order_id]
+    sent = [request for request in day.requests if request.act in _CLOSING and request.client_order_id]
     seen: set[str] = set()
     for number, one in enumerate(sent):
         others = [it for it in sent[:number] if it.symbol == one.symbol and it.client_order_id != one.client_order_id]
@@ -183,7 +185,7 @@ def _pairs(day: ObservedDay) -> Iterator[tuple[SeenRequest, SeenRequest]]:
 def _is_unsettled(day: ObservedDay, before: SeenRequest, after: SeenRequest) -> bool:
     # Whether the outcome of a request was unknown, and not to be known by its end, when the next one was sent.
     ended = any(
-        one.client_order_id == before.client_order_id and one.ended_at is not None and one.ended_at <= after.at
-        for one in day.orders
+        order.client_order_id == before.client_order_id and order.ended_at is not None and order.ended_at <= after.at
+        for order in day.orders
     )
     return before.failed and not ended and after.at > before.at

@@ -113,7 +113,7 @@ class SessionReport:
     @property
     def violations(self) -> tuple[str, ...]:
         """The differences without a cause, and what does not agree."""
-        unexplained = [one.sentence for one in self.differences if one.cause is Cause.NONE]
+        unexplained = [difference.sentence for difference in self.differences if difference.cause is Cause.NONE]
         return (*unexplained, *self.disagreements)
 
     def document(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class SessionReport:
             "denials": dict(sorted(self.denials.items())),
             "faults": dict(sorted(self.faults.items())),
             "causes": self.causes,
-            "differences": [one.sentence for one in self.differences],
+            "differences": [difference.sentence for difference in self.differences],
             "violations": list(self.violations),
             "venue": list(self.venue),
         }
@@ -155,7 +155,7 @@ class SessionReport:
             f"{self.day}: {traded}",
             f"denials: {denied or 'none'}",
             compared if self.terms.seed is None else f"faults of seed {self.terms.seed}: {kinds or 'none'}",
-            *(f"  {one.sentence}" for one in self.differences),
+            *(f"  {difference.sentence}" for difference in self.differences),
             agreed,
             *(f"  {words}" for words in self.disagreements),
             *self.venue,
@@ -271,16 +271,16 @@ class SessionRecord:
 
     def _trade_rows(self, session: Session) -> dict[Place, Row]:
         return {
-            Place(session.minute(one.entry_time), Kind.TRADE, one.strategy, one.symbol): {
-                "side": one.side.word,
-                "quantity": _plain(one.quantity),
-                "entry": _plain(one.entry_price),
-                "exit": _plain(one.exit_price),
-                "left": str(session.minute(one.exit_time)),
-                "reason": one.exit_reason.value,
-                "gain": _plain(one.pnl + one.fees),
+            Place(session.minute(trade.entry_time), Kind.TRADE, trade.strategy, trade.symbol): {
+                "side": trade.side.word,
+                "quantity": _plain(trade.quantity),
+                "entry": _plain(trade.entry_price),
+                "exit": _plain(trade.exit_price),
+                "left": str(session.minute(trade.exit_time)),
+                "reason": trade.exit_reason.value,
+                "gain": _plain(trade.pnl + trade.fees),
             }
-            for one in self.trades
+            for trade in self.trades
         }
 
     @property
@@ -322,7 +322,7 @@ def rehearse_session(plugin: Plugin, home: Path, day: dt.date, terms: SessionTer
             return attrs.evolve(report, disagreements=(outcome, *twice))
         trades = outcome.summary.trades
         problems = (*disagreements(outcome, events, account, market.fills), *twice)
-        shorts = sum(one.side is Side.SHORT for one in trades)
+        shorts = sum(trade.side is Side.SHORT for trade in trades)
         report = attrs.evolve(report, trades=len(trades), shorts=shorts, disagreements=problems)
         if terms.seed is not None:
             return report
@@ -342,16 +342,16 @@ def disagreements(
     if len(closed) != 1:
         return [f"DAY: the session was closed {len(closed)} times"]
     book = fold_events(events).portfolio
-    theirs = {one.symbol: one.quantity for one in account.holdings if one.quantity}
+    theirs = {holding.symbol: holding.quantity for holding in account.holdings if holding.quantity}
     ours = {symbol: quantity_of(one.units) * one.side for symbol, one in book.positions.items()}
     found = []
     if theirs != ours or {*outcome.open, *closed[0]["open"]} != theirs.keys():
         bots = sorted({*outcome.open, *closed[0]["open"]})
         found.append(f"HELD: {theirs} at the venue, {ours} in the journal, {bots} by the bot")
     found += [
-        f"WORKING: {one.client_order_id} works at the venue after the close"
-        for one in account.orders
-        if one.kind is OrderStatus.WORKING
+        f"WORKING: {order.client_order_id} works at the venue after the close"
+        for order in account.orders
+        if order.kind is OrderStatus.WORKING
     ]
     cash = account.account.cash, dollars_of(book.cash_atoms), Decimal(closed[0]["cash"])
     if max(cash) - min(cash) >= _CENT:
@@ -400,7 +400,7 @@ def _fill_differences(outcome: RunOutcome, events: Sequence[Event], venue_fills:
         for cid in sorted({*theirs, *ours})
         if theirs[cid][0] != ours[cid][0] or abs(theirs[cid][1] - ours[cid][1]) >= _CENT
     ]
-    traded = sum((one.pnl + one.fees for one in outcome.summary.trades), Decimal(0))
+    traded = sum((trade.pnl + trade.fees for trade in outcome.summary.trades), Decimal(0))
     gained = -sum((amount for _, amount in theirs.values()), Decimal(0))
     if not outcome.open and abs(traded - gained) >= _CENT:
         found.append(f"TRADES: fills at the venue gained {gained}, and the trades of the bot {traded}")
@@ -466,7 +466,7 @@ def _market(assembly: Assembly, day: dt.date, terms: SessionTerms) -> RecordedMa
     settings = assembly.settings
     costs = FillCosts.of(settings.simulation, settings.exits.target_fill)
     chosen = settings.trading.universe
-    symbols = tuple(one for one in store.symbols(day, day) if not chosen or one in chosen)
+    symbols = tuple(symbol for symbol in store.symbols(day, day) if not chosen or symbol in chosen)
     account = VenueTerms(costs=costs, cash=settings.simulation.paper_cash, half_spread=terms.half_spread)
     return RecordedMarket.read(store, session, symbols, account, assembly.extra_facts.daily_bars)
 

@@ -112,7 +112,7 @@ async def lose_streams(server: ScriptedServer, session: Session, clock: Clock, o
 def installed_offers() -> Iterator[LoadedPlugin | PluginFailure]:
     """The installed plugins of these kinds, imported, or why they cannot be."""
     loader = PluginLoader()
-    for entry in sorted(one.entry for one in discovery.installed_plugins() if one.entry.kind in KINDS):
+    for entry in sorted(plugin.entry for plugin in discovery.installed_plugins() if plugin.entry.kind in KINDS):
         yield loader.load(entry)
 
 
@@ -178,8 +178,8 @@ async def _with_tasks(work: Coroutine[Any, Any, None], beside: Iterable[Coroutin
     try:
         await work
     finally:
-        for one in tasks:
-            one.cancel()
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -193,5 +193,5 @@ async def _show(arrivals: Arrivals, tell: Callable[[tuple[str, ...]], None]) -> 
 
 def _ports(hosts: Iterable[Host], server: LoopbackServer) -> tuple[int, int]:
     # For HTTP or mail, and for WebSockets: the same one for a plugin that has none.
-    sockets = server.socket_url if any(one.url.startswith("wss") for one in hosts) else server.url
+    sockets = server.socket_url if any(host.url.startswith("wss") for host in hosts) else server.url
     return urlsplit(server.url).port or 0, urlsplit(sockets).port or 0

@@ -134,7 +134,7 @@ def _stopped(history: RehearsalHistory) -> Iterator[str]:
     ledger = ExposureReckoner(history.rules.risk.price_band_pct)
     for event in history.events:
         ledger.apply(event)
-    for symbol in sorted({one.symbol for one in ledger.entries.values() if one.bought > one.sold}):
+    for symbol in sorted({entry.symbol for entry in ledger.entries.values() if entry.bought > entry.sold}):
         yield f"{symbol} is held after the stop has ended"
     for cid in _working(history):
         yield f"{cid} works in the journal after the stop has ended"

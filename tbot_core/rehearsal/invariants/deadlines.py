@@ -95,12 +95,19 @@ def _is_judged(history: RehearsalHistory, since: float, until: float) -> bool:
 
 def _cancelled(history: RehearsalHistory, cid: str, until: float) -> bool:
     # Whether a cancel of the order was requested by then.
-    return any(one.kind == "cancel" and one.client_order_id == cid and one.at <= until for one in history.way.requests)
+    return any(
+        request.kind == "cancel" and request.client_order_id == cid and request.at <= until
+        for request in history.way.requests
+    )
 
 
 def _sent(history: RehearsalHistory) -> dict[str, float]:
     # When each order left.
-    return {one.client_order_id: one.at for one in reversed(history.way.requests) if one.kind == "submit" and one.left}
+    return {
+        request.client_order_id: request.at
+        for request in reversed(history.way.requests)
+        if request.kind == "submit" and request.left
+    }
 
 
 def _ttl(history: RehearsalHistory) -> Iterator[str]:
@@ -108,10 +115,10 @@ def _ttl(history: RehearsalHistory) -> Iterator[str]:
     if history.struck & (_UNREACHED | _WRONG_CLOCKS):
         return
     sent = _sent(history)
-    for one in _entries(history):
-        due = max(sent.get(one.cid, one.opened), one.opened) + TTL_S + CANCEL_S
-        if due < one.ended and _is_judged(history, one.opened, due) and not _cancelled(history, one.cid, due):
-            yield f"{one.cid} was open for {due - one.opened:.0f} s, and no cancel has left"
+    for entry in _entries(history):
+        due = max(sent.get(entry.cid, entry.opened), entry.opened) + TTL_S + CANCEL_S
+        if due < entry.ended and _is_judged(history, entry.opened, due) and not _cancelled(history, entry.cid, due):
+            yield f"{entry.cid} was open for {due - entry.opened:.0f} s, and no cancel has left"
 
 
 def _killed(history: RehearsalHistory) -> Iterator[str]:
@@ -121,10 +128,10 @@ def _killed(history: RehearsalHistory) -> Iterator[str]:
     sent = _sent(history)
     for since, until in history.people.killed:
         due = since + CANCEL_S
-        for one in _entries(history) if until > due else ():
-            open_then = min(sent.get(one.cid, one.opened), one.opened) < since and due < one.ended
-            if open_then and _is_judged(history, since, due) and not _cancelled(history, one.cid, due):
-                yield f"{one.cid} was open when killed, and no cancel has left within {CANCEL_S:.0f} s"
+        for entry in _entries(history) if until > due else ():
+            open_then = min(sent.get(entry.cid, entry.opened), entry.opened) < since and due < entry.ended
+            if open_then and _is_judged(history, since, due) and not _cancelled(history, entry.cid, due):
+                yield f"{entry.cid} was open when killed, and no cancel has left within {CANCEL_S:.0f} s"
 
 
 def _latched(history: RehearsalHistory) -> Iterator[str]:
@@ -155,17 +162,17 @@ def _losing(history: RehearsalHistory) -> Iterator[str]:
         return
     risk, latched = history.rules.risk, _latches(history)
     trips = _round_trips(history)
-    trades = [one for one in trips if not one.units and _before_the_end(history, one.ended)]
+    trades = [trip for trip in trips if not trip.units and _before_the_end(history, trip.ended)]
     run = most = 0
-    for one in sorted(trades, key=lambda one: one.ended):
-        run = run + 1 if one.gained < 0 else 0
+    for trade in sorted(trades, key=lambda one: one.ended):
+        run = run + 1 if trade.gained < 0 else 0
         most = max(most, run)
     if 0 < risk.max_consecutive_losses <= most and "losing run latch" not in latched:
         yield f"{most} losing trades in a row, {risk.max_consecutive_losses} are allowed"
     budget = _equity(history) * risk.total_allocation * risk.window_loss_limit
-    held = {one.strategy for one in trips if one.units}
-    for strategy in sorted({one.strategy for one in trades} - held):
-        lost = -dollars_of(sum(one.gained for one in trades if one.strategy == strategy))
+    held = {trip.strategy for trip in trips if trip.units}
+    for strategy in sorted({trade.strategy for trade in trades} - held):
+        lost = -dollars_of(sum(trade.gained for trade in trades if trade.strategy == strategy))
         if lost >= budget and f"window loss latch of {strategy}" not in latched:
             yield f"the window of {strategy} lost {lost} USD, {budget} are allowed"
 
@@ -212,7 +219,7 @@ def _is_unclear(history: RehearsalHistory) -> bool:
 
 def _before_the_end(history: RehearsalHistory, moment: dt.datetime) -> bool:
     # Whether a minute of the session is left, in which the bot reviews its losses.
-    closed = next((it.applied for it in history.events if it.kind == records.SESSION_CLOSED), None)
+    closed = next((event.applied for event in history.events if event.kind == records.SESSION_CLOSED), None)
     return (
         min(closed or history.world.session.close, history.world.session.close) - moment
     ).total_seconds() > _MINUTE_S
@@ -237,13 +244,15 @@ def _lost_listed(history: RehearsalHistory) -> Iterator[str]:
     #
     # One whose id or shares were refused as used needs one list; one that waited out the lookup window needs none.
     intents, rules, sent = history.intents(), history.way.exchange.matching.character.rules, _sent(history)
-    refused = {one.client_order_id for one in history.way.requests if one.outcome.startswith(_REFUSED_AS_BOOKED)}
+    refused = {
+        request.client_order_id for request in history.way.requests if request.outcome.startswith(_REFUSED_AS_BOOKED)
+    }
     for at, event in history.written:
         cid = event.cid or ""
         if event.kind != records.LOST or cid not in intents or cid in refused or intents[cid][1] is Leg.ENTRY:
             continue
         since = sent.get(cid, float("-inf"))
-        asked = [one.asked_at for one in history.way.readings if since <= one.asked_at and one.at <= at]
+        asked = [reading.asked_at for reading in history.way.readings if since <= reading.asked_at and reading.at <= at]
         apart = asked[-1] - asked[0] if asked else 0.0
         if apart < rules.list_lag_s and at - since < max(rules.lookup_window_s, _LONG_S):
             yield f"{cid} was given up as lost after lists {apart:.1f} s apart, which may lag {rules.list_lag_s:.0f} s"
@@ -258,19 +267,23 @@ def _resent(history: RehearsalHistory) -> Iterator[str]:
     if any(since < due and begins < until for since, until in people.killed):
         return
     known = _plain_exits(history)
-    for one in matching.orders:
-        path = history.world.market.paths[one.order.symbol]
+    for order in matching.orders:
+        path = history.world.market.paths[order.order.symbol]
         step = int((begins - matching.opens) // STEP_S)
         trades = path.listed(step) and not path.halted(step)
-        works = [(report := one.report_at(at)) is not None and report.kind is OPEN for at in (begins, due)]
-        early = one.cid in known and one.accepted_at < begins - CANCEL_S
-        if trades and early and all(works) and not _cancelled(history, one.cid, due):
-            yield f"{one.cid} worked {_AGAIN_S:.0f} s before the close, and no cancel has left"
+        works = [(report := order.report_at(at)) is not None and report.kind is OPEN for at in (begins, due)]
+        early = order.cid in known and order.accepted_at < begins - CANCEL_S
+        if trades and early and all(works) and not _cancelled(history, order.cid, due):
+            yield f"{order.cid} worked {_AGAIN_S:.0f} s before the close, and no cancel has left"
 
 
 def _plain_exits(history: RehearsalHistory) -> set[str]:
     # The exits of positions whose submit was answered as accepted.
-    accepted = {one.client_order_id for one in history.way.requests if one.kind == "submit" and one.outcome == "ok"}
+    accepted = {
+        request.client_order_id
+        for request in history.way.requests
+        if request.kind == "submit" and request.outcome == "ok"
+    }
     return {
         event.cid
         for event in history.events

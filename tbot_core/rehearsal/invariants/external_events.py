@@ -119,19 +119,23 @@ def _i12_taken(history: RehearsalHistory) -> Iterator[str]:
     # A stop that the venue or a person cancelled, and the bot did not ask to, is placed again only after a list that
     # was asked for at least what lists may lag after the cancel.
     intents, lag_s = history.intents(), history.way.exchange.matching.character.rules.list_lag_s
-    asked = {one.client_order_id for one in history.way.requests if one.kind == "cancel"}
+    asked = {request.client_order_id for request in history.way.requests if request.kind == "cancel"}
     taken: defaultdict[SignalId, list[float]] = defaultdict(list)
     for fact in history.facts:
         signal, leg, _ = intents.get(fact.client_order_id, (None, None, 0))
         if signal and leg is Leg.STOP and fact.kind == BrokerEventKind.CANCELLED and fact.client_order_id not in asked:
             taken[signal].append((fact.at - history.world.start).total_seconds())
-    sent = {one.client_order_id: one.at for one in reversed(history.way.requests) if one.kind == "submit" and one.left}
+    sent = {
+        request.client_order_id: request.at
+        for request in reversed(history.way.requests)
+        if request.kind == "submit" and request.left
+    }
     for cid, at in sent.items():
         signal, leg, _ = intents.get(cid, (None, None, 0))
         last = max((one for one in taken.get(signal, ()) if one < at), default=None) if signal else None
         if leg is not Leg.STOP or last is None:
             continue
-        if not any(last + lag_s <= one.asked_at and one.at <= at for one in history.way.readings):
+        if not any(last + lag_s <= reading.asked_at and reading.at <= at for reading in history.way.readings):
             yield f"{cid} was placed {at - last:.1f} s after others cancelled a stop, and no list had shown a holding"
 
 
@@ -146,9 +150,9 @@ def _i12_opposite(history: RehearsalHistory) -> Iterator[str]:
     seen_s = history.way.exchange.matching.character.rules.list_lag_s + _READ_S
     intents = history.intents()
     sent = {
-        one.client_order_id: one.at
-        for one in reversed(history.way.requests)
-        if one.kind == "submit" and one.reached and one.client_order_id in intents
+        request.client_order_id: request.at
+        for request in reversed(history.way.requests)
+        if request.kind == "submit" and request.reached and request.client_order_id in intents
     }
     held: defaultdict[str, list[tuple[float, int]]] = defaultdict(lambda: [(float("-inf"), 0)])
     others, filled = Counter[str](), Counter[str]()

@@ -111,12 +111,12 @@ class SignalExposure:
     @property
     def bought(self) -> int:
         """The filled units of the entry and its top-ups."""
-        return sum(one.bought for one in self.parts)
+        return sum(part.bought for part in self.parts)
 
     @property
     def paid(self) -> int:
         """Their cost, in atoms."""
-        return sum(one.paid for one in self.parts)
+        return sum(part.paid for part in self.parts)
 
     @property
     def target(self) -> int:
@@ -131,12 +131,12 @@ class SignalExposure:
     @property
     def exposure(self) -> int:
         """The cost of the open units, and the worst-case cost of unfilled ones, in atoms."""
-        return self.cost + sum(one.rest * one.worst for one in self.parts)
+        return self.cost + sum(part.rest * part.worst for part in self.parts)
 
     @property
     def alive(self) -> bool:
         """Whether units are open or may still be filled."""
-        return self.bought > self.sold or any(one.rest for one in self.parts)
+        return self.bought > self.sold or any(part.rest for part in self.parts)
 
     @property
     def net(self) -> int:
@@ -193,7 +193,9 @@ class ExposureReckoner:
 
     def surplus(self, symbol: str) -> int:
         """The signed units of a symbol that its closing orders traded beyond what their signals held."""
-        beyond = sum(min(one.net * one.side, 0) * one.side for one in self.entries.values() if one.symbol == symbol)
+        beyond = sum(
+            min(entry.net * entry.side, 0) * entry.side for entry in self.entries.values() if entry.symbol == symbol
+        )
         return beyond + self._reversed[symbol]
 
     def _intended(self, cid: str, payload: Mapping[str, Any]) -> SignalExposure | None:

@@ -29,16 +29,16 @@ def _i1_sent(history: RehearsalHistory) -> Iterator[str]:
     # An entry leaves once: one that may have arrived is looked up. A stop or exit is sent again under its id where the
     # venue refuses it a second time, else once it must have been listed (the contract, section 8).
     intents, rules, sent = history.intents(), history.way.exchange.matching.character.rules, dict[str, float]()
-    for one in history.way.requests:
-        if one.kind != "submit" or not one.left:
+    for request in history.way.requests:
+        if request.kind != "submit" or not request.left:
             continue
-        cid = one.client_order_id
-        again_s = one.at - sent.get(cid, float("-inf"))
+        cid = request.client_order_id
+        again_s = request.at - sent.get(cid, float("-inf"))
         closes = cid in intents and intents[cid][1] is not Leg.ENTRY
         allowed = closes and (rules.unique_client_order_id or again_s >= rules.list_lag_s)
         if cid in sent and not allowed:
             yield f"{cid} was sent again after {again_s:.1f} s"
-        sent[cid] = one.at
+        sent[cid] = request.at
 
 
 def _i12_beside(history: RehearsalHistory) -> Iterator[str]:

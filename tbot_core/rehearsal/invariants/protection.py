@@ -66,16 +66,17 @@ _FEED_FAULTS: Final = ("F52", "F53")
 
 def _bare(history: RehearsalHistory) -> Iterator[str]:
     # No position is bare for longer than the contract allows, counted as it counts.
-    for one in protection_of(history):
-        if one.longest_bare_s > LONGEST_BARE_S:
-            yield f"{one.symbol} of {one.opened_at:.0f} s was bare for {one.longest_bare_s:.1f} s at {history.name}"
+    for position in protection_of(history):
+        if position.longest_bare_s > LONGEST_BARE_S:
+            bare = f"was bare for {position.longest_bare_s:.1f} s at {history.name}"
+            yield f"{position.symbol} of {position.opened_at:.0f} s {bare}"
 
 
 def _claimed(history: RehearsalHistory) -> Iterator[str]:
     # The bot claims no resting stop once an answer or event has shown that there is none.
-    for one in protection_of(history):
-        if one.false_claim_s > FALSE_CLAIM_S:
-            yield f"{one.symbol} was claimed to have a resting stop for {one.false_claim_s:.1f} s without one"
+    for position in protection_of(history):
+        if position.false_claim_s > FALSE_CLAIM_S:
+            yield f"{position.symbol} was claimed to have a resting stop for {position.false_claim_s:.1f} s without one"
 
 
 def protection_of(history: RehearsalHistory) -> list[PositionProtection]:
@@ -98,7 +99,9 @@ def _facts(history: RehearsalHistory) -> Iterator[ProtectionFact]:
 def _processes(history: RehearsalHistory) -> Iterator[Process]:
     # A process runs from the first answer to what it asked, to its end.
     ends = [*history.deaths, history.finished]
-    answered = [(one.at, one.answered_at) for one in history.way.requests if one.answered_at is not None]
+    answered = [
+        (request.at, request.answered_at) for request in history.way.requests if request.answered_at is not None
+    ]
     for begins, ends_at in zip([0.0, *ends], ends, strict=False):
         first = min((at for asked_at, at in answered if begins < asked_at and at < ends_at), default=None)
         if first is not None:
@@ -115,7 +118,7 @@ def _positions(history: RehearsalHistory) -> Iterator[Held | Cover | ForeignCanc
         units.setdefault(symbol, []).append((at, held))
     guards = _guards(history)
     for symbol, steps in units.items():
-        mine = [one for one in guards if one.order.symbol == symbol]
+        mine = [guard for guard in guards if guard.order.symbol == symbol]
         changes = sorted({at for one in mine for at, _ in one.past} | {at for at, _ in steps})
         known, held = iter([*steps, (float("inf"), 0)]), 0
         upcoming = next(known)
@@ -130,7 +133,7 @@ def _positions(history: RehearsalHistory) -> Iterator[Held | Cover | ForeignCanc
 
 def _guards(history: RehearsalHistory) -> list[SimulatedVenueOrder]:
     # The stops and exits of ours.
-    return [one for one in history.way.exchange.matching.orders if one.ours and one.order.leg in _GUARDS]
+    return [order for order in history.way.exchange.matching.orders if order.ours and order.order.leg in _GUARDS]
 
 
 def _held(history: RehearsalHistory, second_of: Callable[[VenueFact], float]) -> Iterator[tuple[float, str, int]]:
@@ -198,8 +201,10 @@ def _closable(one: SimulatedVenueOrder, at: float, held: int) -> Decimal:
 
 def _foreign_cancels(history: RehearsalHistory) -> Iterator[ForeignCancel]:
     # Ends of stops and exits that the venue or others brought about; the rejection of an accepted order is one.
-    requested = {one.client_order_id for one in history.way.requests if one.kind == "cancel" and one.reached}
-    guards = {one.cid for one in _guards(history)} - requested
+    requested = {
+        request.client_order_id for request in history.way.requests if request.kind == "cancel" and request.reached
+    }
+    guards = {guard.cid for guard in _guards(history)} - requested
     for fact in history.facts:
         if fact.kind in _ENDED_BY_VENUE and fact.client_order_id in guards:
             yield ForeignCancel(at=_second(history, fact), symbol=fact.symbol)
@@ -209,7 +214,7 @@ def _shown(history: RehearsalHistory) -> Iterator[ShownHeld | ShownCover]:
     # What events and lists had shown of the positions, and of the stops and exits on the side that closes them.
     deliveries = _Deliveries(history)
     steps: list[tuple[float, str, _Step | int]] = [*_held(history, deliveries.shown_at)]
-    steps += (step for one in _guards(history) for step in deliveries.steps(one))
+    steps += (step for guard in _guards(history) for step in deliveries.steps(guard))
     held, covers = Counter[str](), Counter[tuple[str, bool]]()
     for at, symbol, step in sorted(steps, key=itemgetter(0)):
         if isinstance(step, _Step):
@@ -245,9 +250,9 @@ class _Deliveries:
         matching, way = history.way.exchange.matching, history.way
         rules = matching.character.rules
         self._history, self._intents = history, history.intents()
-        self._orders = {one.cid: one for one in matching.orders if one.ours}
+        self._orders = {order.cid: order for order in matching.orders if order.ours}
         self._lists_ended = rules.lists_closed or rules.lists_fills
-        self._lists = [(one.at, one.read_at - one.lags.orders_s, one.wrong) for one in way.readings]
+        self._lists = [(reading.at, reading.read_at - reading.lags.orders_s, reading.wrong) for reading in way.readings]
         happened = {event.event_id: (at, event) for at, event in matching.timed_events}
         self._events: dict[tuple[str, str, Fill | None], _DeliveredEvent] = {}
         for at, event in way.delivered:
@@ -313,7 +318,7 @@ class _Deliveries:
 def _readings(history: RehearsalHistory) -> Iterator[Reading]:
     # The lists that contradict what was confirmed, or agree with it.
     matching = history.way.exchange.matching
-    symbols = {one.order.symbol for one in matching.orders if one.ours}
+    symbols = {order.order.symbol for order in matching.orders if order.ours}
     cancels, lag_s = [*_foreign_cancels(history)], matching.character.rules.list_lag_s
     for reading in history.way.readings:
         for symbol in sorted(symbols):
@@ -326,9 +331,9 @@ def _readings(history: RehearsalHistory) -> Iterator[Reading]:
 
 def _requests(history: RehearsalHistory) -> Iterator[OrderRequest]:
     # The order requests, and the seconds in which each one would have failed.
-    for one in history.way.requests:
-        if one.kind in _REQUESTS:
-            yield OrderRequest(at=one.at, failed=_has_failed(one))
+    for request in history.way.requests:
+        if request.kind in _REQUESTS:
+            yield OrderRequest(at=request.at, failed=_has_failed(request))
     for begins, ends in history.way.outages:
         at = begins
         while at < ends:
@@ -346,21 +351,25 @@ def _settling(history: RehearsalHistory) -> Iterator[TwoListsNeeded]:
     # when it ended; everywhere one whose id was refused as used. Another process begins anew.
     rules = history.way.exchange.matching.character.rules
     guards = {cid: signal.symbol for cid, (signal, leg, _) in history.intents().items() if leg in _GUARDS}
-    submits = [one for one in history.way.requests if one.kind == "submit" and one.left]
+    submits = [request for request in history.way.requests if request.kind == "submit" and request.left]
     unclear = [
-        (one.at, one.client_order_id)
-        for one in submits
-        if _DUPLICATE in one.outcome
-        or (not rules.unique_client_order_id and (_has_failed(one) or _INSUFFICIENT in one.outcome))
+        (request.at, request.client_order_id)
+        for request in submits
+        if _DUPLICATE in request.outcome
+        or (not rules.unique_client_order_id and (_has_failed(request) or _INSUFFICIENT in request.outcome))
     ]
-    begun = sorted(one.at for one in _processes(history) if one.runs)
+    begun = sorted(process.at for process in _processes(history) if process.runs)
     # The event whose write a crash cut off is in the journal alone.
     start = history.world.start
     stored = [((event.applied - start).total_seconds(), event) for event in history.events]
     sendings = {event.cid or "": at for at, event in stored + history.written if event.kind == records.SENDING}
     for ended in history.deaths:
         sent = {cid for cid, at in sendings.items() if at <= ended + _ROUNDED_S}
-        answered = {one.client_order_id for one in submits if one.answered_at is not None and one.answered_at <= ended}
+        answered = {
+            request.client_order_id
+            for request in submits
+            if request.answered_at is not None and request.answered_at <= ended
+        }
         left = {cid for at, cid in unclear if at <= ended < _settled_by(history, at)}
         if not rules.unique_client_order_id:
             left |= sent - answered
@@ -376,13 +385,13 @@ def _settled_by(history: RehearsalHistory, sent_at: float) -> float:
     # RETRY_S late at most. A reading that fails is made again.
     lag_s, first = history.way.exchange.matching.character.rules.list_lag_s, False
     by = sent_at + UNANSWERED_S + RETRY_S
-    for one in history.way.requests:
-        if one.kind not in _READINGS or not sent_at <= one.at <= by:
+    for request in history.way.requests:
+        if request.kind not in _READINGS or not sent_at <= request.at <= by:
             continue
-        if one.answered_at is None:
-            by = max(by, one.at + TIMEOUT_S + RETRY_S)
-        elif one.kind == "snapshot" and not first:
-            first, by = True, max(by, one.at + lag_s + RETRY_S)
+        if request.answered_at is None:
+            by = max(by, request.at + TIMEOUT_S + RETRY_S)
+        elif request.kind == "snapshot" and not first:
+            first, by = True, max(by, request.at + lag_s + RETRY_S)
     return by if first else by + lag_s + RETRY_S
 
 
