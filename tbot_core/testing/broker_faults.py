@@ -138,7 +138,11 @@ def g11_prices_keep_their_digits(venue: BrokerUnderTest) -> None:
     """The price of an order is sent with all its digits, and no others."""
     failing, route = routed(venue)
     submit(venue, resting("kit-1"))
-    [sent] = [one for one in failing.server.requests if names_order(one, "kit-1") and one.method == route.method]
+    [sent] = [
+        request
+        for request in failing.server.requests
+        if names_order(request, "kit-1") and request.method == route.method
+    ]
     text = sent.body.decode() + str(dict(sent.query))
     demand(str(LOW) in text and f"{LOW}0000" not in text, f"{LOW} must be sent as it is, not as in {text}")
 
@@ -165,7 +169,7 @@ def g15_a_refused_key_is_no_reading(venue: BrokerUnderTest) -> None:
         failing.server.fail(ServerFault.LOGIN, path=path)
         before = len(failing.server.requests)
         demand_raised(LoginNeeded, lambda: snapshot(venue), f"{path} was answered with 401")
-        refused = [one.path for one in failing.server.requests[before:]].count(path)
+        refused = [request.path for request in failing.server.requests[before:]].count(path)
         demand(refused == 1, f"{path} was requested {refused} times")
 
 
@@ -237,7 +241,7 @@ def g22_a_fill_during_an_outage_is_found(venue: BrokerUnderTest) -> None:
     for _ in range(3):
         demand_raised(BrokerError, lambda: snapshot(venue), "nothing could be read")
     failing.server.recover()
-    held = {one.symbol: one.quantity for one in snapshot(venue).holdings}
+    held = {holding.symbol: holding.quantity for holding in snapshot(venue).holdings}
     demand(held == {venue.symbol: Decimal(10)}, "the account must show the fill")
     demand(bool(fills_of(reported(venue), "kit-1")), "the fill must be reported")
 
@@ -252,7 +256,7 @@ def g23_partial_fills_add_up(venue: BrokerUnderTest) -> None:
     demand([fill.quantity for fill in fills] == [3, 4, 3], "each execution must be one fill, in its order")
     demand([fill.price for fill in fills] == [20, 21, 22], "each execution has its own price")
     demand(len({fill.execution_id for fill in fills}) == 3, "each execution needs an id of its own")
-    [report] = [one for one in snapshot(venue).holdings if one.symbol == venue.symbol]
+    [report] = [holding for holding in snapshot(venue).holdings if holding.symbol == venue.symbol]
     demand(report.quantity == 10, "the position must be the sum of the fills")
     demand(report.average_price in {None, Decimal(21)}, "the average price must weigh the quantities")
 
@@ -262,7 +266,7 @@ def g24_a_part_of_an_order_is_not_its_end(venue: BrokerUnderTest) -> None:
     parts = _parts(venue)
     submit(venue, market("kit-1"))
     parts.trade_some(PRICE, Decimal(3))
-    [report] = [one for one in snapshot(venue).orders if one.client_order_id == "kit-1"]
+    [report] = [order for order in snapshot(venue).orders if order.client_order_id == "kit-1"]
     demand((report.kind, report.filled) == (OrderStatus.WORKING, Decimal(3)), f"not {report.kind} with {report.filled}")
 
 
@@ -275,7 +279,7 @@ def g25_a_fill_wins_against_its_cancel(venue: BrokerUnderTest) -> None:
         venue.wait(venue.broker.cancel("kit-1"))
     events = reported(venue)
     demand(bool(fills_of(events, "kit-1")), "the fill must be reported")
-    demand(BrokerEventKind.CANCELLED not in {one.kind for one in events}, "a filled order was not cancelled")
+    demand(BrokerEventKind.CANCELLED not in {event.kind for event in events}, "a filled order was not cancelled")
 
 
 def g26_a_cancel_whose_reply_is_lost_is_reported(venue: BrokerUnderTest) -> None:
@@ -323,8 +327,8 @@ def g29_another_client_finds_what_was_left(venue: BrokerUnderTest) -> None:
     other = venue.another_client()
     venue.wait(other.connect())
     found = venue.wait(other.snapshot(DAWN))
-    working = [one.client_order_id for one in found.orders if one.kind is OrderStatus.WORKING]
-    held = {one.symbol: one.quantity for one in found.holdings}
+    working = [order.client_order_id for order in found.orders if order.kind is OrderStatus.WORKING]
+    held = {holding.symbol: holding.quantity for holding in found.holdings}
     venue.wait(other.close())
     demand((working, held) == (["kit-2"], {venue.symbol: Decimal(10)}), "the account must be shown as it is")
 
@@ -333,7 +337,7 @@ def g30_no_error_shows_a_credential(venue: BrokerUnderTest) -> None:
     """The text of every error is free of the credentials, whatever fails."""
     if not isinstance(venue, TradingVenue):
         raise NotClaimed("the venue does not say what its credentials are")
-    hidden = [one.reveal() for held in venue.secrets.values() for one in _fields(held) if hasattr(one, "reveal")]
+    hidden = [field.reveal() for held in venue.secrets.values() for field in _fields(held) if hasattr(field, "reveal")]
     for fault in (ServerFault.LOGIN, ServerFault.SERVER_ERROR, ServerFault.LOST_REPLY, ServerFault.UNREADABLE):
         venue.server.fail(fault)
         raised = demand_raised(BrokerError, lambda: snapshot(venue), f"the reading should have failed: {fault}")
@@ -398,7 +402,7 @@ def g36_a_damaged_order_is_alone_in_doubt(venue: BrokerUnderTest) -> None:
     submit(venue, resting("kit-2"))
     failing.server.edit = lambda document: _damaged(document, damage)
     found = snapshot(venue)
-    names = Counter(one.client_order_id for one in found.orders if one.kind is OrderStatus.WORKING)
+    names = Counter(order.client_order_id for order in found.orders if order.kind is OrderStatus.WORKING)
     demand((names["kit-1"], names["kit-2"]) == (1, 1), "orders beside a damaged one must be listed")
     for name, (field, value) in damage.items():
         shown = name in {*names, *found.unreadable}
@@ -416,7 +420,7 @@ def g37_a_lost_stream_is_opened_again(venue: BrokerUnderTest) -> None:
     venue.trade_at(PRICE)
     items = received(venue)
     demand(bool(items) and isinstance(items[0], Gap), "the first item of a new connection must be a Gap")
-    held = {one.symbol: one.quantity for one in snapshot(venue).holdings}
+    held = {holding.symbol: holding.quantity for holding in snapshot(venue).holdings}
     demand(held == {venue.symbol: Decimal(10)}, "the account must show what the stream missed")
     demand(bool(fills_of(traded(venue, market("kit-2")), "kit-2")), "the new connection must report what happens")
 

@@ -107,7 +107,7 @@ def routed(venue: BrokerUnderTest, *, cancels: bool = False) -> tuple[FailingVen
     if cancels:
         venue.wait(venue.broker.cancel("kit-0"))
         reported(venue)
-    sent = [one for one in failing.server.requests if one.method != "GET"]
+    sent = [request for request in failing.server.requests if request.method != "GET"]
     demand(bool(sent), "an order that is sent must reach the server")
     return failing, RequestRoute(sent[-1].method, sent[-1].path.partition("kit-0")[0])
 
@@ -116,7 +116,7 @@ def reading_paths(failing: FailingVenue) -> list[str]:
     """The paths of the requests of a snapshot, each once."""
     before = len(failing.server.requests)
     snapshot(failing)
-    return list(dict.fromkeys(one.path for one in failing.server.requests[before:]))
+    return list(dict.fromkeys(request.path for request in failing.server.requests[before:]))
 
 
 def polled_path(failing: FailingVenue) -> str:
@@ -137,7 +137,7 @@ def names_order(request: ServerRequest, client_order_id: str) -> bool:
 
 def arrived(failing: FailingVenue, client_order_id: str) -> int:
     """How many requests with the client order id in their body arrived."""
-    return sum(names_order(one, client_order_id) for one in failing.server.requests)
+    return sum(names_order(request, client_order_id) for request in failing.server.requests)
 
 
 def market(client_order_id: str, **terms: Unpack[OrderTerms]) -> Order:
@@ -234,7 +234,7 @@ _streams: Final[MutableMapping[BrokerUnderTest, _Stream]] = WeakKeyDictionary()
 
 def fills_of(events: list[BrokerEvent], client_order_id: str) -> list[Fill]:
     """The fills of one order among the events."""
-    return [one.fill for one in events if one.fill is not None and one.client_order_id == client_order_id]
+    return [event.fill for event in events if event.fill is not None and event.client_order_id == client_order_id]
 
 
 def snapshot(venue: BrokerUnderTest) -> AccountSnapshot:
@@ -244,4 +244,4 @@ def snapshot(venue: BrokerUnderTest) -> AccountSnapshot:
 
 def listed(venue: BrokerUnderTest) -> Counter[str]:
     """How often each working order is listed."""
-    return Counter(one.client_order_id for one in snapshot(venue).orders if one.kind is OrderStatus.WORKING)
+    return Counter(order.client_order_id for order in snapshot(venue).orders if order.kind is OrderStatus.WORKING)

@@ -81,8 +81,9 @@ def cut(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """The session cut after each minute gives the signals of the whole session before the cut."""
     whole = strategy.scan(bars, day)
     for known, part in cut_bars(bars, range(bars.minutes + 1)):
-        for one in signal_differences(whole, strategy.scan(part, day), known):
-            yield f"a session cut to {known} minutes differs from the whole session up to there: {_words(one, bars)}"
+        for difference in signal_differences(whole, strategy.scan(part, day), known):
+            differs = _words(difference, bars)
+            yield f"a session cut to {known} minutes differs from the whole session up to there: {differs}"
             return
 
 
@@ -108,8 +109,8 @@ def future(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     cuts = {*phase, *range(0, bars.minutes, 13)}
     for known, other in itertools.chain(changed_bars(bars, cuts, random), changed_bars(bars, cuts, np.nan)):
         seen = strategy.scan(other, day)
-        for one in signal_differences(whole, seen.take(seen.minute < known), known):
-            yield f"bars from minute {known} on change earlier signals: {_words(one, bars)}"
+        for difference in signal_differences(whole, seen.take(seen.minute < known), known):
+            yield f"bars from minute {known} on change earlier signals: {_words(difference, bars)}"
             return
 
 
@@ -128,8 +129,8 @@ def layouts(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 def sessions(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """Each session of a block alone gives the same signals as in the block."""
-    for one in block_differences(strategy, bars, day, strategy.scan(bars, day)):
-        yield f"session {one.cell[0]} alone differs from the block: {_words(one, bars)}"
+    for difference in block_differences(strategy, bars, day, strategy.scan(bars, day)):
+        yield f"session {difference.cell[0]} alone differs from the block: {_words(difference, bars)}"
         return
 
 
@@ -217,7 +218,7 @@ CASES: tuple[Case, ...] = (
 def _difference(expected: SignalRows, seen: Signals | SignalRows, bars: Bars) -> str:
     # A sentence on the first row that differs, "" if none does.
     found = seen if isinstance(seen, dict) else signal_rows(seen)
-    return next((_words(one, bars) for one in differing_rows(expected, found)), "")
+    return next((_words(row, bars) for row in differing_rows(expected, found)), "")
 
 
 def _words(one: Difference, bars: Bars) -> str:

@@ -210,8 +210,8 @@ async def _settle(task: asyncio.Future[None], journal: RecordedJournal, *others:
     await asyncio.wait({task, *others}, timeout=BEGIN_S, return_when=asyncio.FIRST_COMPLETED)
     if journal.used:
         await asyncio.wait({task, *others}, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
-    for one in others:
-        one.cancel()
+    for other in others:
+        other.cancel()
 
 
 async def _stop(extension: Extension) -> None:

@@ -367,8 +367,8 @@ async def _messages(live: LiveSession, symbols: Sequence[str]) -> AsyncGenerator
     # The messages; closing them closes the connection.
     messages = live.messages(symbols)
     try:
-        async for one in messages:
-            yield one
+        async for message in messages:
+            yield message
     finally:
         if isinstance(messages, AsyncGenerator):
             await messages.aclose()
@@ -377,7 +377,7 @@ async def _messages(live: LiveSession, symbols: Sequence[str]) -> AsyncGenerator
 def _demand_reported(venue: FeedUnderTest, history: SupportsSplits, days: Sequence[dt.date]) -> None:
     # Demand that the split of the venue is reported exactly where its symbol and its day are requested.
     split, day = cast("SplittingVenue", venue).split, dt.timedelta(days=1)
-    others = tuple(one for one in venue.feed_symbols if one != split.symbol)
+    others = tuple(symbol for symbol in venue.feed_symbols if symbol != split.symbol)
     for symbols, first, last, is_wanted in (
         (venue.feed_symbols, days[0], days[-1], True),
         ((split.symbol,), split.date, split.date, True),

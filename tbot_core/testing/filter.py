@@ -145,8 +145,8 @@ def f09_the_future_does_not_matter(tested: FilterUnderTest) -> None:
     subject, frame, (bars, day) = tested.parts
     _judge(subject, (bars, day), frame)
     random = np.random.default_rng(3).uniform(1.0, 500.0, size=bars.field("close").shape)
-    for one in judgement_differences(subject, pick(bars), MarketView(bars=bars, day=day), frame, random):
-        raise AssertionError(f"bars after minute {one.minute}: {one.found}")
+    for difference in judgement_differences(subject, pick(bars), MarketView(bars=bars, day=day), frame, random):
+        raise AssertionError(f"bars after minute {difference.minute}: {difference.found}")
 
 
 def f10_the_unknown_is_no_error(tested: FilterUnderTest) -> None:

@@ -150,8 +150,8 @@ class ScriptedMailServer:
             if name in self.replies:
                 return self.replies[name]
         if line.startswith("EHLO"):
-            offers = [one for one in self._offers if not (self.secured and one == "STARTTLS")]
-            return "\r\n".join([*(f"250-{one}" for one in offers[:-1]), f"250 {offers[-1]}"])
+            offers = [offer for offer in self._offers if not (self.secured and offer == "STARTTLS")]
+            return "\r\n".join([*(f"250-{offer}" for offer in offers[:-1]), f"250 {offers[-1]}"])
         if "AUTH LOGIN" in self.commands[-2:]:
             return "334 next" if self.commands[-1] == "AUTH LOGIN" or self.commands[-2] == "AUTH LOGIN" else "235 in"
         return _USUAL.get(line.partition(" ")[0], "235 welcome")

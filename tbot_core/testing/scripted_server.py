@@ -164,8 +164,8 @@ class ScriptedServer:
         for task in self._busy:
             task.cancel()
         self._half_open.clear()  # a handler learns that its connection is closed when it sends
-        for one in self.sockets:
-            one.transport.abort()
+        for socket in self.sockets:
+            socket.transport.abort()
         await asyncio.gather(*self._busy, return_exceptions=True)
         for server in self._servers:
             server.close()
@@ -196,15 +196,15 @@ class ScriptedServer:
         if to is not None:
             await self._send(to, sent)
             return
-        for one in list(self.sockets):
+        for socket in list(self.sockets):
             with suppress(ConnectionClosed):
-                await self._send(one, sent)
+                await self._send(socket, sent)
 
     async def drop_sockets(self) -> None:
         """Close every open WebSocket as a machine that goes away does: without a word."""
-        for one in list(self.sockets):
-            one.transport.abort()
-            await one.wait_closed()
+        for socket in list(self.sockets):
+            socket.transport.abort()
+            await socket.wait_closed()
 
     async def _send(self, connection: ServerConnection, message: str | bytes) -> None:
         # One message, with the fault that is due.

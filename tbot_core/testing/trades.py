@@ -132,11 +132,11 @@ def fill(of: Order, price: str, quantity: str | None = None, execution: str = "1
 def placed_and_cancelled(actions: Sequence[TradingCommand]) -> list[str]:
     """Placed orders with their quantity, and cancels, as text; moved stops are left out."""
     return [
-        f"place {one.order.client_order_id} {one.order.quantity}"
-        if isinstance(one, SubmitOrder)
-        else f"cancel {one.client_order_id}"
-        for one in actions
-        if isinstance(one, (SubmitOrder, CancelOrder))
+        f"place {action.order.client_order_id} {action.order.quantity}"
+        if isinstance(action, SubmitOrder)
+        else f"cancel {action.client_order_id}"
+        for action in actions
+        if isinstance(action, (SubmitOrder, CancelOrder))
     ]
 
 
@@ -153,7 +153,7 @@ def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings
         TradingRules: {},
     }
     for name, value in settings.items():
-        owner = next((one for one in parts if name in attrs.fields_dict(one)), None)
+        owner = next((part for part in parts if name in attrs.fields_dict(part)), None)
         if owner is None:
             raise ValueError(f"{name} is not a setting of decisions")
         parts[owner][name] = Decimal(value) if isinstance(value, str) and value[:1].isdigit() else value
