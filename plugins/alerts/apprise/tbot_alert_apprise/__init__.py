@@ -28,7 +28,7 @@ def _checked(written: str) -> str:
     from tbot_alert_apprise.services import find_service
 
     addresses = split_addresses(written)
-    if not addresses or any(find_service(one) is None for one in addresses):
+    if not addresses or any(find_service(address) is None for address in addresses):
         raise ValueError("not an address of Apprise's")  # the address is a secret
     return written
 

@@ -19,14 +19,14 @@ def split_addresses(written: str) -> tuple[str, ...]:
     if not written.lstrip().startswith("["):
         return tuple(written.split())
     parts = json_document.parse_json(written)
-    if not all(isinstance(one, str) for one in parts):
+    if not all(isinstance(part, str) for part in parts):
         raise ValueError("no list of text")
     return tuple(parts)
 
 
 def service_names(addresses: tuple[str, ...]) -> tuple[str, ...]:
     """A name of each address that may be shown: its scheme, and its number where there are several addresses."""
-    schemes = [one.partition("://")[0].lower() for one in addresses]
+    schemes = [address.partition("://")[0].lower() for address in addresses]
     if len(addresses) == 1:
         return tuple(schemes)
     return tuple(f"{scheme} (address {number})" for number, scheme in enumerate(schemes, 1))

@@ -28,7 +28,7 @@ class JsonVenue:
 
     def arrived(self) -> list[str]:
         """Title and text of each message."""
-        return [f"{one.document['title']}\n{one.document['message']}" for one in self.server.requests]
+        return [f"{request.document['title']}\n{request.document['message']}" for request in self.server.requests]
 
     def fail(self) -> bool:
         """Let every further request fail."""

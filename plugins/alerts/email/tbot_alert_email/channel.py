@@ -34,7 +34,7 @@ class EmailChannel:
             refused = await self._context.connect.mail(_host(smtp), mail, **_login(smtp))
         except TbotError as fault:
             raise _undelivered(fault) from fault
-        accepted = [one for one in mail.recipients if one not in refused]
+        accepted = [recipient for recipient in mail.recipients if recipient not in refused]
         if refused:
             named = ", ".join(f"{one} ({words})" for one, words in refused.items())
             raise PartlyDelivered(f"Refused for {named}; delivered to {', '.join(accepted)}.", _EDIT)
@@ -71,7 +71,7 @@ def _addresses(smtp: SmtpCredentials) -> tuple[str, tuple[str, ...]]:
     # Sender and recipients of a mail. Raises Undelivered for what is no address.
     sender = smtp.sender or smtp.user
     recipients = smtp.recipients or (sender,)
-    for name, address in (("sender", sender), *(("recipient", one) for one in recipients)):
+    for name, address in (("sender", sender), *(("recipient", recipient) for recipient in recipients)):
         if not re.fullmatch(MAIL_ADDRESS, address):
             words = f"The secrets smtp are not complete: {name} must be an address such as me@example.com"
             raise Undelivered(f"{words}, not {address!r}.", _EDIT)

@@ -56,11 +56,11 @@ class MailVenue:
 
     def arrived(self) -> list[str]:
         """The texts of the mails."""
-        return [mail_text(one) for one in self.server.mails]
+        return [mail_text(mail) for mail in self.server.mails]
 
     def received(self) -> list[str]:
         """The subject of each mail, and to whom it went."""
-        parsed = [_parsed(one) for one in self.server.mails]
+        parsed = [_parsed(mail) for mail in self.server.mails]
         return [f"to {one['to']}: {' '.join(one['subject'].split())}" for one in parsed]
 
     def fail(self) -> bool:

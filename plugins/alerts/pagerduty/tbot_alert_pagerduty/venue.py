@@ -36,11 +36,14 @@ class EventVenue:
     def arrived(self) -> list[str]:
         """Summary and text of each trigger."""
         payloads = [event["payload"] for event in self.events if event["event_action"] == "trigger"]
-        return [f"{one['summary']}\n{one['custom_details']['text']}" for one in payloads]
+        return [f"{payload['summary']}\n{payload['custom_details']['text']}" for payload in payloads]
 
     def received(self) -> list[str]:
         """The action of each event, and its summary, or the incident that it ends."""
-        return [f"{one['event_action']}: {one.get('payload', one).get('summary', _of(one))}" for one in self.events]
+        return [
+            f"{event['event_action']}: {event.get('payload', event).get('summary', _of(event))}"
+            for event in self.events
+        ]
 
     def fail(self) -> bool:
         """Let every further request fail."""

@@ -38,7 +38,7 @@ class SlackVenue:
 
     def arrived(self) -> list[str]:
         """The text of each message as a person reads it."""
-        posts = [words for one in self.server.requests if (words := one.document.get("text"))]
+        posts = [words for request in self.server.requests if (words := request.document.get("text"))]
         return [words.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") for words in posts]
 
     def received(self) -> list[str]:

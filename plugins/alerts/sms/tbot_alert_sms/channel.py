@@ -54,8 +54,8 @@ class SmsChannel:
         outcomes = await asyncio.gather(
             *(self._send_to(number, text, secrets) for number in dict.fromkeys(secrets.recipients))
         )
-        queued = [_ending(one.recipient) for one in outcomes if not one.words]
-        failed = [one for one in outcomes if one.words]
+        queued = [_ending(outcome.recipient) for outcome in outcomes if not outcome.words]
+        failed = [outcome for outcome in outcomes if outcome.words]
         if not failed:
             return f"queued for {', '.join(queued)}"
         named = "; ".join(f"{_ending(one.recipient)}: {one.words}" for one in failed)

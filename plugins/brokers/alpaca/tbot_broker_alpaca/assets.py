@@ -56,7 +56,7 @@ class AlpacaAssets:
             response = await self._calendar(f"{day - _WEEK}", f"{day}")
         rows = response.json()
         with parse.readable("calendar"):
-            found = {one["date"]: one for one in rows}
+            found = {row["date"]: row for row in rows}
             if not found:
                 raise Unavailable(f"Alpaca's calendar has no day from {day - _WEEK} to {day}.")
             return parse.session(found[day.isoformat()]) if day.isoformat() in found else None

@@ -135,29 +135,29 @@ class AlpacaBroker:
         async with self._client.trade_updates() as socket:
             yield Gap(words="trade updates of Alpaca")
             while True:
-                for one in parse.messages(await socket.receive()):
-                    if one.get("stream") == "trade_updates" and (event := self._event(one)) is not None:
+                for message in parse.messages(await socket.receive()):
+                    if message.get("stream") == "trade_updates" and (event := self._event(message)) is not None:
                         yield event
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """The whole account: account, positions, orders and payments; open orders of any age."""
         account = await self.account()
         positions = (await self._client.get("/v2/positions")).json()
-        rows = [one async for one in self._orders({"status": "open"})]
-        rows += [one async for one in self._orders({"status": "closed", "after": parse.stamp(since)})]
-        payments = [one async for one in self._payments(since)]
+        rows = [order async for order in self._orders({"status": "open"})]
+        rows += [order async for order in self._orders({"status": "closed", "after": parse.stamp(since)})]
+        payments = [payment async for payment in self._payments(since)]
         with parse.readable("positions"):
-            holdings = tuple(parse.position(one) for one in positions)
+            holdings = tuple(parse.position(position) for position in positions)
         with parse.readable("orders"):
             orders, unreadable = parse.orders(rows)
-        for one in rows:
-            self._note(one)
+        for row in rows:
+            self._note(row)
         for name, reason in unreadable.items():
             if self._unreadable.get(name) != reason:
                 self._log.warning("order.unreadable", id=name, reason=reason)
         self._unreadable = unreadable
         with parse.readable("activities"):
-            activities = tuple(found for one in payments if (found := parse.activity(one)) is not None)
+            activities = tuple(found for payment in payments if (found := parse.activity(payment)) is not None)
         return AccountSnapshot(
             account=account, holdings=holdings, orders=orders, activities=activities, unreadable=unreadable
         )
@@ -174,16 +174,16 @@ class AlpacaBroker:
         with parse.readable("order"):
             if first.get("replaced_by"):
                 rows += await self._successors(first)
-            for one in rows:
-                self._ids.note(one)
+            for row in rows:
+                self._ids.note(row)
             reports, unreadable = parse.orders(rows)
             if unreadable:
                 raise ValueError(*unreadable.values())
-            return {one.client_order_id: one for one in reports}[client_order_id]
+            return {report.client_order_id: report for report in reports}[client_order_id]
 
     async def open_orders(self) -> Sequence[OrderStatusReport]:
         """The orders that work and can be read; of one that another replaced only the latest part counts."""
-        rows = [one async for one in self._orders({"status": "open"})]
+        rows = [order async for order in self._orders({"status": "open"})]
         with parse.readable("orders"):
             return parse.orders(rows)[0]
 
@@ -214,7 +214,7 @@ class AlpacaBroker:
         # The orders of its symbol from then on, of which those count that follow in the chain.
         since = parse.moment(first["created_at"]) - timedelta(seconds=1)
         wanted = {"status": "all", "symbols": first["symbol"], "after": parse.stamp(since)}
-        rows = {one["id"]: one async for one in self._orders(wanted)}
+        rows = {order["id"]: order async for order in self._orders(wanted)}
         latest, chain = first, []
         while latest.get("replaced_by") in rows:
             latest = rows.pop(latest["replaced_by"])
@@ -225,14 +225,14 @@ class AlpacaBroker:
         # All pages: the first by time, the others by the last order, since two may have one time.
         fixed = {"limit": str(parse.ORDERS_PER_PAGE), "direction": "asc", "nested": "false"}
         rows = (await self._client.get("/v2/orders", {**wanted, **fixed})).json()
-        for one in rows:
-            yield one
+        for row in rows:
+            yield row
         with parse.readable("orders"):
             cursor = parse.order_cursor(rows)
         if cursor is not None:
             rest = {name: text for name, text in wanted.items() if name != "after"}
-            async for one in self._client.pages("/v2/orders", {**rest, **fixed, **cursor}, parse.older_orders):
-                yield one
+            async for page in self._client.pages("/v2/orders", {**rest, **fixed, **cursor}, parse.older_orders):
+                yield page
 
     def _payments(self, since: datetime) -> AsyncIterator[Mapping[str, Any]]:
         wanted = {"category": "non_trade_activity", "direction": "asc", "after": parse.stamp(since)}

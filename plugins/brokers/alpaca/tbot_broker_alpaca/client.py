@@ -112,9 +112,9 @@ class AlpacaClient:
         # The next message that fits; others are not for a client that has not logged in.
         async with self._limit():
             while True:
-                for one in messages(await socket.receive()):
-                    if fits(one):
-                        return one
+                for message in messages(await socket.receive()):
+                    if fits(message):
+                        return message
 
     async def _data_answer(self, socket: WebSocket, fits: Any) -> None:
         def checked(one: dict[str, Any]) -> bool:

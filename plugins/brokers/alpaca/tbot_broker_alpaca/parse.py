@@ -237,7 +237,7 @@ def orders(documents: Iterable[Mapping[str, Any]]) -> tuple[tuple[OrderStatusRep
     for name, chain in chains.items():
         with _noted(unreadable, name):
             reports.append(_report(name, [chain[place] for place in sorted(chain)]))
-    return tuple(one for one in reports if one.client_order_id not in unreadable), unreadable
+    return tuple(report for report in reports if report.client_order_id not in unreadable), unreadable
 
 
 @contextmanager

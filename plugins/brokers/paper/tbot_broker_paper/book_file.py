@@ -113,8 +113,8 @@ class BookFile:
                 text = json.dumps(_account_document(account))
                 self._connection.execute("INSERT OR REPLACE INTO account (id, document) VALUES (1, ?)", (text,))
                 for name, texts in (
-                    ("orders", [json.dumps(_order_document(one)) for one in orders]),
-                    ("events", [json.dumps(_event_document(one)) for one in events]),
+                    ("orders", [json.dumps(_order_document(order)) for order in orders]),
+                    ("events", [json.dumps(_event_document(event)) for event in events]),
                 ):
                     query = f"INSERT INTO {name} (time, document) VALUES (?, ?)"  # noqa: S608  two constants
                     self._connection.executemany(query, [(time, text) for text in texts])
@@ -149,7 +149,7 @@ def _account_document(account: AccountState) -> dict[str, Any]:
         "is_open": account.is_open,
         "observed": account.observed,
         "count": account.count,
-        "resting": [_resting_document(one) for one in account.resting],
+        "resting": [_resting_document(order) for order in account.resting],
     }
 
 
@@ -166,7 +166,7 @@ def _account_of(document: Mapping[str, Any]) -> AccountState:
         is_open=document["is_open"],
         observed=document["observed"],
         count=document["count"],
-        resting=[_resting_of(one) for one in document["resting"]],
+        resting=[_resting_of(order) for order in document["resting"]],
     )
 
 
@@ -186,7 +186,7 @@ def _order_document(order: Order) -> dict[str, Any]:
 
 
 def _order_of(document: Mapping[str, Any]) -> Order:
-    protection = tuple(_order_of(one) for one in document["protection"])
+    protection = tuple(_order_of(order) for order in document["protection"])
     return attrs.evolve(records.order_of(document["id"], document), protection=protection)
 
 

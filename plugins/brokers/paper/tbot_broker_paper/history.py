@@ -38,7 +38,11 @@ class SimulatedHistory:
     def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> list[Bar]:
         """The minute bars that start in [first, last); unlisted symbols have none."""
         sessions = self._calendar.sessions(first.date() - _ONE_DAY, last.date())
-        parts = [(one, self._market.bars(one)) for one in sessions if one.open < last and first < one.close]
+        parts = [
+            (session, self._market.bars(session))
+            for session in sessions
+            if session.open < last and first < session.close
+        ]
         found = (
             bar
             for _, column in _listed(symbols)

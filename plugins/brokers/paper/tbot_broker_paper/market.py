@@ -117,8 +117,8 @@ class SimulatedMarket:
 
 
 def _bars(days: list[_Daily]) -> DailyBars:
-    prices = {name: np.stack([getattr(one, name) for one in days], axis=-1) for name in FIELDS[:-1]}
-    return DailyBars(**prices, volume=np.stack([one.so_far[-1] for one in days], axis=-1))
+    prices = {name: np.stack([getattr(day, name) for day in days], axis=-1) for name in FIELDS[:-1]}
+    return DailyBars(**prices, volume=np.stack([day.so_far[-1] for day in days], axis=-1))
 
 
 def _mean(rows: list[Array], counts: list[Flags]) -> Array:

@@ -20,7 +20,7 @@ def day_view(status: Mapping[str, Any], day: Mapping[str, Any]) -> dict[str, Any
     return {
         **day,
         "minute": _minute(status, opened, day["minutes"]),
-        "windows": [{**one, "times": _times(one, opened)} for one in day["windows"]],
+        "windows": [{**window, "times": _times(window, opened)} for window in day["windows"]],
         "curve": _curve(status, day),
     }
 

@@ -52,17 +52,17 @@ def web_routes(found: Iterable[PluginPages], limit_s: float = ANSWER_S) -> tuple
         if pages.fault:
             made.append(_failed_route(pages))
         calls = _Calls(pages, limit_s)
-        made += [_web_route(pages, one, calls) for one in pages.routes]
+        made += [_web_route(pages, route, calls) for route in pages.routes]
     return tuple(made)
 
 
 def navigation(found: Iterable[PluginPages]) -> tuple[NavigationItem, ...]:
     """The pages of plugins that have a place in the navigation."""
     return tuple(
-        NavigationItem(path=_address(pages, one.path), title=one.title, permission=_permission(one))
+        NavigationItem(path=_address(pages, route.path), title=route.title, permission=_permission(route))
         for pages in found
-        for one in pages.routes
-        if one.title and one.method == "GET"
+        for route in pages.routes
+        if route.title and route.method == "GET"
     )
 
 
@@ -159,7 +159,7 @@ async def _answer(call: Call, pages: PluginPages, route: PluginRoute, calls: _Ca
         return call.page("message.html", 500, title="Failed", text=text, remedy="The bot is not affected.")
     if isinstance(found, GoTo):
         return call.to(_address(pages, found.path))
-    blocks = [_shown(pages, one) for one in found.blocks]
+    blocks = [_shown(pages, block) for block in found.blocks]
     return call.page("plugin_page.html", title=_text(found.title), blocks=blocks)
 
 
@@ -171,17 +171,17 @@ def _shown(pages: PluginPages, block: Block) -> dict[str, Any]:
             query = f"?{urlencode(block.query, errors='replace')}" if block.query else ""
             return values | {"text": _text(block.text), "path": _address(pages, block.path) + query}
         case Table():
-            columns = [(_text(one), one in block.numbers) for one in block.columns]
+            columns = [(_text(column), column in block.numbers) for column in block.columns]
             return values | {"columns": columns, "rows": [[_text(cell) for cell in row] for row in block.rows]}
         case Form():
-            fields = [_field(one) for one in block.fields]
+            fields = [_field(field) for field in block.fields]
             return values | {"path": _address(pages, block.path), "button": _text(block.button), "fields": fields}
         case _:
             return values | {"text": _text(block.text)}
 
 
 def _field(field: Field) -> Field:
-    choices = tuple(_text(one) for one in field.choices)
+    choices = tuple(_text(choice) for choice in field.choices)
     return attrs.evolve(field, label=_text(field.label), value=_text(field.value), choices=choices)
 
 

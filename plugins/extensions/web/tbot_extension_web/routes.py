@@ -119,7 +119,7 @@ def _asked(route: WebRoute, asks: Ask | None) -> WebRoute:
 
 
 def _at(stage: Stage, *routes: WebRoute) -> tuple[WebRoute, ...]:
-    return tuple(attrs.evolve(one, stage=stage) for one in routes)
+    return tuple(attrs.evolve(route, stage=stage) for route in routes)
 
 
 ROUTES: Final = (

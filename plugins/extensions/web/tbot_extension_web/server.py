@@ -171,7 +171,11 @@ class Connection(H11Protocol):
         """Wait for the first request."""
         super().connection_made(transport)
         self._expect()
-        waiting = [one for one in self.connections if isinstance(one, Connection) and one.waits_until is not None]
+        waiting = [
+            connection
+            for connection in self.connections
+            if isinstance(connection, Connection) and connection.waits_until is not None
+        ]
         if len(self.connections) > MOST_WAITING and waiting:
             min(waiting, key=lambda one: one.waits_until or 0).end()
 

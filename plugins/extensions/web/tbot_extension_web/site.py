@@ -192,4 +192,4 @@ _FOR_ALL: Final = tuple(one for one in NAVIGATION if one.permission is Permissio
 
 
 def _prose(home: str, text: str, pages: Iterable[NavigationItem] = _FOR_ALL) -> Markup:
-    return texts.prose(text, home, {one.path: one.title for one in pages})
+    return texts.prose(text, home, {page.path: page.title for page in pages})

@@ -150,15 +150,15 @@ def _kind_of_line(columns: Sequence[str], following: Sequence[str]) -> str:
 
 
 def _has_figures(columns: Sequence[str]) -> bool:
-    return len(columns) > _FIGURES and all(re.match(r"[-\u2212]?\d", one) for one in columns[1:_FIGURES])
+    return len(columns) > _FIGURES and all(re.match(r"[-\u2212]?\d", column) for column in columns[1:_FIGURES])
 
 
 def _line(line: str, columns: Sequence[str]) -> str:
     # The text as it is, each column in an element of its own.
     parts, rest = [], line
-    for one in columns:
-        before, _, rest = rest.partition(one)
-        parts.append(f'{before}<span class="cell">{marked(one)}</span>')
+    for column in columns:
+        before, _, rest = rest.partition(column)
+        parts.append(f'{before}<span class="cell">{marked(column)}</span>')
     return "".join(parts) + str(marked(rest))
 
 

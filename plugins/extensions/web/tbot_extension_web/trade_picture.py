@@ -100,7 +100,7 @@ class _Scale:
         points = [chart["entry"], *chart["stops"], *([chart["exit"]] if chart["exit"] else [])]
         points += [point for line in chart["lines"] for point in line["points"]]
         times = [one["time"] for one in (*chart["bars"], *points)]
-        prices = [one["value"] for one in points]
+        prices = [point["value"] for point in points]
         prices += [bar[name] for bar in chart["bars"] for name in ("high", "low")]
         prices += [] if chart["target"] is None else [chart["target"]]
         free = (max(prices) - min(prices) or max(prices) / 100) * _EDGE
@@ -139,7 +139,7 @@ def _wicks(bars: Sequence[Mapping[str, Any]], scale: _Scale) -> Iterator[Stroke]
 def _lines(chart: Mapping[str, Any], scale: _Scale) -> Iterator[Stroke]:
     # The lines of the strategy, from the middle of a minute to that of the next one.
     for line in chart["lines"]:
-        places = [_point(one, scale) for one in line["points"]]
+        places = [_point(point, scale) for point in line["points"]]
         for one, following in pairwise(places):
             yield Stroke(kind=line["kind"], x1=one.x, y1=one.y, x2=following.x, y2=following.y)
 

@@ -209,7 +209,7 @@ def options_model(assembly: Assembly) -> tuple[str, GuardedOptionsModel]:
         model = one.options_model if isinstance(one, GuardedFilter) else None
         if model is not None:
             return name, model
-    failed = "".join(f" {one.sentence}" for one in assembly.failures if one.kind == "filter")
+    failed = "".join(f" {failure.sentence}" for failure in assembly.failures if failure.kind == "filter")
     remedy = "Name one in FILTERS, or switch it on, as with ENABLE_BSM_FILTER=true."
     if off := off_by_filters(assembly.settings.filters_off):
         remedy = f"{off} {remedy}"

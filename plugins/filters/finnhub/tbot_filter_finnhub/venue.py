@@ -138,7 +138,7 @@ class FinnhubVenue:
 
     def received(self) -> list[str]:
         """How many requests for companies have come, a line for each ten."""
-        asked = [one for one in self.server.requests if one.path.endswith("/stock/metric")]
+        asked = [request for request in self.server.requests if request.path.endswith("/stock/metric")]
         return [f"{number} requests for the facts of companies" for number in range(10, len(asked) + 1, 10)]
 
     def wait(self, call: Coroutine[Any, Any, Any]) -> Any:

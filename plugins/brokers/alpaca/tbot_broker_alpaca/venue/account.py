@@ -349,7 +349,7 @@ def _assert_allowed(
     account: VenueAccount, terms: Terms, listing: Listing, instead_of: VenueOrder | None = None
 ) -> None:
     # Raise Refusal where the account or the market excludes an order; `instead_of` is the one that it replaces.
-    others = [one for one in account.open_orders if one.symbol == listing.symbol and one is not instead_of]
+    others = [order for order in account.open_orders if order.symbol == listing.symbol and order is not instead_of]
     leg = instead_of is not None and instead_of.parent is not None
     if terms.quantity % 1 and not listing.fractionable:
         raise forbidden(f'asset "{listing.symbol}" is not fractionable')
@@ -390,7 +390,7 @@ def _assert_no_wash_trade(terms: Terms, others: list[VenueOrder]) -> None:
 
 def _assert_quantity(terms: Terms, listing: Listing, held: Decimal, others: list[VenueOrder]) -> None:
     # What closes a position may not be more than is not promised to other orders: it never turns to the other side.
-    closing = [one for one in others if one.buy is terms.buy and one.status != "held"]
+    closing = [other for other in others if other.buy is terms.buy and other.status != "held"]
     reserved = sum((one.remaining for one in closing), _NO)
     available = abs(held) - reserved
     if terms.quantity > available:

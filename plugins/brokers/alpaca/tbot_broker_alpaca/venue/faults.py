@@ -309,7 +309,7 @@ class VenueFaults:
 
 def closes(account: VenueAccount, symbol: str, *, buy: bool) -> bool:
     """Whether an order of a side closes what was opened before: one of the other side has filled."""
-    return any(one.filled and one.symbol == symbol and one.buy is not buy for one in account.orders)
+    return any(order.filled and order.symbol == symbol and order.buy is not buy for order in account.orders)
 
 
 def act_of(request: ServerRequest, account: VenueAccount) -> Act | None:

@@ -363,7 +363,7 @@ class VenueMarket:
             yield session, before, close, float(factor)
 
     def _factor(self, symbol: str, day: dt.date) -> float:
-        later = [one for one in self.splits if one.symbol == symbol and day < one.date]
+        later = [split for split in self.splits if split.symbol == symbol and day < split.date]
         return math.prod(one.after / one.before for one in later)
 
 

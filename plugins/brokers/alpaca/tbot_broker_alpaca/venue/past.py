@@ -40,7 +40,7 @@ class AccountPast:
         found = copy.copy(self._account)
         states = (self._state(order, moment) for order in self._account.orders)
         found.orders = [order for order in states if order is not None]
-        found.activities = [one for one in self._account.activities if _time_of(one) <= stamp(moment)]
+        found.activities = [activity for activity in self._account.activities if _time_of(activity) <= stamp(moment)]
         if self._balances:
             last = bisect_right(self._balances, moment, key=lambda one: one.at)
             balance = self._balances[max(last - 1, 0)]

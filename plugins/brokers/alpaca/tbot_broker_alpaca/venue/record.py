@@ -189,7 +189,7 @@ class VenueRecord:
     def _measure(self, symbol: str) -> None:
         # The position, and what would close it.
         held, _ = self._account.held.get(symbol, (_NO, _NO))
-        working = (one for one in self._account.orders if one.symbol == symbol and one.status in MATCHED)
+        working = (order for order in self._account.orders if order.symbol == symbol and order.status in MATCHED)
         closing = (one for one in working if held and one.buy is (held < 0) and one.type in _PROTECTING)
         cover = sum((one.remaining for one in closing), _NO)
         before = self._measured.get(symbol, (_NO, _NO))
@@ -202,8 +202,8 @@ class VenueRecord:
     def _measure_shown(self, symbol: str) -> None:
         # The same by what the client was shown: an order that works, or has ended, closes until its end is shown.
         orders = [one for one in self._known.values() if one.order.symbol == symbol]
-        held = sum((one.shown_quantity for one in orders), _NO)
-        closing = (one for one in orders if held and one.order.buy is (held < 0) and one.may_close)
+        held = sum((order.shown_quantity for order in orders), _NO)
+        closing = (order for order in orders if held and order.order.buy is (held < 0) and order.may_close)
         cover = sum((one.order.quantity - one.shown_filled for one in closing), _NO)
         before = self._shown.get(symbol, (_NO, _NO))
         self._shown[symbol] = held, cover
@@ -244,10 +244,10 @@ class VenueRecord:
         for symbol in self._symbols:
             orders = [one for one in self._known.values() if one.order.symbol == symbol]
             quantity = listed.get(symbol, _NO)
-            if quantity == sum((one.filled_at(true_at) * (1 if one.order.buy else -1) for one in orders), _NO):
-                for one in orders:
-                    self._show_fills(one, one.filled_at(true_at))
-            agrees = quantity == sum((one.shown_quantity for one in orders), _NO)
+            if quantity == sum((order.filled_at(true_at) * (1 if order.order.buy else -1) for order in orders), _NO):
+                for order in orders:
+                    self._show_fills(order, order.filled_at(true_at))
+            agrees = quantity == sum((order.shown_quantity for order in orders), _NO)
             self._add_reading(symbol, Endpoint.POSITIONS, asked_at, agrees=agrees)
 
     def _read_orders(

@@ -34,7 +34,7 @@ class VenueRecording:
     def working(self) -> list[WorkingOrder]:
         """The orders that can fill."""
         self._account.settle()
-        found = [(self._first(one), one) for one in self._account.orders if one.status in MATCHED]
+        found = [(self._first(order), order) for order in self._account.orders if order.status in MATCHED]
         return [
             WorkingOrder(client_order_id=first.client_order_id, remaining=one.remaining, stop_price=one.stop)
             for first, one in found
@@ -49,7 +49,7 @@ class VenueRecording:
         self._account.end(self._working(client_order_id), "expired")
 
     def _working(self, client_order_id: str) -> VenueOrder:
-        found = (one for one in self._account.orders if one.status in MATCHED)
+        found = (order for order in self._account.orders if order.status in MATCHED)
         return next(one for one in found if self._first(one).client_order_id == client_order_id)
 
     def _first(self, order: VenueOrder) -> VenueOrder:

@@ -114,8 +114,8 @@ class AlpacaServer:
     def revoke(self) -> None:
         """Accept no key any more, and end the open connections."""
         self.streams.revoked = True
-        for one in self.server.sockets:
-            one.transport.abort()
+        for socket in self.server.sockets:
+            socket.transport.abort()
 
     def summary(self) -> list[str]:
         """What the venue has received and refused, and how near its rate limits were, a line each."""
@@ -228,7 +228,7 @@ class AlpacaServer:
 
     def _cancelled(self, rest: list[str]) -> ServerReply:
         if not rest:
-            return ServerReply(status=207, document=[self._cancelled_row(one) for one in self.account.open_orders])
+            return ServerReply(status=207, document=[self._cancelled_row(order) for order in self.account.open_orders])
         self.account.cancel(self.account.find(rest[0]))
         return ServerReply(status=204)
 
@@ -285,11 +285,11 @@ def _activities(account: VenueAccount, query: Mapping[str, str], kind: list[str]
     wanted = {"trade_activity": True, "non_trade_activity": False}.get(query.get("category", ""))
     bounds = {name: stamp(moment_of(query[name])) for name in ("after", "until") if name in query}
     found = [
-        one
-        for one in account.activities
-        if (not kinds or one["activity_type"] in kinds)
-        and wanted in {None, one["activity_type"] == "FILL"}
-        and bounds.get("after", "") < _time_of(one) < bounds.get("until", "9999")
+        activity
+        for activity in account.activities
+        if (not kinds or activity["activity_type"] in kinds)
+        and wanted in {None, activity["activity_type"] == "FILL"}
+        and bounds.get("after", "") < _time_of(activity) < bounds.get("until", "9999")
     ]
     if query.get("direction", "desc") == "desc":
         found.reverse()

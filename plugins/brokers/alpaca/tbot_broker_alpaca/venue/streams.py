@@ -96,7 +96,7 @@ class VenueStreams:
 
     def update(self, data: dict[str, Any]) -> bool:
         """Send a trade update to every client that listens; whether there is one."""
-        clients = [] if self.silent else [one for one in self._accounts if _UPDATES in one.channels]
+        clients = [] if self.silent else [account for account in self._accounts if _UPDATES in account.channels]
         for client in clients:
             client.pending.put_nowait(self._frame({"stream": _UPDATES, "data": data}))
         return bool(clients)
@@ -190,7 +190,7 @@ class VenueStreams:
         # Whether another connection is logged in and answers; one that does not is ended.
         if self.taken:
             return True
-        for other in [one for one in self._feeds if one.logged_in and one is not client]:
+        for other in [feed for feed in self._feeds if feed.logged_in and feed is not client]:
             try:
                 await asyncio.wait_for(await other.connection.ping(), _ALIVE_S)
             except (TimeoutError, ConnectionClosed):

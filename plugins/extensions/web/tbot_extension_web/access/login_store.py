@@ -300,8 +300,8 @@ class Attempts:
         subjects = [one for one in (attempt.source, attempt.name) if one]
         with self._store.transaction():
             self._prune(rule)
-            failures = {one: self._failures(one) for one in subjects}
-            is_locked = {one: failures[one] >= rule.limit for one in subjects}
+            failures = {subject: self._failures(subject) for subject in subjects}
+            is_locked = {subject: failures[subject] >= rule.limit for subject in subjects}
             if not any(is_locked.values()) and attempt.right and self.spend(attempt.step):
                 self._store.run("DELETE FROM attempts WHERE subject = ?", attempt.name)
                 return AttemptResult(accepted=True)
@@ -312,7 +312,7 @@ class Attempts:
                 )
                 self._fail(one, counts=counts)
                 failures[one] += counts
-        locked = tuple(one for one in subjects if failures[one] >= rule.limit and not is_locked[one])
+        locked = tuple(subject for subject in subjects if failures[subject] >= rule.limit and not is_locked[subject])
         return AttemptResult(accepted=False, locked=locked)
 
     def lock_ends_s(self, subject: str, rule: LockRule) -> float | None:

@@ -262,7 +262,7 @@ class Logins:
     def locked_users(self) -> tuple[str, ...]:
         """The users who are locked, in order."""
         names = sorted(self.accounts.read())
-        return tuple(it for it in names if self._store.attempts.lock_ends_s(self._subject(it), self.rules.lock))
+        return tuple(name for name in names if self._store.attempts.lock_ends_s(self._subject(name), self.rules.lock))
 
     async def unlock(self, user: str, *, actor: str) -> bool:
         """Forget the failed attempts of a user; returns whether there were any."""
@@ -355,7 +355,7 @@ class Logins:
 
     def _decoy(self, accounts: Mapping[str, Account]) -> str:
         # As costly as the hashes of the users who exist; new parameters reach them one by one, at their next login.
-        hashes = (it.hash.inspect() for it in accounts.values())
+        hashes = (account.hash.inspect() for account in accounts.values())
         known = [found for one in hashes if (found := hash_parameters(one)) is not None]
         return decoy_hash(max(known, key=lambda it: it.memory_kib * it.iterations, default=self._hasher.parameters))
 

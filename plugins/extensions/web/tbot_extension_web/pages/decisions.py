@@ -38,7 +38,7 @@ class Asked:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Asked:
         """The fields of a request."""
-        return cls(**{one.name: query.get(one.name, "").strip() for one in attrs.fields(cls)})
+        return cls(**{field.name: query.get(field.name, "").strip() for field in attrs.fields(cls)})
 
 
 async def show(call: Call) -> Response:
@@ -60,7 +60,7 @@ def _of_day(home: Path, asked: Asked) -> dict[str, Any]:
     files = runs.run_files(Instance.at(home))
     if not any(map(runs.has_session, files)):
         return dict(_EMPTY)
-    listed = [runs.run_document(one) for one in files]
+    listed = [runs.run_document(file) for file in files]
     try:
         day = day_decisions(home, date=asked.date or None, run=asked.run or None)
     except TbotError as fault:

@@ -64,7 +64,7 @@ async def approve(call: Call) -> Response:
 
 def _approval(proposal: LockProposal) -> str:
     # For the audit log.
-    changed = list(dict.fromkeys(f"{it.kind}/{it.name}" for it in proposal.changes))
+    changed = list(dict.fromkeys(f"{change.kind}/{change.name}" for change in proposal.changes))
     more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
     return f"approved {len(proposal.proposed.plugins)} plugins, changed: {', '.join(changed[:_MOST_NAMED])}{more}"
 

@@ -175,7 +175,7 @@ def offered(asked: Act, status: Mapping[str, Any]) -> bool:
     name, causes = _WITHDRAWN[asked.verb]
     requests = status["requests"]
     waiting = _waits(requests["waiting"], name, asked.verb, there=bool(requests.get(name)))  # with the file
-    return waiting or not {str(one) for one in causes}.isdisjoint(status["causes"])
+    return waiting or not {str(cause) for cause in causes}.isdisjoint(status["causes"])
 
 
 def _waits(verbs: Iterable[str], name: str, ended_by: ControlVerb, *, there: bool = False) -> bool:
@@ -211,7 +211,10 @@ async def _shown(call: Call) -> dict[str, Any]:
 async def question(call: Call) -> Question:
     """What the request does, and what is open now."""
     asked, status = _BY_PATH[call.request.url.path], (await call.site.live.snapshot()).status
-    held = [f"{shares(one['quantity'])} {one['symbol']} ({profit(one['pnl'])})" for one in status.get("positions", ())]
+    held = [
+        f"{shares(position['quantity'])} {position['symbol']} ({profit(position['pnl'])})"
+        for position in status.get("positions", ())
+    ]
     facts = [f"Open now: {', '.join(held) or 'no position'}."]
     if asked.verb is ControlVerb.ACCEPT_JOURNAL:
         facts += await call.work(audit.lost_events, call.site.home)

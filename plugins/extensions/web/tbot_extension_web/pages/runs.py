@@ -188,7 +188,7 @@ def _listed(home: Path, now: datetime) -> dict[str, Any]:
         "listed": run_list(home),
         "started": [one | {"prices": _prices(home, one)} for one in started[:10]],
         "running": next((one for one in started if one["state"] == "running"), None),
-        "strategies": sorted(one.entry.name for one in installed_plugins() if one.entry.kind == "strategy"),
+        "strategies": sorted(plugin.entry.name for plugin in installed_plugins() if plugin.entry.kind == "strategy"),
         "latest": _latest(home, now),
         "upload": {"suffixes": ",".join(SUFFIXES), "most_mb": UPLOAD.most_bytes // 1_000_000},
         **_stored(home),
@@ -214,5 +214,5 @@ def _stored(home: Path) -> dict[str, Any]:
         return {"stored": None, "stored_fault": fault.message}
     if not rows:
         return {"stored": None, "stored_fault": ""}
-    first, last = min(one.first for one in rows), max(one.last for one in rows)
+    first, last = min(row.first for row in rows), max(row.last for row in rows)
     return {"stored": {"first": str(first), "last": str(last), "symbols": len(rows)}, "stored_fault": ""}

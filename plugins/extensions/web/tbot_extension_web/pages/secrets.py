@@ -134,7 +134,7 @@ def _values(form: Mapping[str, str], fields: SecretForm) -> dict[str, str | None
     # Only declared fields are read; None removes one.
     if fields.section and form.get(ALL_REMOVED):
         return dict.fromkeys(sorted(fields.stored))
-    names = [one.name for one in fields.fields]
+    names = [field.name for field in fields.fields]
     removed = dict.fromkeys(name for name in (*names, *fields.unknown) if form.get(REMOVED + name))
     return {**removed, **{name: text for name in names if (text := form.get(FIELD + name, ""))}}
 
@@ -158,7 +158,7 @@ async def _overview(call: Call, token: str = "") -> Response:
 async def _category_page(call: Call, category: str, **told: Any) -> Response:
     # `told`: what was saved, warnings, the fault of a section, the result of a tested login.
     forms = await call.work(secret_forms, call.site.home, category)
-    if told.get("saved") not in {category, *(one.section for one in forms)}:
+    if told.get("saved") not in {category, *(form.section for form in forms)}:
         told["saved"] = ""
     shown = {"fault": "", "at": "", "tested": None, "warnings": [], **told}
     status = 400 if shown["fault"] else 200

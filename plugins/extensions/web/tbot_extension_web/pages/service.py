@@ -53,7 +53,7 @@ async def start(call: Call) -> Response:
 async def question(call: Call) -> Question:
     """What the stop of the service does."""
     status = (await call.site.live.snapshot()).status
-    held = ", ".join(one["symbol"] for one in status.get("positions", ()))
+    held = ", ".join(position["symbol"] for position in status.get("positions", ()))
     text = "The bot ends now. It stays ended, also after a restart of the machine, until it is started again."
     facts = (await call.work(_policy, call.site.home), f"Open now: {held or 'no position'}.")
     return Question(title="Stop the service?", text=text, button="Stop the service", back="/", facts=facts)

@@ -123,7 +123,7 @@ async def _saved(call: Call, plan: SettingsPlan, group: SettingGroup | None) -> 
         await call.work(plan.save, call.form.get("version", ""), password=bool(plan.guarded))
     except TbotError as fault:
         return call.page("message.html", 400, title="Not saved", text=fault.message, remedy=fault.remedy)
-    names = ",".join(one.name for one in plan.changes)
+    names = ",".join(change.name for change in plan.changes)
     return call.to(f"/settings/{group.name if group else 'general'}?saved={quote(names)}")
 
 
@@ -154,20 +154,20 @@ def _changed(view: SettingsView) -> Mapping[str, int]:
 
 
 def _group(view: SettingsView, name: str) -> SettingGroup:
-    found = next((one for one in view.groups if one.name == name), None)
+    found = next((group for group in view.groups if group.name == name), None)
     if found is None:
         raise HTTPException(404)
     return found
 
 
 def _group_of(call: Call, view: SettingsView) -> SettingGroup | None:
-    return next((one for one in view.groups if one.name == call.form.get("group", "")), None)
+    return next((group for group in view.groups if group.name == call.form.get("group", "")), None)
 
 
 def _group_with(view: SettingsView, plan: SettingsPlan) -> SettingGroup | None:
     # The group of what a search has changed.
-    names = {one.name for one in plan.changes}
-    return next((one for one in view.groups if not names.isdisjoint(one.variables)), None)
+    names = {change.name for change in plan.changes}
+    return next((group for group in view.groups if not names.isdisjoint(group.variables)), None)
 
 
 def _wanted(call: Call, view: SettingsView) -> dict[str, str]:

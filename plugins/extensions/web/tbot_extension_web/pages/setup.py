@@ -142,11 +142,11 @@ def _kept(call: Call, state: SetUpState) -> tuple[Draft, str | tuple[Sequence[Fo
     if "later" not in call.form or not step.later:
         fields = judged(step.fields(state), call.form)
         values = values_of(fields)
-        if any(one.fault for one in fields):
+        if any(field.fault for field in fields):
             return state.draft, (fields, ())
         if found := step.faults(state, values):
-            fields = tuple(one.with_faults(words for name, words in found if name == one.name) for one in fields)
-            known = {one.name for one in fields}
+            fields = tuple(field.with_faults(words for name, words in found if name == field.name) for field in fields)
+            known = {field.name for field in fields}
             return state.draft, (
                 fields,
                 tuple(of_chosen_file(words, call.form) for name, words in found if name not in known),
@@ -161,7 +161,7 @@ def _kept(call: Call, state: SetUpState) -> tuple[Draft, str | tuple[Sequence[Fo
 
 def _next(state: SetUpState, after: str = "") -> str:
     # The first step without an answer, after this one if there is one; else the summary.
-    names = [one.name for one in needed_steps(state)]
+    names = [step.name for step in needed_steps(state)]
     place = names.index(after) + 1 if after in names else 0
     ahead = [*names[place:], *names[:place]]
     return next((name for name in ahead if name not in state.draft.done), SUMMARY)
@@ -187,7 +187,7 @@ def _judged(call: Call) -> str:
     state = _state(call)
     _, step = _steps_at(call, state)
     wanted = call.request.query_params.get("name", "")
-    found = [one for one in step.fields(state) if one.name == wanted]
+    found = [field for field in step.fields(state) if field.name == wanted]
     return judged(found, call.form)[0].fault if found else ""
 
 
@@ -199,7 +199,7 @@ def _summary(call: Call) -> dict[str, Any]:
 
 def _listed(steps: Sequence[Step], state: SetUpState, present: str) -> list[Mapping[str, Any]]:
     # The list of steps as it is shown, the summary last.
-    names = [*((one.name, one.title) for one in steps), (SUMMARY, "Summary")]
+    names = [*((step.name, step.title) for step in steps), (SUMMARY, "Summary")]
     done, later = set(state.draft.done), left_open(state)
     return [
         {

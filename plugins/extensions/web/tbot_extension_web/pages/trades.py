@@ -48,7 +48,7 @@ async def show_one(call: Call) -> Response:
 
 def _listed(home: Path, date: str, run: str) -> dict[str, Any]:
     files = runs.run_files(Instance.at(home))
-    listed = [runs.run_document(one) for one in files]
+    listed = [runs.run_document(file) for file in files]
     if not any(map(runs.has_session, files)):
         return {"runs": [], "found": None, "fault": None, "chosen": ""}
     try:

@@ -48,7 +48,7 @@ async def show(call: Call) -> Response:
             role=one.role,
             codes=one.totp is not None,
             locked=one.name in locked,
-            sessions=sum(it.user == one.name for it in sessions),
+            sessions=sum(session.user == one.name for session in sessions),
             last_login=times.get(one.name),
         )
         for _, one in sorted(accounts.items())

@@ -56,7 +56,7 @@ def _faults(_state: SetUpState, values: Values) -> Iterator[Fault]:
 
 def _shows(state: SetUpState) -> Mapping[str, Any]:
     found = offered("alert")
-    fields = {one.name: one for one in _fields(state)}
+    fields = {field.name: field for field in _fields(state)}
     rows = [
         (name, one.plugin.summary, [fields[f"{urgency}.{name}"] for urgency in _SETTINGS])
         for name, one in found.installed.items()

@@ -66,7 +66,7 @@ def _fields(state: SetUpState) -> tuple[FormField, ...]:
         name="how",
         label="Settings",
         doc="Files that are taken over stay as they are, to the byte, and are encrypted.",
-        kind=choice(*(one.value for one in options)),
+        kind=choice(*(option.value for option in options)),
         value=state.draft.notes.get("how") or options[0].value,
         options=tuple(options),
     )
@@ -154,10 +154,10 @@ def outside_words(state: SetUpState) -> Iterator[str]:
 
 def _missing(state: SetUpState, kind: str) -> Iterator[str]:
     # The secrets of enabled plugins of this kind that are not there, "" for any kind.
-    for one in secrets_of(state, lambda other, _category: kind in {"", other}):
-        if not state.section(one.category, one.plugin):
-            wanted = [it.name for it in one.fields.values() if it.required] or [*one.fields]
-            yield f"{one.plugin}: {', '.join(name.replace('_', ' ') for name in wanted)}"
+    for secret in secrets_of(state, lambda other, _category: kind in {"", other}):
+        if not state.section(secret.category, secret.plugin):
+            wanted = [field.name for field in secret.fields.values() if field.required] or [*secret.fields]
+            yield f"{secret.plugin}: {', '.join(name.replace('_', ' ') for name in wanted)}"
 
 
 def left_open(state: SetUpState) -> dict[str, list[str]]:
@@ -168,9 +168,11 @@ def left_open(state: SetUpState) -> dict[str, list[str]]:
 
 def _report(state: SetUpState) -> Mapping[str, Any]:
     found = examined(state)
-    installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
+    installed = {(plugin.entry.kind, plugin.entry.name) for plugin in discovery.installed_plugins()}
     findings = [*found.findings, *missing_plugins(found.values, "paper", installed)]
-    words = list(dict.fromkeys((one.level, str(one)) for one in findings if one.level in {"fail", "warn"}))
+    words = list(
+        dict.fromkeys((finding.level, str(finding)) for finding in findings if finding.level in {"fail", "warn"})
+    )
     return {
         "taken": [(f".{name}", len(text.splitlines())) for name, text in state.draft.files.items()],
         "secrets": [name for name in state.draft.answers if name != "env"],

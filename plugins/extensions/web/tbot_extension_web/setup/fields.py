@@ -98,9 +98,9 @@ class FormField:
 
 def judged(fields: Iterable[FormField], form: Mapping[str, str]) -> tuple[FormField, ...]:
     """The fields with the answers of a form; names that no field has are not read."""
-    return tuple(one.given(form.get(one.name, "")) for one in fields)
+    return tuple(field.given(form.get(field.name, "")) for field in fields)
 
 
 def values_of(fields: Iterable[FormField]) -> dict[str, str]:
     """The answers that are not empty, by the fields' names."""
-    return {one.name: one.value for one in fields if one.value}
+    return {field.name: field.value for field in fields if field.value}

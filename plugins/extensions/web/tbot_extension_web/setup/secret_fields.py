@@ -22,7 +22,7 @@ _MODES: Final = {
 
 def secrets_of(state: SetUpState, wanted: Callable[[str, str], bool]) -> tuple[SecretsOf, ...]:
     """The secrets of the enabled plugins, installed or not, whose kind and category are wanted."""
-    return tuple(one for one in state.secrets if wanted(one.kind, one.category))
+    return tuple(secret for secret in state.secrets if wanted(secret.kind, secret.category))
 
 
 def plugin_fields(state: SetUpState, wanted: Callable[[str, str], bool]) -> tuple[FormField, ...]:
@@ -33,25 +33,25 @@ def plugin_fields(state: SetUpState, wanted: Callable[[str, str], bool]) -> tupl
 
 def with_plugin_fields(state: SetUpState, values: Values, wanted: Callable[[str, str], bool]) -> SetUpState:
     """The state with the values of a form; a hidden one that was left empty stays as it is stored."""
-    for one in secrets_of(state, wanted):
-        kept, section = state.section(one.category, one.plugin), dict[str, str]()
-        for field in one.fields.values():
-            text = values.get(one.name(field.name), "") or (kept.get(field.name, "") if field.hidden else "")
+    for secret in secrets_of(state, wanted):
+        kept, section = state.section(secret.category, secret.plugin), dict[str, str]()
+        for field in secret.fields.values():
+            text = values.get(secret.name(field.name), "") or (kept.get(field.name, "") if field.hidden else "")
             section |= {field.name: text} if text else {}
-        state = state.with_section(one.category, one.plugin, section)
+        state = state.with_section(secret.category, secret.plugin, section)
     return state
 
 
 def fallback_faults(state: SetUpState, values: Values, wanted: Callable[[str, str], bool]) -> Iterator[Fault]:
     """What is wrong with fields that depend on others: one of two must be given, or one is of no use alone."""
-    for one in secrets_of(state, wanted):
-        stored = state.section(one.category, one.plugin)
-        given = {it.name for it in one.fields.values() if values.get(one.name(it.name)) or stored.get(it.name)}
-        for field in one.fields.values():
+    for secret in secrets_of(state, wanted):
+        stored = state.section(secret.category, secret.plugin)
+        given = {it.name for it in secret.fields.values() if values.get(secret.name(it.name)) or stored.get(it.name)}
+        for field in secret.fields.values():
             if field.fallback and not given & {field.name, field.fallback}:
-                yield one.name(field.name), f"Give this, or {field.fallback}."
+                yield secret.name(field.name), f"Give this, or {field.fallback}."
             if field.needed_with in given and field.name not in given:
-                yield one.name(field.name), f"It is needed with {field.needed_with}."
+                yield secret.name(field.name), f"It is needed with {field.needed_with}."
 
 
 def _field(state: SetUpState, place: SecretsOf, one: SecretField) -> FormField:

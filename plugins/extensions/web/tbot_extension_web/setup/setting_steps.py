@@ -47,7 +47,7 @@ def setting_groups(state: SetUpState) -> tuple[SettingsGroup, ...]:
     values = dict(examined(state).values)
     found = []
     for title, config in GROUPS.items():
-        names = [one.name for one in declarations(config).values() if one.name in values]
+        names = [declaration.name for declaration in declarations(config).values() if declaration.name in values]
         about = " ".join((config.__doc__ or "").replace("`", "").split())
         found.append(_group(title, about, {name: values[name] for name in names}))
     for plugin in state.enabled:
@@ -86,7 +86,7 @@ def _group(title: str, about: str, values: dict[str, EffectiveSetting]) -> Setti
 
 
 def _fields(group: SettingsGroup) -> Iterator[FormField]:
-    usual = {it.key: it.value for it in parse_dotenv(".env_bot", paper_settings().encode()).entries}
+    usual = {entry.key: entry.value for entry in parse_dotenv(".env_bot", paper_settings().encode()).entries}
     for name, one in group.values.items():
         declared = one.declaration
         yield FormField(
@@ -113,10 +113,10 @@ def _keep(state: SetUpState, values: Values, group: SettingsGroup) -> SetUpState
 def _faults(state: SetUpState, values: Values, group: SettingsGroup) -> Iterator[Fault]:
     # What a paper start would refuse: what does not fit together, and plugins that are not installed, unless they were
     # named before, in settings that were taken over. Each at the first of its variables.
-    installed = {(it.entry.kind, it.entry.name) for it in installed_plugins()}
+    installed = {(plugin.entry.kind, plugin.entry.name) for plugin in installed_plugins()}
     found = examined(_keep(state, values, group))
     before = missing_plugins(examined(state).values, "paper", installed)
-    absent = (one for one in missing_plugins(found.values, "paper", installed) if one not in before)
+    absent = (plugin for plugin in missing_plugins(found.values, "paper", installed) if plugin not in before)
     for finding in (*found.findings, *absent):
         key = next((key for key in finding.keys if key in group.values), "")
         if finding.level == "fail" and key:
@@ -132,7 +132,7 @@ def examined(state: SetUpState) -> ExaminedSettings:
 def _overview(state: SetUpState) -> Mapping[str, Any]:
     changed = {*state.draft.settings, *state.draft.answers.get("env", {})}
     return {
-        "groups": [(one, sum(name in changed for name in one.values)) for one in setting_groups(state)],
+        "groups": [(group, sum(name in changed for name in group.values)) for group in setting_groups(state)],
     }
 
 

@@ -66,7 +66,7 @@ class SetUpState:
     @cached_property
     def texts(self) -> dict[str, str]:
         """The text of each variable of both settings files, as the answers are now."""
-        return {it.key: it.value for one in self.sources.both for it in one.parsed.entries}
+        return {entry.key: entry.value for one in self.sources.both for entry in one.parsed.entries}
 
     @cached_property
     def enabled(self) -> Sequence[LoadedPlugin]:
@@ -107,7 +107,7 @@ class SetUpState:
         """The same with another value of a variable, which keeps the name that a file of the person has for it."""
         entries = self.sources.env.parsed.entries if file == ".env" else self.sources.bot.parsed.entries
         known = catalogue(())
-        key = next((it.key for it in entries if known.canonical_name(it.key) == name), name)
+        key = next((entry.key for entry in entries if known.canonical_name(entry.key) == name), name)
         if file == ".env":
             env = {**self.draft.answers.get("env", {}), key: value}
             return self.changed(answers={**self.draft.answers, "env": env})
@@ -138,10 +138,10 @@ class Offered:
 def offered(kind: str) -> Offered:
     """The plugins of a kind."""
     listings = discovery.installed_plugins()
-    wanted = [(it.entry.kind, it.entry.name) for it in listings if it.entry.kind == kind]
+    wanted = [(listing.entry.kind, listing.entry.name) for listing in listings if listing.entry.kind == kind]
     loaded, failed = PluginLoader().offers(wanted, listings)
     there = {name for _, name in wanted}
-    known = {one.name: distribution_of(kind, one.name) for one in known_plugins() if one.kind == kind}
+    known = {plugin.name: distribution_of(kind, plugin.name) for plugin in known_plugins() if plugin.kind == kind}
     return Offered(
         installed={one.entry.name: one for one in loaded},
         absent={name: dist for name, dist in sorted(known.items()) if name not in there and dist},

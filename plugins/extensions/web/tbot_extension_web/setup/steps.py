@@ -119,7 +119,7 @@ def _keep_screeners(state: SetUpState, values: Values) -> SetUpState:
 
 def _absent_screeners(_state: SetUpState) -> Mapping[str, Any]:
     found = offered("filter")
-    reading = {one.name for one in known_plugins() if one.kind == "filter" and one.secrets}
+    reading = {plugin.name for plugin in known_plugins() if plugin.kind == "filter" and plugin.secrets}
     return {"absent": {name: it for name, it in found.absent.items() if name in reading}, "failures": found.failures}
 
 
@@ -129,7 +129,7 @@ def _is_accounting(_kind: str, category: str) -> bool:
 
 def _absent_accounting(_state: SetUpState) -> Mapping[str, Any]:
     found = offered("extension")
-    reading = {one.name for one in known_plugins() if one.kind == "extension" and "acct_api" in one.secrets}
+    reading = {plugin.name for plugin in known_plugins() if plugin.kind == "extension" and "acct_api" in plugin.secrets}
     return {"absent": {name: it for name, it in found.absent.items() if name in reading}, "failures": ()}
 
 
@@ -138,7 +138,7 @@ def _secrets_step(wanted: Callable[[str, str], bool], **traits: Any) -> Step:
         fields=lambda state: plugin_fields(state, wanted),
         keep=lambda state, values: with_plugin_fields(state, values, wanted),
         faults=lambda state, values: tuple(fallback_faults(state, values, wanted)),
-        answers=lambda state: [state.section(one.category, one.plugin) for one in secrets_of(state, wanted)],
+        answers=lambda state: [state.section(secret.category, secret.plugin) for secret in secrets_of(state, wanted)],
         later=True,
         **{"needed": lambda state: bool(plugin_fields(state, wanted)), **traits},
     )
@@ -215,7 +215,9 @@ def needed_steps(state: SetUpState) -> tuple[Step, ...]:
 
 def step_named(state: SetUpState, name: str) -> Step | None:
     """A step that applies, or the page of a group of settings; None for another name."""
-    return next((one for one in needed_steps(state) if one.name == name), None) or setting_steps.group_step(state, name)
+    return next((step for step in needed_steps(state) if step.name == name), None) or setting_steps.group_step(
+        state, name
+    )
 
 
 def faults_of(state: SetUpState) -> tuple[str, ...]:

@@ -46,9 +46,9 @@ def try_channels(state: SetUpState) -> DrillStep:
         hosts = (host_setting_name(loaded.entry.name, host) for host in loaded.declared.hosts)
         chosen = {name: text for name in hosts if (text := state.texts.get(name))}
         answers.append(try_channel(loaded, given, identity, chosen))
-    words = "".join(f"{one.what}: {one.words.rstrip('.')}. " for one in answers).rstrip() + _where()
+    words = "".join(f"{answer.what}: {answer.words.rstrip('.')}. " for answer in answers).rstrip() + _where()
     return DrillStep(
         what="alerts",
-        passed=bool(answers) and all(one.passed for one in answers),
+        passed=bool(answers) and all(answer.passed for answer in answers),
         words=words if answers else "No channel with a login is installed: none can be tried.",
     )
