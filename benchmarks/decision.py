@@ -20,7 +20,7 @@ import attrs
 import numpy as np
 
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.session.session import SessionContext, TradingSession
+from tbot_core.engine.session.session import SessionContext, TradingSession, open_books
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import Instance
 from tbot_core.journal.store import open_journal
@@ -198,7 +198,9 @@ def decisions(home: Path, *, durable: bool, sessions: int = SESSIONS, beside: Be
             for index, session in enumerate(days):
                 clock.advance_to(session.open)
                 entrants = assembly.entrants(session)
-                await Measured(trading, source(session, 500, index), entrants, 10**15).trade()
+                feed = source(session, 500, index)
+                books = open_books(trading, session, feed.symbols, feed.day, 10**15)
+                await Measured(trading, books, entrants).trade(feed)
 
     asyncio.run(trade())
     journal.close()

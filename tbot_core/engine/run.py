@@ -13,7 +13,7 @@ from tbot_core.engine.run_plan import WATCHER_LIMIT_S, RunOutcome, RunPlan, RunW
 from tbot_core.engine.run_setup import LIVE, PAPER, RunServices, RunSetup, run_started, simulation_setup
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.engine.session.gauge_writer import GaugeWriter
-from tbot_core.engine.session.session import SessionContext, TradingSession
+from tbot_core.engine.session.session import SessionContext, TradingSession, open_books
 from tbot_core.errors import JournalError
 from tbot_core.instance.control_folder import record_control_folder
 from tbot_core.journal import codec
@@ -99,11 +99,12 @@ class _Run:
             entrants = assembly.entrants(source.session)
             for sentence in assembly.missed_bells(source.session):
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
-            self._session = TradingSession(trading, source, entrants, atoms_of(equity))
+            books = open_books(trading, source.session, source.symbols, source.day, atoms_of(equity))
+            self._session = TradingSession(trading, books, entrants)
             for entrant in entrants:
                 if (vix := assembly.recorded_vix.get((source.session.date.isoformat(), entrant.name))) is not None:
                     self._session.set_vix(entrant.name, vix)
-            await self._session.trade()
+            await self._session.trade(source)
             equity = dollars_of(self._session.decision_engine.portfolio.equity_atoms)
         return equity
 

@@ -22,6 +22,7 @@ from tbot_core.engine.session.arming import LiveContext
 from tbot_core.engine.session.broker_login import log_in
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
+from tbot_core.engine.session.feed_session import SessionFeed
 from tbot_core.engine.session.session import SessionContext
 from tbot_core.errors import BrokerError
 from tbot_core.journal import records
@@ -271,9 +272,10 @@ class BotProcess:
             signals=self._bot.signals,
             vix=self._bot.vix,
         )
-        feed, universe = self._world.session_feed(), self._world.universe()
+        source, universe = self._world.session_feed(), self._world.universe()
+        feed = SessionFeed(session=source.session, universe=universe, source=source)
         trading = self._trading(found.venue(broker, name), account, standbys)
-        self.session = LiveTradingSession(trading, config, feed, self._bot.entrants, atoms_of(equity), past, universe)
+        self.session = LiveTradingSession(trading, config, feed, self._bot.entrants, atoms_of(equity), past)
         await self.session.trade()
 
     def _trading(self, venue: BrokerAccount, account: Account, standbys: Sequence[StandbyBroker]) -> SessionContext:

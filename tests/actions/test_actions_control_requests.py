@@ -77,7 +77,7 @@ def test_what_was_asked_for_by_a_wrong_clock_can_be_withdrawn(
     with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
         recorder = JournalRecorder(journal=journal, clock=ManualClock(now))
         states = TradingStateController(recorder, lambda _state: None, recall_states(()))
-        bot = RequestHandler(recorder, states, lambda **_on: None)
+        bot = RequestHandler(recorder, states)
         for verb, ahead in ((done, days), (done, 0), (undone, 0), (done, days), (undone, -days)):
             asyncio.run(send_request(tmp_path, verb, ManualClock(now + timedelta(days=ahead))))
             bot.poll(folder)
@@ -96,7 +96,7 @@ def test_a_request_of_the_largest_order_keeps_no_later_one_back(
     with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
         recorder = JournalRecorder(journal=journal, clock=clock)
         states = TradingStateController(recorder, lambda _state: None, recall_states(()))
-        bot = RequestHandler(recorder, states, lambda **_on: None)
+        bot = RequestHandler(recorder, states)
         if taken:
             bot.poll(folder)
         for verb in (ControlVerb.KILL_CLEAR, ControlVerb.KILL, ControlVerb.KILL_CLEAR):
@@ -134,7 +134,7 @@ def test_a_stop_that_a_bot_took_and_ended_by_is_reported_as_done(
     with closing(open_journal(path)) as journal, ExitStack() as held:
         recorder = JournalRecorder(journal=journal, clock=ManualClock(now))
         states = TradingStateController(recorder, lambda _state: None, recall_states(()))
-        bot = RequestHandler(recorder, states, lambda **_on: None)
+        bot = RequestHandler(recorder, states)
         held.enter_context(filesystem.hold_lock(instance.lock, purpose, folder=tmp_path))
 
         def end() -> None:

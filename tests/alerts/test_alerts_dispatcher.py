@@ -128,7 +128,7 @@ def test_a_kill_alerts_at_a_start_only_while_it_stands(bot: Bot, *, cleared: boo
         control.write_request(folder, verb, actor="ann", now=NOW + timedelta(minutes=number))
     recorder = JournalRecorder(journal=bot.journal, clock=bot.clock)
     states = TradingStateController(recorder, lambda _state: None, recall_states(()))
-    RequestHandler(recorder, states, lambda *, on=True: None).poll(folder)  # noqa: ARG005  -- a callback of that name
+    RequestHandler(recorder, states).poll(folder)
     asyncio.run(pump(alerts))
     assert bot.pager.said == ([] if cleared else ["Halted: tbot kill, requested by ann."])
 

@@ -58,14 +58,11 @@ class Bench:
         live = LiveContext(terms=terms, calendar=ExchangeCalendar(), events=past)
         self.safety = ArmingGuard(live, session().date, recorder, self.conditions, self.desk.exposure)
         further = {ControlVerb.ARM: self.safety.arm, ControlVerb.DISARM: self.safety.disarm}
-        self.requests = RequestHandler(recorder, self.conditions, self._flatten, past, further)
+        self.requests = RequestHandler(recorder, self.conditions, past, further)
         self.safety.restore(restarted=restarted)
 
     def _impose(self, state: RiskState) -> None:
         self.desk.exposure.imposed_state = state
-
-    def _flatten(self, *, on: bool = True) -> None:
-        raise AssertionError(on)
 
     def ask(self, verb: ControlVerb, made: dt.datetime = NOON, **arguments: str) -> None:
         """Somebody asks."""

@@ -37,11 +37,6 @@ if TYPE_CHECKING:
 TERMS = ArmingTerms(mode="live", account="a", settings="s", plugins="p")
 
 
-def _nothing_held(*, on: bool = True) -> None:
-    # Whoever obeys here closes nothing.
-    pass
-
-
 @attrs.define(eq=False)
 class Two:
     """The session of the day before, that of today, and seven shares that one before both could not close."""
@@ -68,7 +63,7 @@ class Two:
         now = self.earlier.close - dt.timedelta(hours=1)
         recorder = JournalRecorder(journal=self.scene.journal, clock=ManualClock(now))
         conditions = TradingStateController(recorder, lambda _state: None, recall_states(()))
-        requests = RequestHandler(recorder, conditions, _nothing_held)
+        requests = RequestHandler(recorder, conditions)
         for number, step in enumerate(steps):
             if isinstance(step, ControlVerb):
                 requests.execute(ControlRequest(name=f"{number}.json", verb=step, actor="ann", made=now, arguments={}))

@@ -29,7 +29,7 @@ from tbot_core.trading.risk.exposure import RiskChange
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.engine.session.broker_session import SessionBooks
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.marketdata.live_feed import LiveFeedAggregator
     from tbot_core.model.steady_clock import SteadyClock
@@ -49,7 +49,8 @@ def guard(clock: ManualClock, desk: Any = None) -> DataGuard:
     )
     return DataGuard(
         cast("LiveFeedAggregator", SimpleNamespace(health=well)),
-        cast("TradingSession", run),
+        cast("SessionBooks", run),
+        None,
         cast("TradingStateController", None),
         cast("SteadyClock", clock),
     )
@@ -131,13 +132,13 @@ def watching(post: SimpleNamespace, clock: ManualClock, asked: list[set[int]] | 
         execution=post.execution,
         broker_sessions=[post],
         positions=held,
-        orders_between_minutes=lambda _: (),
     )
     wanted = [] if asked is None else asked
     heard = SimpleNamespace(health=at_half_the_price(), restore_lost_minutes=lambda minutes: wanted.append({*minutes}))
     return DataGuard(
         cast("LiveFeedAggregator", heard),
-        cast("TradingSession", run),
+        cast("SessionBooks", run),
+        None,
         cast("TradingStateController", SimpleNamespace(set_cause=lambda *_said: None)),
         cast("SteadyClock", clock),
     )
@@ -151,7 +152,7 @@ def test_a_latch_before_the_first_minute_has_closed_is_written_down_at_once(tmp_
         post.decision_engine.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
         guarding = watching(post, clock)
         for _ in range(6):
-            asyncio.run(guarding.run_once())
+            asyncio.run(guarding.run_once(lambda _broker: ()))
             clock.advance(0.5)
         told = [event.payload["what"] for event in journal.events(kind=records.RISK)]
         assert told == ["daily loss latch", "defense"]
@@ -173,7 +174,7 @@ def test_a_losing_run_is_latched_at_once(tmp_path: Path) -> None:
         guarding = watching(post, clock)
         told = []
         for minute in range(4):
-            asyncio.run(guarding.run_once())
+            asyncio.run(guarding.run_once(lambda _broker: ()))
             told.append([event.payload["what"] for event in journal.events(kind=records.RISK)])
             last = attrs.evolve(fill(order(Leg.EXIT), "99"), time=session().moment(minute))
             post.decision_engine.exposure.count_closed(last, -1)
@@ -196,7 +197,7 @@ def test_a_losing_run_makes_no_mark_count_sooner(tmp_path: Path) -> None:
         post = post_on(journal, clock, max_consecutive_losses=1)
         post.decision_engine.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
         post.decision_engine.exposure.count_closed(fill(order(Leg.EXIT), "99"), -1)
-        asyncio.run(watching(post, clock).run_once())
+        asyncio.run(watching(post, clock).run_once(lambda _broker: ()))
         assert [event.payload["what"] for event in journal.events(kind=records.RISK)] == ["losing run latch"]
         assert not post.decision_engine.exposure.daily_loss
 

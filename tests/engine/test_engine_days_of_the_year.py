@@ -16,7 +16,6 @@ from tbot_core.contracts import AccountSnapshot, BrokerCapabilities
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.live.daily_cycle import DailyCycle
-from tbot_core.engine.live.feed_connection import EndedFeed
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.session import SessionContext
@@ -31,10 +30,11 @@ from tbot_core.testing.trades import rules
 from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tbot_core.contracts import Broker
     from tbot_core.journal.store import Event
+    from tbot_core.model.bars import MinuteSlice
 
 ACCOUNT = Account(account_id="A", cash=Decimal(100_000), equity=Decimal(100_000))
 UNKNOWN = DayFacts.unknown(1)  # of one symbol
@@ -72,6 +72,21 @@ class Flat:
         """As the exchange trades."""
         self.asked.append(self._clock.now())
         return self._calendar.session(day)
+
+
+@attrs.frozen
+class SilentSource:
+    """A feed of one symbol that says nothing."""
+
+    session: Session
+    symbols = ("AAA",)
+    day = UNKNOWN
+
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
+        """No minutes."""
+        nothing: tuple[MinuteSlice, ...] = ()
+        for minute in nothing:
+            yield minute
 
 
 @attrs.define(eq=False)
@@ -115,9 +130,9 @@ class Place:
         self.prepared.append(self.clock.now())
         await self.clock.sleep(self.slow_s)
 
-    async def bars(self, session: Session) -> EndedFeed:
+    async def bars(self, session: Session) -> SilentSource:
         """A feed that says nothing."""
-        return EndedFeed(session=session, symbols=("AAA",), day=UNKNOWN)
+        return SilentSource(session)
 
     def live(self, *ends: str) -> None:
         """Live until each of these moments, in UTC, one life after the other; how it ends is not recorded."""

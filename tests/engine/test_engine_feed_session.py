@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core.contracts import FeedCoverage, FeedQuality
 from tbot_core.engine.session.config import LiveConfig
-from tbot_core.engine.session.feed_session import FeedReceiver
+from tbot_core.engine.session.feed_session import FeedReceiver, SessionFeed
 from tbot_core.marketdata.received_bars import read_recording
 from tbot_core.marketdata.received_files import recorded_file
 from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tbot_core.engine.session.session import SessionContext
 
 
 @pytest.fixture
@@ -32,20 +30,31 @@ def world() -> Iterator[World]:
 def hearing(world: World, folder: Path | None, *, live: bool = True) -> FeedReceiver:
     """What a session of this world hears."""
     floor = LiveConfig(folder=Path(), poll_s=1.0, ttl_s=1.0, received=folder, feed="world")
-    trading: Any = SimpleNamespace(clock=world.clock)
     source = world.live_feed() if live else world.feed()
-    return FeedReceiver(source, world.universe(), floor, cast("SessionContext", trading), world.clock)
+    feed = SessionFeed(session=world.session, universe=world.universe(), source=source)
+    return FeedReceiver(feed, floor, world.clock, world.clock)
 
 
 def test_a_live_feed_is_gathered_and_whole_minutes_are_left_as_they_are(world: World) -> None:
     """Both have the world's symbols and facts, and nothing is cut of them."""
     whole, live = hearing(world, None, live=False), hearing(world, None)
     assert whole.live_feed is None
-    assert live.live_feed is live.source
+    assert live.live_feed is not None
+    assert live.live_feed.symbols == world.market.symbols
+    assert live.live_feed.day.vix.shape == (1,)
     for one in (whole, live):
-        assert one.source.symbols == one.universe.symbols == world.market.symbols
-        assert one.source.day.vix.shape == (1,)
-        assert one.truncation is None
+        assert (one.truncation, one.partial_volume) == (None, frozenset())
+
+
+def test_a_session_that_is_over_has_no_minutes(world: World) -> None:
+    """It has its symbols, and no feed that sends their bars."""
+    feed = SessionFeed(session=world.session, universe=world.universe())
+    receiver = FeedReceiver(feed, LiveConfig(folder=Path(), poll_s=1.0, ttl_s=1.0), world.clock, world.clock)
+
+    async def minutes() -> list[object]:
+        return [minute async for minute in receiver.minutes()]
+
+    assert (asyncio.run(minutes()), receiver.live_feed, receiver.partial_volume) == ([], None, frozenset())
 
 
 def test_whole_minutes_are_kept_too(world: World, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.live.flatten import PositionFlattener
 from tbot_core.engine.session.broker_session import StandbyBroker
-from tbot_core.engine.session.session import SessionContext, TradingSession
+from tbot_core.engine.session.session import SessionContext, SessionServices, TradingSession, open_books
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Broker, FeedSession, Permit
+    from tbot_core.contracts import Broker, Permit
     from tbot_core.journal.store import Journal
     from tbot_core.model.types import Order
     from tbot_core.trading.commands import Decision
@@ -61,19 +61,23 @@ class Quiet:
         return ()
 
 
-@attrs.frozen
-class Told:
-    """A session of one symbol whose minutes are not awaited."""
+@attrs.define
+class Stops:
+    """What people request for the end of the session."""
 
-    session = session()
-    symbols = ("AAA",)
-    day = day(1)
+    flattening: bool = False
+    keeps_positions: bool = False
 
 
 class Run(TradingSession):
     """A session at two brokers that enters something at each of them; `called` is told when that is decided."""
 
     called: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self, trading: SessionContext) -> None:
+        self.requested = Stops()
+        books = open_books(trading, session(), ("AAA",), day(1), RICH)
+        super().__init__(trading, books, (), SessionServices(stops=self.requested))
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Enter AAA at the first, and BBB at the second."""
@@ -124,7 +128,7 @@ def run(journal: Journal, clock: ManualClock) -> Run:
         on_minute=lambda _run, _minute: None,
         standbys=(beta,),
     )
-    return Run(trading, cast("FeedSession", Told()), (), RICH)
+    return Run(trading)
 
 
 @pytest.mark.parametrize(
@@ -134,14 +138,14 @@ def test_closing_begins_while_the_exchange_takes_orders(run: Run, after_s: float
     """Before and behind that an exit would be dropped, and the stop that made way for it were gone."""
     now = ManualClock(session().open + timedelta(seconds=after_s))
     run.has_traded_minute = True
-    run.flatten()
+    run.requested.flattening = True
     assert PositionFlattener(run, run.broker_sessions[0], now).should_begin() is begins
 
 
 def test_closing_waits_until_a_restart_has_caught_up(run: Run, clock: ManualClock) -> None:
     """On the bars of long ago a stop or a target would act that the price has left behind since."""
     closer = PositionFlattener(run, run.broker_sessions[0], clock)
-    run.flatten()
+    run.requested.flattening = True
     assert not closer.should_begin()
     asyncio.run(run.step(60))
     assert closer.should_begin()
@@ -151,7 +155,7 @@ def test_closing_waits_until_the_account_was_read(run: Run, clock: ManualClock) 
     """What the journal holds may be gone by now; it begins with the first reading, and not with a minute after it."""
     closer = PositionFlattener(run, run.broker_sessions[0], clock)
     run.has_traded_minute, run.broker_sessions[0].decision_engine.exposure.account_unread = True, True
-    run.flatten()
+    run.requested.flattening = True
     assert not closer.should_begin()
     run.broker_sessions[0].decision_engine.exposure.account_unread = False
     assert closer.should_begin()
@@ -171,10 +175,10 @@ def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> N
     post.execution.apply_events([filled])
     post.decision_engine.position_manager.exits.flattening = True
     assert run.orders_between_minutes(post) == ()
-    run.has_traded_minute, run.keeps_positions = True, lambda: True
+    run.has_traded_minute, run.requested.keeps_positions = True, True
     assert run.orders_between_minutes(post) == ()
     assert post.decision_engine.position_manager.exits.keeps_positions()
-    run.keeps_positions = lambda: False
+    run.requested.keeps_positions = False
     assert len(run.orders_between_minutes(post)) == 1
 
 

@@ -55,7 +55,7 @@ def brief(tmp_path: Path) -> Iterator[SimulatedInstance]:
 
 def dies(run: TradingSession, _minute: int) -> None:
     """The end of a process that holds something."""
-    if run.positions:
+    if run.books.positions:
         raise Dead
 
 

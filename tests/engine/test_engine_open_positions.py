@@ -62,7 +62,7 @@ def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
 
 def dies(run: TradingSession, _minute: int) -> None:
     """The end of a process that holds something."""
-    if run.positions:
+    if run.books.positions:
         raise Dead
 
 

@@ -283,7 +283,7 @@ def test_a_kill_before_the_bell_takes_ready_back(scene: SimulatedInstance) -> No
 def test_a_connection_tells_how_it_is() -> None:
     """Nothing is known before it is asked for; what was said of a failure is over once something is heard."""
     world = World(5, (), rates={}, live=True)
-    line = FeedConnection(cast("LiveSession", Heard(world, refuses=(0.0, 10.0))), world.clock)
+    line = FeedConnection(world.session, world.clock, cast("LiveSession", Heard(world, refuses=(0.0, 10.0))))
     assert isinstance(line, LiveSession)
     assert (line.is_connected, line.disconnect_reason) == (False, "")
     assert line.symbols == world.market.symbols

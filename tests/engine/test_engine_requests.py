@@ -33,16 +33,17 @@ class Bench:
         self.journal, self.folder = journal, folder
         recorder = JournalRecorder(journal=journal, clock=ManualClock(NOON))
         past = tuple(journal.events())
-        self.flattening = False
         self.conditions = TradingStateController(recorder, self._impose, recall_states(past))
-        self.requests = RequestHandler(recorder, self.conditions, self._flatten, past)
+        self.requests = RequestHandler(recorder, self.conditions, past)
 
     def _impose(self, _state: RiskState) -> None:
         # Nobody trades here.
         pass
 
-    def _flatten(self, *, on: bool = True) -> None:
-        self.flattening = on
+    @property
+    def flattening(self) -> bool:
+        """Whether all positions are to be closed."""
+        return self.requests.flattening
 
     def ask(self, verb: ControlVerb, *, order: int = 0, ahead: timedelta = timedelta()) -> Path:
         """Somebody drops a request in this order, with a clock that is so far ahead of noon; its file."""

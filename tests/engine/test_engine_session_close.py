@@ -15,7 +15,6 @@ import pytest
 
 from tbot_core.engine import control
 from tbot_core.engine.live.daily_cycle import DailyCycle
-from tbot_core.engine.live.feed_connection import EndedFeed
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.live.task_group import SessionTasks
 from tbot_core.engine.session.config import LiveConfig
@@ -24,7 +23,6 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal import codec, records
 from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.sessions import CarriedPosition
-from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Event, Journal, NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
@@ -167,7 +165,7 @@ def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, h
     scene.world = World(2, (), rates={}, live=False)
 
     def watch(run: TradingSession, _minute: int) -> None:
-        for symbol in run.positions:
+        for symbol in run.books.positions:
             if hold == "kill":
                 control.prepare_folder(scene.home / "control")
                 (scene.home / "control" / control.KILL).touch(mode=0o600)
@@ -177,7 +175,7 @@ def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, h
     scene.watch = watch
     life = scene.live()
     assert life.session is not None
-    held = sorted(life.session.run.positions)
+    held = sorted(life.session.run.books.positions)
     assert held
     words = {"kill": "a kill suspends its exit", "freeze": "it is frozen"}[hold]
     assert {one.payload["symbol"]: one.payload["words"] for one in scene.events(records.STUCK)} == dict.fromkeys(
@@ -190,14 +188,14 @@ def test_what_is_held_is_closed_though_nobody_can_look_at_what_is_asked(scene: S
     scene.world = World(2, (), rates={}, live=False)
 
     def watch(run: TradingSession, _minute: int) -> None:
-        if run.positions and not scene.blocked:
+        if run.books.positions and not scene.blocked:
             scene.blocked = scene.world.clock.now()
             (scene.home / "control").symlink_to("control")  # that leads nowhere, where nobody has made the folder yet
 
     scene.watch = watch
     life = scene.live()
     assert life.session is not None
-    assert life.session.run.positions == []
+    assert life.session.run.books.positions == []
     since = scene.blocked
     assert since is not None
     legs = {one.cid: one.payload["leg"] for one in scene.events(records.INTENDED)}
@@ -356,14 +354,3 @@ def test_f63_the_brokers_maintenance_leaves_exits_only_for_its_time_and_is_told_
     sent = [event.applied for event in scene.events(records.SENDING)]
     assert any(moment > told[-1].applied for moment in sent)
     assert scene.events(records.SESSION_CLOSED)
-
-
-def test_a_session_that_is_over_says_no_minute(scene: Scene) -> None:
-    """Its feed has its symbols and nothing else."""
-    bygone = EndedFeed(session=scene.world.session, symbols=("AAA",), day=scene.world.feed().day)
-
-    async def listen() -> list[object]:
-        return [minute async for minute in bygone.minutes()]
-
-    assert asyncio.run(listen()) == []
-    assert carryover.carried_positions([]) == []

@@ -44,15 +44,10 @@ def waits(
         with closing(open_journal(home / "tbot.sqlite")) as journal:
             recorder = JournalRecorder(journal=journal, clock=SystemClock())
             conditions = TradingStateController(recorder, lambda _state: None, recall_states(()))
-            ending = Shutdown(RequestHandler(recorder, conditions, _nothing_held), (), SystemClock(), 30.0)
+            ending = Shutdown(RequestHandler(recorder, conditions), (), SystemClock(), 30.0)
             await wait(ending, conditions, minutes(SimulatedMarket.flat(100_000, ("A",), 2), partial(left, conditions)))
 
     run_virtual(session)
-
-
-def _nothing_held(*, on: bool = True) -> None:
-    # There is nothing to close.
-    pass
 
 
 def test_a_stop_that_is_taken_back_in_the_same_moment_has_ended_the_wait(tmp_path: Path) -> None:

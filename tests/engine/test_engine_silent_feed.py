@@ -84,7 +84,7 @@ async def dies(scene: SimulatedInstance, when: Callable[[TradingSession], bool])
 
 def holds(run: TradingSession) -> bool:
     """Whether something is held."""
-    return bool(run.positions)
+    return bool(run.books.positions)
 
 
 def works(run: TradingSession) -> bool:

@@ -60,7 +60,7 @@ def test_what_was_sold_while_the_bot_was_down_is_not_sold_again(
         clock = scene.world.clock
 
         def dies(run: TradingSession, _minute: int) -> None:
-            if run.positions:
+            if run.books.positions:
                 raise Dead
 
         async def lives() -> int:

@@ -43,7 +43,7 @@ class Two:
 
     def watch(self, run: TradingSession, minute: int) -> None:
         """Ask, and die."""
-        if self.died or not run.positions:
+        if self.died or not run.books.positions:
             return
         if self.asked_at is None:
             self.asked_at = minute

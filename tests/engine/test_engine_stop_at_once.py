@@ -64,7 +64,7 @@ class Day:
 
     def watch(self, run: TradingSession, _minute: int) -> None:
         """A minute has passed."""
-        if self.begun is None and bool(run.positions) is self.held:
+        if self.begun is None and bool(run.books.positions) is self.held:
             self.begun, self.run = self.scene.world.clock.now(), run
 
     def ask(self, verb: ControlVerb) -> None:

@@ -218,7 +218,7 @@ def test_a_session_under_way_goes_on_in_its_hours_while_the_broker_does_not_say_
     """After a restart what is held is looked after at once, and closed by the end that was agreed upon."""
 
     def watch(run: TradingSession, _minute: int) -> None:
-        if run.positions:
+        if run.books.positions:
             raise InterruptedError
 
     async def lives() -> bool:

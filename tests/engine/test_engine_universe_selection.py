@@ -28,7 +28,7 @@ from tbot_core.contracts import (
 )
 from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.contracts.settings import StrategySettings
-from tbot_core.engine.live.feed_connection import FeedConnection, SilentFeed
+from tbot_core.engine.live.feed_connection import FeedConnection
 from tbot_core.engine.live.trading_hours import limit_to_hours
 from tbot_core.engine.session.fact_refresh import FactRefresher
 from tbot_core.engine.session.universe_selection import UniverseSelector, universe_selector, watched_request
@@ -545,7 +545,7 @@ def test_a_session_with_shorter_hours_has_the_same_past() -> None:
     vendor = Vendor({"AAA": 1.0})
     cut = limit_to_hours(vendor, attrs.evolve(TODAY, close=TODAY.moment(60)))
     assert isinstance(cut, LiveSession)
-    connected = FeedConnection(cut, ManualClock(TODAY.open))
+    connected = FeedConnection(cut.session, ManualClock(TODAY.open), cut)
     assert isinstance(connected, LiveSession)
     days = PAST[-2].date, PAST[-1].date
     assert len(asyncio.run(connected.daily(("AAA",), *days))) == 2
@@ -554,7 +554,7 @@ def test_a_session_with_shorter_hours_has_the_same_past() -> None:
     assert asyncio.run(cut.splits(("AAA",), *days)) == ()
     splitting = limit_to_hours(Splitting(FIVE), attrs.evolve(TODAY, close=TODAY.moment(60)))
     assert asyncio.run(cast("SupportsSplits", splitting).splits(("AAA",), *days)) == [FIVE]
-    silent = SilentFeed.of(TODAY, (), Unavailable("no feed"))
+    silent = FeedConnection(TODAY, ManualClock(TODAY.open), None, Unavailable("no feed"))
     assert isinstance(silent, LiveSession)
     with pytest.raises(Unavailable, match="no feed"):
         asyncio.run(silent.daily(("AAA",), *days))

@@ -1796,11 +1796,6 @@ def test_a_split_of_foreign_shares_without_a_price_divides_the_last_one_that_is_
         assert bench.desk.exposure.external.gross == atoms_of(Decimal(100_000))
 
 
-def _nothing_to_close(*, on: bool = True) -> None:
-    # Nobody asks for it.
-    pass
-
-
 def ending(bench: Bench) -> Shutdown:
     """A stop was asked for at the bench, whose entry was taken back, as the broker says."""
     keeper = BrokerSupervisor(
@@ -1811,7 +1806,7 @@ def ending(bench: Bench) -> Shutdown:
         20.0,
     )
     bench.tender = keeper.reconciler
-    requests = RequestHandler(bench.execution.recorder, keeper.trading_state, _nothing_to_close)
+    requests = RequestHandler(bench.execution.recorder, keeper.trading_state)
     entry = bench.enter()
     bench.broker.found["AAA entry"] = report(entry)
     bench.broker.shown = [reading(report(entry), barrier="1")]

@@ -20,14 +20,14 @@ from tbot_core.contracts.abilities import HOURS
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import abandoned_positions, trading_hours
-from tbot_core.engine.live.feed_connection import AGAIN_S, SILENT, EndedFeed, FeedConnection, FeedRetry, SilentFeed
+from tbot_core.engine.live.feed_connection import AGAIN_S, SILENT, FeedConnection, FeedRetry
 from tbot_core.engine.live.market_session import LiveTradingSession
 from tbot_core.engine.live.readiness import ReadinessAnnouncer, ready_facts
-from tbot_core.engine.live.session_inputs import SessionAccount, SessionFactory, SessionFeed
+from tbot_core.engine.live.session_inputs import SessionAccount, SessionFactory
 from tbot_core.engine.pacing import RunStopped
 from tbot_core.engine.session.broker_login import BrokerLogin, log_in
 from tbot_core.engine.session.config import PRE_OPEN, READY_AT, LiveConfig
-from tbot_core.engine.session.feed_session import universe_of
+from tbot_core.engine.session.feed_session import SessionFeed
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
 from tbot_core.engine.session.unowned_causes import clear_feed_causes, clear_unowned_causes, unowned_causes
@@ -38,8 +38,10 @@ from tbot_core.journal import records
 from tbot_core.journal.events.sessions import HoursShortened, SessionClosed, SessionOpened
 from tbot_core.journal.projections import carryover
 from tbot_core.model import clock
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.types import RiskState, atoms_of
 from tbot_core.system import log
+from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -157,7 +159,7 @@ class DailyCycle:
         if feed is None:
             return inputs is not None
         inputs = inputs or await self._session_inputs(found, opened)
-        market = self._make_session(inputs, self.config, feed, self._factory.entrants(feed.source.session))
+        market = self._make_session(inputs, self.config, feed, self._factory.entrants(feed.session))
         await self._run_session(market, feed)
         await _isolate("drift", self._factory.compare(session))
         return True
@@ -170,8 +172,8 @@ class DailyCycle:
             self._announcer.announce_not_ready(session, [reason])
 
         universe = await self._factory.universe(source, carryover.events_for_session(self._journal), on_wait)
-        connected = FeedConnection(source, self._clock) if isinstance(source, LiveSession) else source
-        return SessionFeed(connected, universe)
+        connected = FeedConnection(source.session, self._clock, source) if isinstance(source, LiveSession) else source
+        return SessionFeed(session=source.session, universe=universe, source=connected)
 
     async def _trade_without_feed(self, session: Session, inputs: SessionAccount) -> SessionFeed | None:
         # The feed of a session that does not wait for it; None if it did not respond before the close.
@@ -182,14 +184,15 @@ class DailyCycle:
         if isinstance(feed, SessionFeed):
             return feed
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
-        silent_feed = SilentFeed.of(carryover.session_hours(inputs.opened) if inputs.opened else session, since, feed)
+        hours = carryover.session_hours(inputs.opened) if inputs.opened else session
+        connection = FeedConnection(hours, self._clock, None, feed)
         config = attrs.evolve(self.config, received=None)  # leave the recording to the session with the feed
-        silent = SessionFeed(FeedConnection(silent_feed, self._clock), universe_of(silent_feed))
+        silent = SessionFeed(session=hours, universe=_signalled(since), source=connection)
         market = self._make_session(inputs, config, silent)
 
         def failed(fault: TbotError) -> None:
             self._announcer.announce_not_ready(session, [f"{SILENT}: {fault.message}"])
-            silent_feed.fault = fault
+            connection.silence = fault
 
         answer = asyncio.ensure_future(retry.retry_until_answered(failed))
         answer.add_done_callback(lambda _answer: market.hand_over())
@@ -210,9 +213,7 @@ class DailyCycle:
         # The session in its current state.
         past = carryover.events_for_session(self._journal)
         config = attrs.evolve(config, live=self._factory.live(inputs.account), drilled=self._factory.is_drilled(past))
-        market = LiveTradingSession(
-            inputs.trading, config, feed.source, entrants, inputs.equity_atoms, past, feed.universe
-        )
+        market = LiveTradingSession(inputs.trading, config, feed, entrants, inputs.equity_atoms, past)
         market.restarted = inputs.restarted
         unowned = unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
         is_open = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
@@ -221,8 +222,8 @@ class DailyCycle:
 
     async def _run_session(self, market: LiveTradingSession, feed: SessionFeed, *others: asyncio.Future[Any]) -> None:
         # Trade a session with its side tasks; raises RunStopped if a stop ended it.
-        self.session, source = market, feed.source
-        connection = source if isinstance(source, FeedConnection) else None
+        self.session = market
+        connection = feed.source if isinstance(feed.source, FeedConnection) else None
         contents = partial(ready_facts, market, feed, self.config, self._factory)
         side_actions = {
             "readiness": self._announcer.announce_ready(market, connection, contents),
@@ -237,7 +238,7 @@ class DailyCycle:
                 task.cancel()
             await asyncio.gather(*side_tasks, return_exceptions=True)
             self._write_gauges(market, at_once=True)
-        if source.session.close <= self._clock.now():
+        if feed.session.close <= self._clock.now():
             clear_feed_causes(market.trading_state)
         if market.requests.is_stopping and not market.handed_over:
             market.requests.on_stop_done(kept=market.left_open)
@@ -264,9 +265,8 @@ class DailyCycle:
             return
         config = attrs.evolve(self.config, received=None)  # no minute comes: keep the recording as it is
         equity = atoms_of(Decimal(opened["equity"]))
-        market = LiveTradingSession(
-            trading, config, EndedFeed.of(carryover.session_hours(opened), since), (), equity, past
-        )
+        feed = SessionFeed(session=carryover.session_hours(opened), universe=_signalled(since))
+        market = LiveTradingSession(trading, config, feed, (), equity, past)
         ready_at = clock.exchange_moment(self.next_session().date, READY_AT)
         if not await market.end_late(ready_at, self._announce_unread):
             market.requests.on_stop_done()
@@ -343,7 +343,7 @@ class DailyCycle:
         in_session = carryover.session_under_way(since, self._clock.now())
         trading_state = TradingStateController(self._recorder, _ignore_state, recall_states(past))
         accept = {ControlVerb.ACCEPT_JOURNAL: partial(self.config.journal_guard.accept, trading_state)}
-        requests = RequestHandler(self._recorder, trading_state, _nothing_held, past, accept, SESSION_VERBS)
+        requests = RequestHandler(self._recorder, trading_state, past, accept, SESSION_VERBS)
         requests.restore(past, flattens=self.config.signals.flattens)
         while True:
             requests.poll(self.config.folder)
@@ -378,6 +378,7 @@ def _ignore_state(state: RiskState) -> None:
     pass
 
 
-def _nothing_held(*, on: bool = True) -> None:
-    # Between sessions no position can be closed.
-    pass
+def _signalled(since: Sequence[Event]) -> Universe:
+    # The symbols of a session's signals, for one without a feed; nothing is known of them.
+    symbols = carryover.signalled_symbols(since)
+    return Universe(symbols=symbols, day=DayFacts.unknown(len(symbols)))

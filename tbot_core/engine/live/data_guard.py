@@ -32,11 +32,10 @@ from tbot_core.trading.commands import CancelOrder
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-    from tbot_core.engine.session.broker_session import BrokerSession
-    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, SessionBooks
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.journal.codec import EventFacts
     from tbot_core.journal.store import Event
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
     from tbot_core.model.window import Window
+    from tbot_core.trading.commands import TradingCommand
     from tbot_core.trading.proposals import Proposal
     from tbot_core.trading.risk.exposure import RiskChange
 
@@ -131,13 +131,15 @@ class DataGuard:
     def __init__(
         self,
         live_feed: LiveFeedAggregator,
-        run: TradingSession,
+        books: SessionBooks,
+        routing: EntryRouter | None,
         trading_state: TradingStateController,
         clock: SteadyClock,
     ) -> None:
         self._live_feed = live_feed
         self._health = live_feed.health
-        self._run = run
+        self._books = books
+        self._routing = routing
         self._trading_state = trading_state
         self._clock = clock
         self._breach: float | None = None
@@ -165,7 +167,7 @@ class DataGuard:
     def marks_age_s(self) -> float | None:
         """The age of the oldest price at which the positions are valued; None if one has no price since the start."""
         return marks_age_s(
-            self._health, self._run.positions, self._clock.monotonic(), quoted=not self._run.fills_on_bars
+            self._health, self._books.positions, self._clock.monotonic(), quoted=not self._books.fills_on_bars
         )
 
     @property
@@ -194,7 +196,7 @@ class DataGuard:
         """Why an order may not be sent now because of the data; "" if it may."""
         if order.leg is not Leg.ENTRY:
             return ""
-        reason = self._feed_objection(order.symbol, self._run.tape.closed - 1, broker_session)
+        reason = self._feed_objection(order.symbol, self._books.tape.closed - 1, broker_session)
         return "" if reason is None else reason.sentence
 
     async def run(self) -> None:
@@ -205,12 +207,15 @@ class DataGuard:
         """Insert late bars into the tape, and return them."""
         late = self._live_feed.aggregator.pop_late_bars()
         if late:
-            self._run.tape.amend((one.minute, one.row, one.values) for one in late)
+            self._books.tape.amend((one.minute, one.row, one.values) for one in late)
         return late
 
-    async def run_once(self) -> None:
-        """Update causes, halts and marks during exchange hours; called about twice a second."""
-        if not self._run.session.open <= self._clock.now() < self._run.session.close:
+    async def run_once(self, orders_between_minutes: Callable[[BrokerSession], Sequence[TradingCommand]]) -> None:
+        """Update causes, halts and marks during exchange hours; called about twice a second.
+
+        After a halt or a breached loss limit, it sends the `orders_between_minutes` of each broker.
+        """
+        if not self._books.session.open <= self._clock.now() < self._books.session.close:
             return
         if not self._started:
             self._started = True
@@ -222,14 +227,14 @@ class DataGuard:
             StateCause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else ""
         )
         changes = self._mark()
-        for broker_session in self._run.broker_sessions:
+        for broker_session in self._books.broker_sessions:
             manager = broker_session.decision_engine.position_manager
             resumed, fresh = manager.exits.halted - seen.halted, seen.halted - manager.exits.halted
             manager.exits.halted = seen.halted
             if fresh:
                 await self._cancel_entries(broker_session, fresh)
-            own_changes = changes if broker_session is self._run.broker_sessions[0] else ()
-            actions = self._run.orders_between_minutes(broker_session) if resumed or changes else ()
+            own_changes = changes if broker_session is self._books.broker_sessions[0] else ()
+            actions = orders_between_minutes(broker_session) if resumed or changes else ()
             await broker_session.execution.execute(MinuteCommands(changes=own_changes, actions=actions))
 
     @staticmethod
@@ -258,13 +263,13 @@ class DataGuard:
     @property
     def can_compare_prices(self) -> bool:
         """Whether a broker reports prices to compare with the feed."""
-        return any(_price_source(broker_session) is not None for broker_session in self._run.broker_sessions)
+        return any(_price_source(broker_session) is not None for broker_session in self._books.broker_sessions)
 
     async def compare_prices(self) -> None:
         """Request prices from the brokers and compare the feed with each; called about every ten seconds."""
-        if self._run.session.open <= self._clock.now() < self._run.session.close:
+        if self._books.session.open <= self._clock.now() < self._books.session.close:
             await run_concurrently(
-                [partial(self._compare, broker_session) for broker_session in self._run.broker_sessions]
+                [partial(self._compare, broker_session) for broker_session in self._books.broker_sessions]
             )
 
     async def _compare(self, broker_session: BrokerSession) -> None:
@@ -287,15 +292,15 @@ class DataGuard:
         #
         # A losing run counts at once: its trades are closed and need no marks. At a venue that fills from bars the
         # limits are judged on closes, with each minute.
-        if self._run.fills_on_bars:
+        if self._books.fills_on_bars:
             return []
-        engine, now = self._run.decision_engine, self._clock.monotonic()
+        engine, now = self._books.decision_engine, self._clock.monotonic()
         changes = engine.check_losses(priced=False)
-        for broker_session in self._run.broker_sessions:
+        for broker_session in self._books.broker_sessions:
             for symbol in broker_session.decision_engine.portfolio.positions:
                 if (middle := self._health.mid(symbol, now, widest=MAX_SPREAD)) is not None:
                     broker_session.decision_engine.portfolio.mark(symbol, ticks_of(middle))
-        if self._health.stale_marks(self._run.positions, now) or not engine.loss_limit_breached:
+        if self._health.stale_marks(self._books.positions, now) or not engine.loss_limit_breached:
             self._breach = None
             return changes
         if self._breach is None:
@@ -306,14 +311,14 @@ class DataGuard:
         return [*changes, *engine.check_losses()]
 
     def _objection(self, proposal: Proposal, row: int, window: Window) -> Reason | None:
-        signal, now, routing = proposal.signal, self._clock.monotonic(), self._run.routing
-        broker_session = self._run.broker_sessions[0] if routing is None else routing.broker_for(signal.symbol)
+        signal, now, routing = proposal.signal, self._clock.monotonic(), self._routing
+        broker_session = self._books.broker_sessions[0] if routing is None else routing.broker_for(signal.symbol)
         reason = self._feed_objection(signal.symbol, proposal.minute, broker_session)
         if reason is not None:
             return reason
         if self._has_lost_minutes(row, window):
             return Reason.ANALYSIS_INCOMPLETE
-        if self._health.stale_marks(self._run.positions, now):
+        if self._health.stale_marks(self._books.positions, now):
             return Reason.MARK_STALE
         return None
 
@@ -334,7 +339,7 @@ class DataGuard:
 
     def _has_lost_minutes(self, row: int, window: Window) -> bool:
         # Whether a lost minute of the analysis still has no bar of the symbol.
-        closes = self._run.tape.bars.field("close")
+        closes = self._books.tape.bars.field("close")
         lost = [one for one in self._live_feed.lost_minutes if window.start <= one < min(window.entry, len(closes))]
         return bool(lost) and bool(np.isnan(closes[lost, row]).any())
 
@@ -353,7 +358,7 @@ class DataGuard:
         self._write(HaltReported(**attrs.asdict(status)))
 
     def _write(self, facts: EventFacts) -> None:
-        self._run.execution.recorder.record(facts)
+        self._books.execution.recorder.record(facts)
 
 
 def _price_source(broker_session: BrokerSession) -> SupportsPrices | None:

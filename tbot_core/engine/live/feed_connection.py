@@ -5,21 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-import attrs
-
 from tbot_core.contracts import FeedCoverage, FeedQuality
 from tbot_core.errors import BrokerError, TbotError, Unavailable
-from tbot_core.journal.projections.carryover import signalled_symbols
-from tbot_core.model.calendar import Session
-from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from datetime import date, datetime
 
     from tbot_core.contracts import Bar, DailyBar, FeedMessage, LiveSession
-    from tbot_core.journal.store import Event
-    from tbot_core.model.bars import MinuteSlice
+    from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
 
 Answer = TypeVar("Answer")
@@ -70,84 +64,25 @@ def _fault(raised: BaseException) -> TbotError:
     return raised if isinstance(raised, TbotError) else Unavailable(f"{type(raised).__name__}: {raised}")
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class EndedFeed:
-    """The feed of a session that has ended: it has the symbols of its signals, and sends nothing."""
-
-    session: Session
-    symbols: tuple[str, ...]
-    day: DayFacts
-
-    @classmethod
-    def of(cls, session: Session, since: Sequence[Event]) -> EndedFeed:
-        """The feed of a session, from the events since the last close."""
-        found = signalled_symbols(since)
-        return cls(session=session, symbols=found, day=DayFacts.unknown(len(found)))
-
-    async def minutes(self) -> AsyncIterator[MinuteSlice]:
-        """No minutes."""
-        nothing: tuple[MinuteSlice, ...] = ()
-        for minute in nothing:
-            yield minute
-
-
-_QUALITY: Final = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, halts=True)
+_SILENT_QUALITY: Final = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, halts=True)
 """With this quality a silent feed is only stale: no symbol counts as halted."""
-
-
-class SilentFeed:
-    """A live session with the symbols of its signals; each connection fails with `fault`."""
-
-    def __init__(self, session: Session, symbols: tuple[str, ...], fault: TbotError) -> None:
-        self.session = session
-        self.symbols = symbols
-        self.fault = fault
-
-    @classmethod
-    def of(cls, session: Session, since: Sequence[Event], fault: TbotError) -> SilentFeed:
-        """The silent feed of a session, from the events since the last close."""
-        return cls(session, signalled_symbols(since), fault)
-
-    @property
-    def quality(self) -> FeedQuality:
-        """The placeholder quality."""
-        return _QUALITY
-
-    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:  # noqa: ARG002  whichever
-        """Raise Unavailable: there is no connection."""
-        empty: tuple[FeedMessage, ...] = ()
-        for message in empty:
-            yield message
-        raise Unavailable(self.fault.message)
-
-    async def daily(
-        self,
-        symbols: Sequence[str],  # noqa: ARG002
-        first: date,  # noqa: ARG002
-        last: date,  # noqa: ARG002
-    ) -> Sequence[DailyBar]:
-        """Raise Unavailable: there are no bars."""
-        raise Unavailable(self.fault.message)
-
-    async def history(
-        self,
-        symbols: Sequence[str],  # noqa: ARG002
-        first: datetime,  # noqa: ARG002
-        last: datetime,  # noqa: ARG002
-    ) -> Sequence[Bar]:
-        """Raise Unavailable: there are no bars."""
-        raise Unavailable(self.fault.message)
-
 
 OPEN_TIMEOUT_S: Final = 15.0
 """A connection that has not failed for this long counts as established, with or without messages."""
 
 
 class FeedConnection:
-    """A live session, with the state of its connection."""
+    """A live session of a feed, with the state of its connection.
 
-    def __init__(self, source: LiveSession, clock: Clock) -> None:
+    `source` is None while the feed does not respond: then there are no messages and no bars, because of `silence`.
+    """
+
+    def __init__(
+        self, session: Session, clock: Clock, source: LiveSession | None, silence: TbotError | None = None
+    ) -> None:
+        self._session = session
         self._source = source
+        self.silence = silence or Unavailable(SILENT)
         self._clock = clock
         self._since: float | None = None
         self._received = False
@@ -156,17 +91,17 @@ class FeedConnection:
     @property
     def session(self) -> Session:
         """The exchange day."""
-        return self._source.session
+        return self._session
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """The symbols that may be subscribed, sorted."""
-        return self._source.symbols
+        return () if self._source is None else self._source.symbols
 
     @property
     def quality(self) -> FeedQuality:
         """The declared quality of the feed."""
-        return self._source.quality
+        return _SILENT_QUALITY if self._source is None else self._source.quality
 
     @property
     def is_connected(self) -> bool:
@@ -183,7 +118,7 @@ class FeedConnection:
         """The messages of the feed about these symbols."""
         self._since, self._received, failure = self._clock.monotonic(), False, ""
         try:
-            async for one in self._source.messages(symbols):
+            async for one in self._answering.messages(symbols):
                 self._received = True
                 yield one
             failure = "it was closed"
@@ -197,8 +132,14 @@ class FeedConnection:
 
     async def daily(self, symbols: Sequence[str], first: date, last: date) -> Sequence[DailyBar]:
         """The daily bars of these symbols."""
-        return await self._source.daily(symbols, first, last)
+        return await self._answering.daily(symbols, first, last)
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         """The bars of these symbols that start in [first, last)."""
-        return await self._source.history(symbols, first, last)
+        return await self._answering.history(symbols, first, last)
+
+    @property
+    def _answering(self) -> LiveSession:
+        if self._source is None:
+            raise Unavailable(self.silence.message)
+        return self._source

@@ -26,10 +26,10 @@ from tbot_core.engine.live.shutdown import Shutdown
 from tbot_core.engine.live.task_group import AsyncAction, SessionTasks
 from tbot_core.engine.live.watch_loop import WatchLoop
 from tbot_core.engine.session.arming import ArmingGuard
-from tbot_core.engine.session.feed_session import FeedReceiver, empty_minute
+from tbot_core.engine.session.feed_session import FeedReceiver, SessionFeed, empty_minute
 from tbot_core.engine.session.opening_equity import check_opening_equity
 from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS, RequestAction, RequestHandler
-from tbot_core.engine.session.session import SessionContext, TradingSession
+from tbot_core.engine.session.session import SessionContext, SessionServices, TradingSession, open_books
 from tbot_core.engine.session.vix import ASK_S, WindowVix
 from tbot_core.errors import AccessError
 from tbot_core.execution.reconciler import LEAST_WINDOW_S
@@ -46,14 +46,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.engine.control import ControlRequest
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.journal.store import Event, NewEvent
     from tbot_core.model.types import Order
     from tbot_core.trading.proposals import ActiveStrategy
-    from tbot_core.trading.universe import Universe
 
 RECONCILE_INTERVAL_S: Final = 0.5
 PRICE_CHECK_INTERVAL_S: Final = 10.0
@@ -67,8 +65,8 @@ _log = log.logger(__name__)
 class LiveTradingSession:
     """A session at a live market.
 
-    `past` are the journal's events, including this session's own after a restart. `universe` holds symbols and facts
-    known before the open, None for the source's. `restarted`: an earlier process began it.
+    `past` are the journal's events, including this session's own after a restart. `restarted`: an earlier process
+    began it.
     """
 
     restarted = True
@@ -77,37 +75,35 @@ class LiveTradingSession:
         self,
         trading: SessionContext,
         config: LiveConfig,
-        source: FeedSession | LiveSession,
+        feed: SessionFeed,
         entrants: tuple[ActiveStrategy, ...],
         equity_atoms: int,
         past: Sequence[Event] = (),
-        universe: Universe | None = None,
     ) -> None:
         self.supervisors: tuple[BrokerSupervisor, ...] = ()
         broker = trading.venue.broker
-        trading, circuits = monitor_brokers(trading.watching(() if universe is None else universe.watch_only))
+        trading, circuits = monitor_brokers(trading.watching(feed.universe.watch_only))
         venue = attrs.evolve(trading.venue, denial_reason=self.denial_reason, on_read_result=partial(self._on_read, 0))
         standbys = guard_standbys(trading.standbys, self._objection, self._on_read)
         self._trading = attrs.evolve(trading, venue=venue, standbys=standbys)
         self._config, clock = config, trading.clock
         self._past, self._carried = carryover.events_since_close(past), carryover.carried_positions(past)
         self.steady_clock = session_clock(trading.clock, broker)
-        self._receiver = FeedReceiver(source, universe, config, self._trading, self.steady_clock)
-        self.run = TradingSession(self._trading, self._receiver.source, entrants, equity_atoms)
-        self.run.day = self._receiver.universe.day
-        self._vix = None if config.vix is None else WindowVix(config.vix, self.run, self.steady_clock, self._past)
-        self.supervisors = tuple(map(self._supervisor, self.run.broker_sessions, repeat(past)))
+        self._receiver = FeedReceiver(feed, config, clock, self.steady_clock)
+        universe = feed.universe
+        self.books = open_books(self._trading, feed.session, universe.symbols, universe.day, equity_atoms)
+        self.supervisors = tuple(map(self._supervisor, self.books.broker_sessions, repeat(past)))
         self.trading_state, self.reconciler = self.supervisors[0].trading_state, self.supervisors[0].reconciler
         self.failover = make_failover(self.supervisors, circuits, clock, self._past, drilled=config.drilled)
-        self.abandoned_positions = AbandonedPositions(past, {one.account_id for one in self.run.broker_sessions})
+        self.abandoned_positions = AbandonedPositions(past, {one.account_id for one in self.books.broker_sessions})
         self._arming_guard, self._equity_checked, self._closed = self._make_arming_guard(past), False, False
-        recorder, flatten = self.run.execution.recorder, self.run.flatten
-        self.requests = RequestHandler(recorder, self.trading_state, flatten, past, self._handlers())
+        self.requests = RequestHandler(self.books.execution.recorder, self.trading_state, past, self._handlers())
         self.requests.restore(past, flattens=config.signals.flattens)
         self.clock_guard = ClockGuard(self.steady_clock, broker, self.trading_state)
         self.data_guard = self._make_data_guard()
-        self.run.outlook, self.run.routing = self.data_guard, self.failover
-        self.run.keeps_positions = lambda: self.requests.keeps_positions
+        services = SessionServices(outlook=self.data_guard, routing=self.failover, stops=self.requests)
+        self.run = TradingSession(self._trading, self.books, entrants, services)
+        self._vix = None if config.vix is None else WindowVix(config.vix, self.run, self.steady_clock, self._past)
         health = None if self.data_guard is None else self.data_guard.health
         self._protection = tuple(
             ProtectionMonitor(one, self.steady_clock, health)
@@ -121,7 +117,7 @@ class LiveTradingSession:
         self._shutdown = Shutdown(self.requests, self.supervisors, clock, config.timeout_s)
 
     def _supervisor(self, broker: BrokerSession, past: Sequence[Event]) -> BrokerSupervisor:
-        causes, opens = recall_states(past, broker.journal_tag), self.run.session.open
+        causes, opens = recall_states(past, broker.journal_tag), self.books.session.open
         # At a venue that fills from bars an entry ends after the first bar that could fill it.
         ttl_s = math.inf if broker.execution.venue.broker.capabilities.simulated else self._config.ttl_s
         return BrokerSupervisor(broker, causes, self._trading.clock, opens, ttl_s)
@@ -170,14 +166,19 @@ class LiveTradingSession:
         if self._vix is not None:
             found.append(partial(repeat_every, ASK_S, self._vix.refresh))
         if self.data_guard is not None:
-            found += [self.data_guard.run, partial(repeat_every, RECONCILE_INTERVAL_S, self.data_guard.run_once)]
+            run_once = partial(self.data_guard.run_once, self.run.orders_between_minutes)
+            found += [self.data_guard.run, partial(repeat_every, RECONCILE_INTERVAL_S, run_once)]
             if self.data_guard.can_compare_prices:
                 found.append(partial(repeat_every, PRICE_CHECK_INTERVAL_S, self.data_guard.compare_prices))
         return found
 
     def _make_data_guard(self) -> DataGuard | None:
         live_feed = self._receiver.live_feed
-        return None if live_feed is None else DataGuard(live_feed, self.run, self.trading_state, self.steady_clock)
+        return (
+            None
+            if live_feed is None
+            else DataGuard(live_feed, self.books, self.failover, self.trading_state, self.steady_clock)
+        )
 
     def _checks(self) -> list[Callable[[], None]]:
         return [one.run_once for one in (self.failover, self.clock_guard) if one is not None]
@@ -203,7 +204,7 @@ class LiveTradingSession:
     @property
     def stuck_symbols(self) -> set[str]:
         """The symbols that the previous session could not close and that are still held."""
-        return {one.fill.symbol for one in self._carried}.intersection(self.run.positions)
+        return {one.fill.symbol for one in self._carried}.intersection(self.books.positions)
 
     @property
     def live(self) -> bool:
@@ -321,19 +322,22 @@ class LiveTradingSession:
             self._arming_guard.update(self.reconciler.verdict)
 
     def _make_arming_guard(self, past: Sequence[Event]) -> ArmingGuard | None:
-        live, run, exposure = self._config.live, self.run, self.run.decision_engine.exposure
+        live, books = self._config.live, self.books
         if live is None:
             return None
         live = attrs.evolve(live, events=past)
-        return ArmingGuard(live, run.session.date, run.execution.recorder, self.trading_state, exposure)
+        recorder, exposure = books.execution.recorder, books.decision_engine.exposure
+        return ArmingGuard(live, books.session.date, recorder, self.trading_state, exposure)
 
     def _handlers(self) -> dict[ControlVerb, RequestAction]:
-        record = self.run.confirmations.record_answer
-        answers: dict[ControlVerb, RequestAction] = dict.fromkeys(CONFIRMATION_VERBS, record)
+        answers: dict[ControlVerb, RequestAction] = dict.fromkeys(CONFIRMATION_VERBS, self._record_answer)
         answers[ControlVerb.ACCEPT_JOURNAL] = partial(self._config.journal_guard.accept, self.trading_state)
         if self.failover is not None or self.abandoned_positions:
             answers[ControlVerb.FAILOVER_CONFIRM] = self._confirm
         return answers if self._arming_guard is None else answers | self._arming_guard.handlers
+
+    def _record_answer(self, request: ControlRequest) -> str:
+        return self.run.confirmations.record_answer(request)
 
     def _confirm(self, request: ControlRequest) -> str:
         # A person confirms what is open where no account can be read.
@@ -351,7 +355,7 @@ class LiveTradingSession:
                 return True
             await self._trading.wait(clock.now() + min(rest, _OPEN_POLL))
         recorded = _OPENING_KINDS.intersection(event.kind for event in self._past)
-        await run.open_session(recorded)
+        await run.open_session(self._receiver.partial_volume, recorded)
         if self._receiver.truncation is not None and records.UNIVERSE not in recorded:
             run.execution.recorder.record(self._receiver.truncation)
         return False

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.live.feed_connection import FeedConnection
     from tbot_core.engine.live.market_session import LiveTradingSession
-    from tbot_core.engine.live.session_inputs import SessionFactory, SessionFeed
+    from tbot_core.engine.live.session_inputs import SessionFactory
     from tbot_core.engine.session.config import LiveConfig
+    from tbot_core.engine.session.feed_session import SessionFeed
     from tbot_core.journal.store import JournalRecorder
     from tbot_core.model.calendar import Session
     from tbot_core.trading.universe import Universe
@@ -69,7 +70,7 @@ def ready_facts(market: LiveTradingSession, feed: SessionFeed, config: LiveConfi
         universe=None if counts is None else UniverseCounts(**attrs.asdict(counts)),
         facts=(*(known.text for known in feed.universe.facts), *feed.universe.lacking),
         series=tuple(feed.universe.series),
-        positions=tuple(market.run.positions),
+        positions=tuple(market.run.books.positions),
         stuck=tuple(sorted(market.stuck_symbols)),
         shorts_denied=_shorts_denied(market),
         not_shortable=_not_shortable(market, feed.universe),

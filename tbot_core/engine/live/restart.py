@@ -62,7 +62,7 @@ class SessionRestart:
     ) -> None:
         """Restore books, orders, decisions, halts, and the failures of plugins."""
         run = self._run
-        rows = {symbol: row for row, symbol in enumerate(run.source.symbols)}
+        rows = {symbol: row for row, symbol in enumerate(run.books.symbols)}
         recoveries = [SessionRecovery(one.decision_engine, one.execution, rows) for one in run.broker_sessions]
         for broker, one in product(run.broker_sessions, self._carried):
             if one.account == broker.account_id:

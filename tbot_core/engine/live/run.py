@@ -137,7 +137,7 @@ class _Run:
             return attrs.evolve(outcome, renewed=True)
         if not stopped:
             return await self._services.announce_end(self._story(), stopped=False)
-        working = () if cycle.session is None else cycle.session.run.open_symbols
+        working = () if cycle.session is None else cycle.session.run.books.open_symbols
         left, unconfirmed = await still_open(setup.journal, setup.broker, self._since, working)
         self._recorder.record(RunStopped(open=tuple(left), unconfirmed=unconfirmed))
         return await self._services.announce_end(self._story(), stopped=True, reported=left, unconfirmed=unconfirmed)

@@ -78,14 +78,6 @@ class SessionFactory:
     compare: Callable[[Session], Coroutine[Any, Any, None]] = _nothing_to_compare
 
 
-@attrs.frozen
-class SessionFeed:
-    """A feed, and its symbols with the facts known before the open."""
-
-    source: FeedSession | LiveSession
-    universe: Universe
-
-
 @attrs.define(eq=False)
 class SessionAccount:
     """The inputs of a session that do not depend on its feed.

@@ -1,4 +1,4 @@
-"""The brokers of a session, those that may take over, and the routing of entries."""
+"""The books of a session: its hours, symbols and bars, its brokers, and the routing of entries between them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import attrs
 
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.model.bars import Tape
+from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.orders import ENDED, ClientOrderIds
@@ -113,6 +116,46 @@ class BrokerSession:
         # Orders that work by the books, or by the broker's report beyond them.
         tickets = self.execution.tickets.values()
         return [one for one in tickets if one.is_open and (one.state is not OrderState.LOST or one.orphan is not None)]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SessionBooks:
+    """What the parts of a session share: its hours, its symbols with the facts known before the open, bars and brokers.
+
+    The first of `broker_sessions` is the primary broker.
+    """
+
+    session: Session
+    symbols: tuple[str, ...]
+    day: DayFacts
+    tape: Tape
+    broker_sessions: tuple[BrokerSession, ...]
+
+    @property
+    def decision_engine(self) -> DecisionEngine:
+        """The decision engine of the primary broker."""
+        return self.broker_sessions[0].decision_engine
+
+    @property
+    def execution(self) -> ExecutionEngine:
+        """The execution engine of the primary broker."""
+        return self.broker_sessions[0].execution
+
+    @property
+    def fills_on_bars(self) -> bool:
+        """Whether the primary broker is a venue that fills from closed bars."""
+        return self.execution.venue.broker.capabilities.simulated
+
+    @property
+    def open_symbols(self) -> set[str]:
+        """The symbols with a position or a working order at any broker."""
+        return set().union(*(broker.open_symbols for broker in self.broker_sessions))
+
+    @property
+    def positions(self) -> list[str]:
+        """The symbols with a position at any broker, sorted."""
+        held = (broker.decision_engine.portfolio.positions for broker in self.broker_sessions)
+        return sorted(set[str]().union(*held))
 
 
 class EntryRouter(Protocol):

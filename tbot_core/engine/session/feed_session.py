@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts import LiveSession
+from tbot_core.contracts import FeedSession, LiveSession, SupportsPartialVolume
 from tbot_core.errors import TbotError
 from tbot_core.journal.events.feeds import UniverseCut
 from tbot_core.marketdata.live_feed import LiveFeedAggregator
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordedSession, RecordingHeader, SessionRecorder
+from tbot_core.model.calendar import Session
 from tbot_core.model.day_facts import DayFacts
 from tbot_core.system import log
 from tbot_core.trading.universe import Universe
@@ -18,9 +19,7 @@ from tbot_core.trading.universe import Universe
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tbot_core.contracts import FeedSession
     from tbot_core.engine.session.config import LiveConfig
-    from tbot_core.engine.session.session import SessionContext
     from tbot_core.marketdata.bar_aggregator import BarAmendment
     from tbot_core.model.bars import MinuteSlice, Quotes
     from tbot_core.model.clock import Clock
@@ -28,33 +27,43 @@ if TYPE_CHECKING:
 _log = log.logger(__name__)
 
 
-class FeedReceiver:
-    """A session's bars as minutes, in `source`; `live_feed` aggregates a live feed, None for another source.
+@attrs.frozen(kw_only=True, eq=False)
+class SessionFeed:
+    """The feed of a session, and its symbols with the facts known before the open.
 
-    `universe` holds the subscribed symbols of a live feed, and those cut by a limit. Received bars are stored beside
-    the journal; if that fails, the session continues without the recording.
+    `universe` holds the subscribed symbols of a live feed, and those cut by a limit. `source`: None for a session that
+    has ended, of which no minute comes.
     """
 
-    def __init__(
-        self,
-        source: FeedSession | LiveSession,
-        universe: Universe | None,
-        config: LiveConfig,
-        trading: SessionContext,
-        clock: Clock,
-    ) -> None:
-        """`universe`: symbols, and facts known before the open, None for the source's; `clock`: the session's own."""
-        self._wall, self._clock = trading.clock, clock
+    session: Session
+    universe: Universe
+    source: FeedSession | LiveSession | None = None
+
+
+class FeedReceiver:
+    """A session's bars as minutes; `live_feed` aggregates a live feed, None for another source.
+
+    Received bars are stored beside the journal; if that fails, the session continues without the recording.
+    """
+
+    def __init__(self, feed: SessionFeed, config: LiveConfig, wall: Clock, clock: Clock) -> None:
+        """`wall` times the recording; `clock`: the session's own."""
+        self._wall, self._clock = wall, clock
+        self._session, self._universe, source = feed.session, feed.universe, feed.source
         self.live_feed: LiveFeedAggregator | None = None
-        self.source: FeedSession
-        self.universe = universe = universe or universe_of(source)
+        self._source: FeedSession | None
         coverage = source.quality.coverage if isinstance(source, LiveSession) else ""
-        self._recording = _opened(config, _header(source, universe, config.feed, coverage))
+        self._recording = _opened(config, _header(feed, config.feed, coverage))
         if isinstance(source, LiveSession):
             kept = () if self.previous_recording is None else self.previous_recording.records
-            self.source = self.live_feed = LiveFeedAggregator(source, universe, clock, config.grace_s, kept)
+            self._source = self.live_feed = LiveFeedAggregator(source, feed.universe, clock, config.grace_s, kept)
         else:
-            self.source = source
+            self._source = source
+
+    @property
+    def partial_volume(self) -> frozenset[str]:
+        """The symbols whose volumes are a part of the tape."""
+        return partial_volume_of(self._source)
 
     @property
     def previous_recording(self) -> RecordedSession | None:
@@ -70,13 +79,14 @@ class FeedReceiver:
     @property
     def truncation(self) -> UniverseCut | None:
         """The event of a universe that was cut; None otherwise."""
-        return UniverseCut.of(self.universe) if self.universe.cut else None
+        return UniverseCut.of(self._universe) if self._universe.cut else None
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """The source's minutes, each after its end: stored and simulated ones come early."""
-        async for minute in self.source.minutes():
-            await self._clock.sleep_until(self.source.session.moment(minute.index + 1))
-            yield minute
+        if self._source is not None:
+            async for minute in self._source.minutes():
+                await self._clock.sleep_until(self._session.moment(minute.index + 1))
+                yield minute
 
     def record_minute(self, minute: MinuteSlice, late: Sequence[BarAmendment], quotes: Quotes | None = None) -> None:
         """Record a processed minute as it was received, with the quotes used for its decisions."""
@@ -101,6 +111,11 @@ class FeedReceiver:
             self._recording = None
 
 
+def partial_volume_of(source: object) -> frozenset[str]:
+    """The symbols of a feed whose volumes are a part of the tape; VOLUME_LIMIT does not apply to them."""
+    return source.partial_volume if isinstance(source, SupportsPartialVolume) else frozenset()
+
+
 def universe_of(source: FeedSession | LiveSession) -> Universe:
     """All symbols of a source; nothing is known of those of a live feed."""
     day = DayFacts.unknown(len(source.symbols)) if isinstance(source, LiveSession) else source.day
@@ -113,12 +128,13 @@ def empty_minute(like: MinuteSlice, index: int) -> MinuteSlice:
     return attrs.evolve(like, index=index, open=empty, high=empty, low=empty, close=empty, volume=empty, vwap=empty)
 
 
-def _header(source: FeedSession | LiveSession, universe: Universe, feed: str, coverage: str) -> RecordingHeader:
+def _header(feed: SessionFeed, name: str, coverage: str) -> RecordingHeader:
+    universe = feed.universe
     return RecordingHeader(
-        session=source.session,
+        session=feed.session,
         symbols=universe.symbols,
         day=universe.day,
-        source=feed,
+        source=name,
         coverage=coverage,
         cut=universe.cut,
         denied=universe.denied,

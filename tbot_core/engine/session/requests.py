@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -73,32 +73,23 @@ def amount_of(request: ControlRequest) -> Decimal | None:
     return amount if number_bounds.is_within(amount, number_bounds.MONEY) and amount >= 0 else None
 
 
-class FlattenCallback(Protocol):
-    """Starts or ends flattening."""
-
-    def __call__(self, *, on: bool = True) -> None:
-        """With `on`: close all positions and block entries."""
-
-
 class RequestHandler:
-    """Executes requests; `flatten` closes all positions. The files kill and stop apply while they exist.
+    """Executes requests. The files kill and stop apply while they exist.
 
     `past`: events before a restart; a request among them is not executed again. `handlers`: the further verbs that the
     session supports. Verbs in `deferred` stay in the folder for the next session.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  recorder, state, handlers and past events
+    def __init__(
         self,
         recorder: JournalRecorder,
         trading_state: TradingStateController,
-        flatten: FlattenCallback,
         past: Iterable[JournalEvent] = (),
         handlers: Mapping[ControlVerb, RequestAction] | None = None,
         deferred: frozenset[ControlVerb] = frozenset(),
     ) -> None:
         self._recorder = recorder
         self.trading_state = trading_state
-        self._flatten = flatten
         self._handlers = handlers or {}
         self.deferred = deferred
         known = [event for event in past if event.kind in _REQUEST_KINDS]
@@ -106,7 +97,7 @@ class RequestHandler:
         self._note_orders(known)
         self._executed = {event.facts(RequestExecuted).name for event in known if event.kind == records.REQUEST}
         self._refused = {event.facts(RequestRefused).name for event in known if event.kind == records.REQUEST_REFUSED}
-        self._close_policy, self._flattening = ClosePolicy(), False
+        self._close_policy = ClosePolicy()
         self.wall: Clock | None = None
         """The wall clock for the time of receipt, if the recorder's clock is simulated."""
 
@@ -121,6 +112,11 @@ class RequestHandler:
     def keeps_positions(self) -> bool:
         """Whether an active stop keeps positions open; one such stop is enough to end the process."""
         return not self._close_policy.keep_causes.isdisjoint(self.trading_state.causes)
+
+    @property
+    def flattening(self) -> bool:
+        """Whether all positions are to be closed: any cause requests it, and none keeps positions."""
+        return bool(self._close_policy.close_causes) and not self.keeps_positions
 
     def poll(self, folder: Path) -> None:
         """Execute the requests in the folder; while it cannot be read, entries are blocked."""
@@ -208,12 +204,10 @@ class RequestHandler:
         for event in past:
             self._note_orders((event,))
             self._close_policy.restore(event, flattens=flattens)
-        self._update_flattening()
 
     def on_signal(self, *, flattens: bool) -> None:
         """Apply a stop by a signal: it closes all positions first, or keeps them."""
         self._close_policy.apply_signal(flattens=flattens)
-        self._update_flattening()
 
     def on_stop_done(self, *, kept: bool = False) -> None:
         """End the stops that have been carried out; a stop file stays in effect while it exists.
@@ -230,7 +224,6 @@ class RequestHandler:
         """End the stop of one cause."""
         self.trading_state.clear_cause(cause, CARRIED_OUT)
         self._close_policy.withdraw(cause)
-        self._update_flattening()
 
     def _refuse(self, name: str, words: str) -> None:
         self._refused.add(name)
@@ -271,14 +264,7 @@ class RequestHandler:
             case verb:
                 refusal = _UNFIT.get(verb, f"This session does not support {verb.value}.")
         self._close_policy.apply_command(request.verb)
-        self._update_flattening()
         return refusal
-
-    def _update_flattening(self) -> None:
-        # Flattening continues while any cause requests it and none keeps positions.
-        before, self._flattening = self._flattening, bool(self._close_policy.close_causes) and not self.keeps_positions
-        if before is not self._flattening:
-            self._flatten(on=self._flattening)
 
 
 def _executed(request: ControlRequest, withdrawn: str) -> RequestExecuted:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedSession, RiskCheck, SupportsPartialVolume
+from tbot_core.contracts import FeedSession, RiskCheck
 from tbot_core.engine.session import session_events
-from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, StandbyBroker
+from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, SessionBooks, StandbyBroker
 from tbot_core.engine.session.confirmations import ConfirmationQueue
+from tbot_core.engine.session.feed_session import partial_volume_of
 from tbot_core.engine.session.plugin_failures import PluginFailures
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
@@ -45,6 +46,7 @@ from tbot_core.trading.verdicts import ALLOWED_CODE, Verdicts
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from tbot_core.model.calendar import Session
     from tbot_core.model.window import Window
     from tbot_core.trading.commands import Decision, TradingCommand
     from tbot_core.trading.risk.exposure import ReservedEntry
@@ -94,46 +96,90 @@ class FeedView(Protocol):
         """The proposal with its data checks applied, and the price used for sizing."""
 
 
-class TradingSession:
-    """A session being traded. Create it at the open with the account's equity, then `await trade()`.
+class StopRequests(Protocol):
+    """What people request for the end of a session."""
 
-    `day` holds the facts known before the open. `outlook` checks the data of a live feed; `quoted` are the quotes of
-    its last decision, None without quotes. `keeps_positions` tells whether a stop keeps positions open.
-    `has_traded_minute`: a minute was traded since the start; before that, after a restart, the bars are old.
+    @property
+    def flattening(self) -> bool:
+        """Whether all positions are to be closed; no entry is made then."""
+
+    @property
+    def keeps_positions(self) -> bool:
+        """Whether a stop keeps positions open: no order is sent for them any more."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SessionServices:
+    """What a live session has besides its books; a simulated one has none of it.
+
+    `outlook` checks the data of a live feed, `routing` selects the broker of an entry, `stops` knows what people
+    request.
+    """
+
+    outlook: FeedView | None = None
+    routing: EntryRouter | None = None
+    stops: StopRequests | None = None
+
+
+def open_books(
+    context: SessionContext, session: Session, symbols: tuple[str, ...], day: DayFacts, equity_atoms: int
+) -> SessionBooks:
+    """The books of a new session, with the equity of the primary account in atoms; `day` are the facts of `symbols`."""
+    decision_engine = DecisionEngine(
+        context.rules, session, equity_atoms, context.naming.client_order_id, context.checks
+    )
+    execution = ExecutionEngine(context.recorder, context.venue, decision_engine)
+    broker_sessions = [BrokerSession(name=context.venue.name, decision_engine=decision_engine, execution=execution)]
+    for standby in context.standbys:
+        other = DecisionEngine(
+            standby.rules, session, standby.equity_atoms, standby.naming.client_order_id, context.checks
+        )
+        other.share_limits_with(decision_engine)
+        recorder = attrs.evolve(context.recorder, broker=standby.venue.name, tag=standby.tag)
+        execution = ExecutionEngine(recorder, standby.venue, other)
+        broker_sessions.append(BrokerSession(name=standby.venue.name, decision_engine=other, execution=execution))
+    for broker in broker_sessions:
+        broker.execution.symbols = symbols
+    return SessionBooks(
+        session=session,
+        symbols=symbols,
+        day=day,
+        tape=Tape(symbols, session.minutes),
+        broker_sessions=tuple(broker_sessions),
+    )
+
+
+class TradingSession:
+    """A session being traded. Create it with its books, then `await trade()`.
+
+    `quoted` are the quotes of the last decision, None without quotes. `has_traded_minute`: a minute was traded since
+    the start; before that, after a restart, the bars are old.
     """
 
     def __init__(
         self,
         trading: SessionContext,
-        source: FeedSession,
+        books: SessionBooks,
         entrants: tuple[ActiveStrategy, ...],
-        equity_atoms: int,
+        services: SessionServices | None = None,
     ) -> None:
-        self.source = source
-        self.session = source.session
-        self.day = source.day
+        services = services or SessionServices()
+        self.outlook, self.routing, self._stops = services.outlook, services.routing, services.stops
+        self.books = books
+        self.session, self.day, self.tape = books.session, books.day, books.tape
+        self.broker_sessions = books.broker_sessions
+        self.decision_engine, self.execution = books.decision_engine, books.execution
         self.entrants = entrants
-        self.tape = Tape(source.symbols, self.session.minutes)
-        self.decision_engine = DecisionEngine(
-            trading.rules, self.session, equity_atoms, trading.naming.client_order_id, trading.checks
-        )
-        self.execution = ExecutionEngine(trading.recorder, trading.venue, self.decision_engine)
-        primary = BrokerSession(name=trading.venue.name, decision_engine=self.decision_engine, execution=self.execution)
-        self.broker_sessions = (primary, *(self._standby_session(trading, one) for one in trading.standbys))
-        self.routing: EntryRouter | None = None
         self.confirmations = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._entry_minutes = {minute for one in entrants for minute in range(one.window.entry, one.window.entry_end)}
         self._trading = trading
         self._venue = trading.venue.broker if trading.venue.broker.capabilities.simulated else None
-        self._flattening = self.has_traded_minute = False
-        self.keeps_positions: Callable[[], bool] = lambda: False
+        self.has_traded_minute = False
         for broker in self.broker_sessions:
-            broker.execution.symbols = source.symbols
-            broker.decision_engine.position_manager.exits.keeps_positions = self._keeps_positions
+            broker.decision_engine.position_manager.exits.keeps_positions = self.keeps_positions
         self._cash_share = session_events.CashShareNotice(trading.rules, len(entrants), self.decision_engine.portfolio)
         self.decided: set[str] = set()
-        self.outlook: FeedView | None = None
         self.quoted: Quotes | None = None
         self._screened: dict[str, Verdicts] = {}
         self._screened_at_open: Mapping[str, Verdicts] = {}
@@ -142,12 +188,12 @@ class TradingSession:
         self._plugin_failures = PluginFailures(self.broker_sessions)
         trading.call_guard.open_session(self._plugin_failures.guard_session)
 
-    async def trade(self) -> None:
-        """Trade the whole session, to its recorded close."""
+    async def trade(self, source: FeedSession) -> None:
+        """Trade the whole session in simulated time, with the minutes of a feed, to its recorded close."""
         trading = self._trading
         await trading.wait(self.session.open)
-        await self.open_session()
-        async for minute in self.source.minutes():
+        await self.open_session(partial_volume_of(source))
+        async for minute in source.minutes():
             await trading.wait(self.session.moment(minute.index + 1))
             self.append_minute(minute)
             if not self._is_quiet(minute.index):
@@ -166,7 +212,7 @@ class TradingSession:
         with gc_paused():
             bars, self.quoted, self.has_traded_minute = self.tape.bars, None, True
             for broker in self.broker_sessions:
-                broker.decision_engine.position_manager.exits.flattening = self._flattening
+                broker.decision_engine.position_manager.exits.flattening = self.flattening
             answering = filter(self._is_responsive, self.broker_sessions)
             await run_concurrently([broker.execution.process_broker_events for broker in answering])
             await self.resolve_confirmations()
@@ -236,30 +282,18 @@ class TradingSession:
                 sends.append(partial(broker.execution.send, minute, broker.execution.persist_intents(minute)))
         await run_concurrently(sends)
 
-    def _standby_session(self, trading: SessionContext, standby: StandbyBroker) -> BrokerSession:
-        decision_engine = DecisionEngine(
-            standby.rules, self.session, standby.equity_atoms, standby.naming.client_order_id, trading.checks
-        )
-        decision_engine.share_limits_with(self.decision_engine)
-        recorder = attrs.evolve(trading.recorder, broker=standby.venue.name, tag=standby.tag)
-        execution = ExecutionEngine(recorder, standby.venue, decision_engine)
-        return BrokerSession(name=standby.venue.name, decision_engine=decision_engine, execution=execution)
-
     def orders_between_minutes(self, broker: BrokerSession) -> Sequence[TradingCommand]:
         """The orders for positions at a broker between two minutes, by the last closed one.
 
         None while a stop keeps positions, or while the bars are old.
         """
-        if self._keeps_positions() or not self.has_traded_minute:
+        if self.keeps_positions() or not self.has_traded_minute:
             return ()
         return broker.decision_engine.position_manager.orders_after_minute(self.tape.bars, self.tape.closed - 1)
 
-    def _keeps_positions(self) -> bool:
-        return self.keeps_positions()
-
-    def flatten(self, *, on: bool = True) -> None:
-        """Close all positions from the next minute on and block entries; `on=False` ends that."""
-        self._flattening = on
+    def keeps_positions(self) -> bool:
+        """Whether a stop keeps positions open."""
+        return self._stops is not None and self._stops.keeps_positions
 
     @property
     def fills_on_bars(self) -> bool:
@@ -267,20 +301,9 @@ class TradingSession:
         return self._venue is not None
 
     @property
-    def open_symbols(self) -> set[str]:
-        """The symbols with a position or a working order at any broker."""
-        return set().union(*(broker.open_symbols for broker in self.broker_sessions))
-
-    @property
-    def positions(self) -> list[str]:
-        """The symbols with a position at any broker, sorted."""
-        held = (broker.decision_engine.portfolio.positions for broker in self.broker_sessions)
-        return sorted(set[str]().union(*held))
-
-    @property
     def flattening(self) -> bool:
-        """Whether flattening was requested."""
-        return self._flattening
+        """Whether all positions are to be closed; no entry is made then."""
+        return self._stops is not None and self._stops.flattening
 
     async def resolve_confirmations(self) -> None:
         """Decide the entries that were confirmed, rejected, or have expired.
@@ -308,7 +331,7 @@ class TradingSession:
 
     def _screen(self, entrant: ActiveStrategy) -> Verdicts:
         facts = self._facts(entrant)
-        return screen(entrant, self._trading.rules, facts, self.source.symbols, self.session.minutes, cut=self._cut)
+        return screen(entrant, self._trading.rules, facts, self.books.symbols, self.session.minutes, cut=self._cut)
 
     def _facts(self, entrant: ActiveStrategy) -> DayFacts:
         # The facts of the day as the strategy sees them, with its VIX.
@@ -345,17 +368,19 @@ class TradingSession:
     def _judged(self, proposal: Proposal, window: Window) -> Proposal:
         return proposal if self.outlook is None else self.outlook.judge(proposal, window)
 
-    async def open_session(self, recorded: Container[str] = ()) -> None:
-        """Screen the symbols and record the open, except the event kinds in `recorded`."""
-        source, session, portfolio = self.source, self.session, self.decision_engine.portfolio
+    async def open_session(self, partial_volume: frozenset[str] = frozenset(), recorded: Container[str] = ()) -> None:
+        """Screen the symbols and record the open, except the event kinds in `recorded`.
+
+        `partial_volume`: the symbols whose volumes are a part of the tape.
+        """
+        session, symbols, portfolio = self.session, self.books.symbols, self.decision_engine.portfolio
         if self._venue is not None:
-            partial_volume = source.partial_volume if isinstance(source, SupportsPartialVolume) else frozenset[str]()
-            self._venue.open_session(session, source.symbols, dollars_of(portfolio.cash_atoms), partial_volume)
+            self._venue.open_session(session, symbols, dollars_of(portfolio.cash_atoms), partial_volume)
         await run_concurrently([broker.execution.read_account for broker in self.broker_sessions])
-        opened = session_events.session_opened(source, self.entrants, self.broker_sessions)
+        opened = session_events.session_opened(self.books, self.entrants)
         entries = [self.execution.recorder.entry(opened)]
         self._plugin_failures.opening = entries
-        self._cut = universe_cut(self.entrants, self._trading.rules, self.day, source.symbols, session.minutes)
+        self._cut = universe_cut(self.entrants, self._trading.rules, self.day, symbols, session.minutes)
         for entrant in self.entrants:
             self._screened[entrant.name] = judged = self._screen(entrant)
             entries.append(self.execution.recorder.entry(session_events.screened(entrant.name, judged)))
@@ -389,9 +414,9 @@ class TradingSession:
         await run_concurrently([broker.execution.process_broker_events for broker in awaited])
         await self._send(self.confirmations.expire_all())
         stuck_events = stuck()
-        unclosed = (*self.positions, *(one.payload["symbol"] for one in stuck_events))
+        unclosed = (*self.books.positions, *(one.payload["symbol"] for one in stuck_events))
         without_bars = session_events.denials_without_bars(self._screened_at_open.values(), self.tape.bars)
-        closed = session_events.session_closed(self.source, self.broker_sessions, unclosed, without_bars)
+        closed = session_events.session_closed(self.books, unclosed, without_bars)
         self.execution.recorder.write(*stuck_events, self.execution.recorder.entry(closed))
 
 

@@ -17,8 +17,7 @@ from tbot_core.trading.verdicts import Verdicts, denial_counts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tbot_core.contracts import FeedSession
-    from tbot_core.engine.session.broker_session import BrokerSession
+    from tbot_core.engine.session.broker_session import BrokerSession, SessionBooks
     from tbot_core.journal.store import JournalRecorder
     from tbot_core.model.bars import Bars
     from tbot_core.trading.portfolio import Portfolio
@@ -45,11 +44,10 @@ class CashShareNotice:
             recorder.record(CashShareLeft(share=found.share, target=found.target))
 
 
-def session_opened(
-    source: FeedSession, entrants: Sequence[ActiveStrategy], broker_sessions: Sequence[BrokerSession]
-) -> SessionOpened:
-    """The event of a session's open; the first of `broker_sessions` is the primary broker."""
-    session, primary = source.session, broker_sessions[0]
+def session_opened(books: SessionBooks, entrants: Sequence[ActiveStrategy]) -> SessionOpened:
+    """The event of a session's open."""
+    session, broker_sessions = books.session, books.broker_sessions
+    primary = broker_sessions[0]
     venue, exposure = primary.execution.venue, primary.decision_engine.exposure
     power_limit, first_day = exposure.funds.power_limit_atoms, primary.decision_engine.limits.first_live_day
     return SessionOpened(
@@ -59,7 +57,7 @@ def session_opened(
         open=session.open,
         close=session.close,
         minutes=session.minutes,
-        symbols=len(source.symbols),
+        symbols=len(books.symbols),
         equity=dollars_of(primary.decision_engine.portfolio.opening_atoms),
         buying_power=None if power_limit is None else dollars_of(power_limit),
         state=exposure.current_state.word,
@@ -70,21 +68,16 @@ def session_opened(
     )
 
 
-def session_closed(
-    source: FeedSession,
-    broker_sessions: Sequence[BrokerSession],
-    unclosed: Iterable[str],
-    without_bars: Mapping[str, int],
-) -> SessionClosed:
+def session_closed(books: SessionBooks, unclosed: Iterable[str], without_bars: Mapping[str, int]) -> SessionClosed:
     """The event of a session's close; `unclosed` are the symbols still held."""
-    primary = broker_sessions[0]
+    primary = books.broker_sessions[0]
     portfolio = primary.decision_engine.portfolio
     return SessionClosed(
-        date=source.session.date,
+        date=books.session.date,
         equity=dollars_of(portfolio.equity_atoms),
         cash=dollars_of(portfolio.cash_atoms),
         pnl=dollars_of(primary.decision_engine.exposure.pnl_atoms),
-        trades=sum(len(broker_session.decision_engine.portfolio.closed) for broker_session in broker_sessions),
+        trades=sum(len(broker_session.decision_engine.portfolio.closed) for broker_session in books.broker_sessions),
         open=tuple(sorted(set(unclosed))),
         account=primary.execution.venue.account_id,
         without_bars=without_bars,
