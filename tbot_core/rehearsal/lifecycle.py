@@ -12,7 +12,7 @@ import attrs
 
 from tbot_core.engine.disk_guard import DiskGuard
 from tbot_core.engine.live.daily_cycle import DailyCycle
-from tbot_core.engine.live.session_inputs import SessionFactory
+from tbot_core.engine.live.session_inputs import DailyServices
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.feed_session import universe_of
@@ -23,7 +23,7 @@ from tbot_core.errors import Unavailable
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal.store import Event, Journal, open_journal
 from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.rehearsal.bot import bot_config
+from tbot_core.rehearsal.bot import BotConfig, bot_config
 from tbot_core.rehearsal.world import World
 from tbot_core.trading.orders import ClientOrderIds
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Broker, BrokerCapabilities, FeedSession, LiveSession
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account
+    from tbot_core.trading.proposals import ActiveStrategy
     from tbot_core.trading.universe import Universe
 
 
@@ -87,6 +88,8 @@ class SimulatedInstance:
     past: list[Event] = attrs.field(factory=list)
     live: bool = False
     arming: LiveContext | None = None
+    _bot: BotConfig = attrs.field(init=False)
+    _context: SessionContext = attrs.field(init=False)
 
     @property
     def folder(self) -> Path:
@@ -96,9 +99,10 @@ class SimulatedInstance:
     def life(self, *, once: bool = True) -> DailyCycle:
         """A new process of the bot."""
         self.journal.free_space = self.room.release_ballast
-        bot, broker = bot_config(self.world), cast("Broker", self.broker)
-        trading = SessionContext(
-            rules=bot.rules(broker.capabilities),
+        broker = cast("Broker", self.broker)
+        self._bot = bot_config(self.world)
+        self._context = SessionContext(
+            rules=self._bot.rules(broker.capabilities),
             venue=BrokerAccount(broker=broker, name="w", account_id="a"),
             journal=self.journal,
             clock=self.world.clock,
@@ -118,24 +122,37 @@ class SimulatedInstance:
             disk_guard=self.room,
             lost=self.home,
         )
-        days = SessionFactory(
+        services = DailyServices(
             calendar=self.calendar,
-            bars=self.bars,
-            universe=self.universe,
-            entrants=lambda _session: bot.entrants,
-            trading=lambda _account: trading,
-            live=lambda _account: self.arming,
-            on_idle=self.waited.append,
             settings_reload=self.renewal,
             meter=self.meter,
-            is_drilled=self._drilled,
+            on_idle=self.waited.append,
+            once=once,
         )
-        return DailyCycle(trading.recorder, broker, config, days, once=once)
+        return DailyCycle(self._context.recorder, broker, config, self, services)
 
-    def _drilled(self, past: Sequence[Event]) -> bool:
-        # Records the events that a session got from the journal; there is no other broker.
+    async def prepare(self, session: Session) -> None:
+        """Nothing is prepared."""
+
+    def entrants(self, _session: Session) -> tuple[ActiveStrategy, ...]:
+        """The strategies of the world's bot."""
+        return self._bot.entrants
+
+    async def context(self, _account: Account, _opened: Event | None) -> SessionContext:
+        """The context of the bot's account; there is no other broker."""
+        return self._context
+
+    def arming_terms(self, _account: Account) -> LiveContext | None:
+        """The arming context that was set."""
+        return self.arming
+
+    def is_drilled(self, past: Sequence[Event]) -> bool:
+        """Record the events that a session got from the journal; there is no other broker."""
         self.past = list(past)
         return True
+
+    async def compare(self, session: Session) -> None:
+        """Nothing is compared."""
 
     async def bars(self, session: Session) -> FeedSession | LiveSession:
         """The world's feed; raises ValueError for another session than its own."""

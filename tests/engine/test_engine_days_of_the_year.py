@@ -16,8 +16,9 @@ from tbot_core.contracts import AccountSnapshot, BrokerCapabilities
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.live.daily_cycle import DailyCycle
-from tbot_core.engine.live.session_inputs import SessionFactory
+from tbot_core.engine.live.session_inputs import DailyServices
 from tbot_core.engine.session.config import LiveConfig
+from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.session import SessionContext
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal import records
@@ -30,11 +31,13 @@ from tbot_core.testing.trades import rules
 from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from tbot_core.contracts import Broker
+    from tbot_core.contracts import Broker, FeedSession, LiveSession
     from tbot_core.journal.store import Event
     from tbot_core.model.bars import MinuteSlice
+    from tbot_core.trading.proposals import ActiveStrategy
+    from tbot_core.trading.universe import Universe
 
 ACCOUNT = Account(account_id="A", cash=Decimal(100_000), equity=Decimal(100_000))
 UNKNOWN = DayFacts.unknown(1)  # of one symbol
@@ -101,11 +104,12 @@ class Place:
     home: Path
     slow_s: float = 0.0
     prepared: list[dt.datetime] = attrs.field(factory=list)
+    _context: SessionContext = attrs.field(init=False)
 
     def life(self) -> DailyCycle:
         """A process that begins to live."""
         broker = cast("Broker", self.broker)
-        trading = SessionContext(
+        self._context = SessionContext(
             rules=rules(venue=self.broker.capabilities),
             venue=BrokerAccount(broker=broker, name="flat", account_id="A"),
             journal=self.journal,
@@ -116,14 +120,7 @@ class Place:
             on_minute=lambda _run, _minute: None,
         )
         floor = LiveConfig(folder=self.home / "control", poll_s=300.0, ttl_s=20.0, watch_s=30.0)
-        days = SessionFactory(
-            calendar=self.calendar,
-            bars=self.bars,
-            entrants=lambda _session: (),
-            trading=lambda _account: trading,
-            prepare=self.prepare,
-        )
-        return DailyCycle(trading.recorder, broker, floor, days)
+        return DailyCycle(self._context.recorder, broker, floor, self, DailyServices(calendar=self.calendar))
 
     async def prepare(self, _session: Session) -> None:
         """The past is fetched."""
@@ -133,6 +130,28 @@ class Place:
     async def bars(self, session: Session) -> SilentSource:
         """A feed that says nothing."""
         return SilentSource(session)
+
+    async def universe(self, source: FeedSession | LiveSession, *_given: object) -> Universe:
+        """The one symbol."""
+        return universe_of(source)
+
+    def entrants(self, _session: Session) -> tuple[ActiveStrategy, ...]:
+        """No strategy trades."""
+        return ()
+
+    async def context(self, _account: Account, _opened: Event | None) -> SessionContext:
+        """The account, without another broker."""
+        return self._context
+
+    def arming_terms(self, _account: Account) -> None:
+        """It is not armed."""
+
+    def is_drilled(self, _past: Sequence[Event]) -> bool:
+        """Whether another broker may take over; there is none."""
+        return False
+
+    async def compare(self, session: Session) -> None:
+        """Nothing is compared."""
 
     def live(self, *ends: str) -> None:
         """Live until each of these moments, in UTC, one life after the other; how it ends is not recorded."""

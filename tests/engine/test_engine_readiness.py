@@ -140,9 +140,9 @@ def test_ready_says_which_signals_will_not_be_traded(
     ]
     scene.journal.append([NewEvent(kind=kind, payload=payload, time=scene.world.start) for kind, payload in past])
     life = scene.life()
-    (entrant,) = life._factory.entrants(scene.world.session)
+    (entrant,) = scene.entrants(scene.world.session)
     entrant = attrs.evolve(entrant, frame=attrs.evolve(entrant.frame, short_type=short_type))
-    life._factory = attrs.evolve(life._factory, entrants=lambda _session: (entrant,))
+    monkeypatch.setattr(SimulatedInstance, "entrants", lambda _self, _session: (entrant,))
     scene.world.run(life.run)
     (ready,) = scene.events(records.READY)
     names = {"vix_unknown", "facts", "shorts_denied", "not_shortable"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -15,9 +15,10 @@ import pytest
 
 from tbot_core.engine import control
 from tbot_core.engine.live.daily_cycle import DailyCycle
-from tbot_core.engine.live.session_inputs import SessionFactory
+from tbot_core.engine.live.session_inputs import DailyServices
 from tbot_core.engine.live.task_group import SessionTasks
 from tbot_core.engine.session.config import LiveConfig
+from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal import codec, records
@@ -27,14 +28,17 @@ from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Event, Journal, NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import Fill, Leg, SignalId
-from tbot_core.rehearsal.bot import bot_config
+from tbot_core.rehearsal.bot import BotConfig, bot_config
 from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.world import World
 from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
-    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.contracts import Broker, FeedSession, LiveSession
     from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Account
+    from tbot_core.trading.proposals import ActiveStrategy
+    from tbot_core.trading.universe import Universe
 
 SEED = 5
 DAY = dt.timedelta(days=1)
@@ -49,13 +53,15 @@ class Scene:
     world: World = attrs.field(factory=lambda: World(SEED, (), rates={}, live=False, minutes=25))
     watch: Callable[[TradingSession, int], None] = lambda _run, _minute: None
     blocked: dt.datetime | None = None
+    _bot: BotConfig = attrs.field(init=False)
+    _context: SessionContext = attrs.field(init=False)
 
     def live(self) -> DailyCycle:
         """A process that trades the day."""
-        world, bot = self.world, bot_config(self.world)
+        world, self._bot = self.world, bot_config(self.world)
         broker = cast("Broker", world.client(world.names[0]))
-        trading = SessionContext(
-            rules=bot.rules(broker.capabilities),
+        self._context = SessionContext(
+            rules=self._bot.rules(broker.capabilities),
             venue=BrokerAccount(broker=broker, name="w", account_id="a"),
             journal=self.journal,
             clock=world.clock,
@@ -66,20 +72,41 @@ class Scene:
             on_events=lambda _entries: None,
             on_minute=self.watch,
         )
-        days = SessionFactory(
-            calendar=world.calendar,
-            bars=self.bars,
-            entrants=lambda _session: bot.entrants,
-            trading=lambda _account: trading,
-        )
         floor = LiveConfig(folder=self.home / "control", poll_s=1.0, ttl_s=20.0, watch_s=1.0)
-        life = DailyCycle(trading.recorder, broker, floor, days, once=True)
+        life = DailyCycle(
+            self._context.recorder, broker, floor, self, DailyServices(calendar=world.calendar, once=True)
+        )
         world.run(life.run)
         return life
+
+    async def prepare(self, session: Session) -> None:
+        """Nothing is prepared."""
 
     async def bars(self, _session: Session) -> FeedSession:
         """The world's bars."""
         return self.world.feed()
+
+    async def universe(self, source: FeedSession | LiveSession, *_given: object) -> Universe:
+        """All symbols of the source."""
+        return universe_of(source)
+
+    def entrants(self, _session: Session) -> tuple[ActiveStrategy, ...]:
+        """Those of the world's bot."""
+        return self._bot.entrants
+
+    async def context(self, _account: Account, _opened: Event | None) -> SessionContext:
+        """The bot's account, without another broker."""
+        return self._context
+
+    def arming_terms(self, _account: Account) -> None:
+        """It is not armed."""
+
+    def is_drilled(self, _past: Sequence[Event]) -> bool:
+        """Whether another broker may take over; there is none."""
+        return False
+
+    async def compare(self, session: Session) -> None:
+        """Nothing is compared."""
 
     def events(self, kind: str) -> list[Event]:
         """What the journal holds of a kind."""

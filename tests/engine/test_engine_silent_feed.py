@@ -223,12 +223,10 @@ def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(
     """Only a process that comes again is a restart, not the feed that it hears in the end."""
     clock = scene.world.clock
     terms = ArmingTerms(mode="live", account="a", settings="s", plugins="p")
+    scene.arming = LiveContext(terms=terms, calendar=scene.calendar)
 
     async def lives(seconds: float) -> None:
         life = scene.life(once=False)
-        life._factory = attrs.evolve(
-            life._factory, live=lambda _account: LiveContext(terms=terms, calendar=scene.calendar)
-        )
         alive = asyncio.ensure_future(life.run())
         await clock.sleep(seconds / 2)
         feed.fault = None

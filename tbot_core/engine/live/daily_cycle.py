@@ -23,7 +23,7 @@ from tbot_core.engine.live import abandoned_positions, trading_hours
 from tbot_core.engine.live.feed_connection import AGAIN_S, SILENT, FeedConnection, FeedRetry
 from tbot_core.engine.live.market_session import LiveTradingSession
 from tbot_core.engine.live.readiness import ReadinessAnnouncer, ready_facts
-from tbot_core.engine.live.session_inputs import SessionAccount, SessionFactory
+from tbot_core.engine.live.session_inputs import DailyServices, SessionAccount, SessionInputs
 from tbot_core.engine.pacing import RunStopped
 from tbot_core.engine.session.broker_login import BrokerLogin, log_in
 from tbot_core.engine.session.config import PRE_OPEN, READY_AT, LiveConfig
@@ -57,25 +57,24 @@ Answer = TypeVar("Answer")
 
 
 class DailyCycle:
-    """Trades day after day, with the recorder's journal and clock; with `once` it ends after the first session."""
+    """Trades day after day, with the recorder's journal and clock."""
 
     def __init__(
         self,
         recorder: JournalRecorder,
         broker: Broker,
         config: LiveConfig,
-        factory: SessionFactory,
-        *,
-        once: bool = False,
+        inputs: SessionInputs,
+        services: DailyServices,
     ) -> None:
         self._recorder = recorder
         self._journal = recorder.journal
         self._clock = recorder.clock
         self._broker = broker
         self.config = config
-        self._factory = factory
-        self._once = once
-        self._holidays = HolidayAnnouncer(recorder, factory.calendar)
+        self._inputs = inputs
+        self._services = services
+        self._holidays = HolidayAnnouncer(recorder, services.calendar)
         self._announcer = ReadinessAnnouncer(recorder)
         self.session: LiveTradingSession | None = None
 
@@ -84,7 +83,7 @@ class DailyCycle:
         try:
             while True:
                 session = await self._next()
-                if await self._trade(session) and self._once:
+                if await self._trade(session) and self._services.once:
                     return False
         except RunStopped:
             return True
@@ -105,9 +104,9 @@ class DailyCycle:
         last = self._journal.last_event(records.SESSION_CLOSED)
         done = None if last is None else last.facts(SessionClosed).date
         today = clock.exchange_time(now).date()
-        session = self._factory.calendar.session(today)
+        session = self._services.calendar.session(today)
         if session is None or session.close <= now or session.date == done:
-            return self._factory.calendar.next(today)
+            return self._services.calendar.next(today)
         return session
 
     async def _agreed_hours(self, session: Session) -> Session | None:
@@ -140,7 +139,7 @@ class DailyCycle:
     async def _trade(self, session: Session) -> bool:
         # Trade a session; returns whether it could be traded before its close.
         if self._clock.now() < (ready_at := clock.exchange_moment(session.date, READY_AT)):
-            await self._answer(lambda: self._factory.prepare(session))
+            await self._answer(lambda: self._inputs.prepare(session))
         await self._until(ready_at)
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
         opened = next((one for one in since if one.kind == records.SESSION_OPENED), None)
@@ -159,19 +158,19 @@ class DailyCycle:
         if feed is None:
             return inputs is not None
         inputs = inputs or await self._session_inputs(found, opened)
-        market = self._make_session(inputs, self.config, feed, self._factory.entrants(feed.session))
+        market = self._make_session(inputs, self.config, feed, self._inputs.entrants(feed.session))
         await self._run_session(market, feed)
-        await _isolate("drift", self._factory.compare(session))
+        await _isolate("drift", self._inputs.compare(session))
         return True
 
     async def _request_feed(self, session: Session) -> SessionFeed:
         # The feed of a session, with its symbols and the facts known before its open.
-        source = trading_hours.limit_to_hours(await self._factory.bars(session), session)
+        source = trading_hours.limit_to_hours(await self._inputs.bars(session), session)
 
         def on_wait(reason: str) -> None:
             self._announcer.announce_not_ready(session, [reason])
 
-        universe = await self._factory.universe(source, carryover.events_for_session(self._journal), on_wait)
+        universe = await self._inputs.universe(source, carryover.events_for_session(self._journal), on_wait)
         connected = FeedConnection(source.session, self._clock, source) if isinstance(source, LiveSession) else source
         return SessionFeed(session=source.session, universe=universe, source=connected)
 
@@ -202,19 +201,22 @@ class DailyCycle:
 
     async def _session_inputs(self, found: BrokerLogin, opened: Event | None) -> SessionAccount:
         # The inputs of a session that do not depend on its feed.
-        trading = self._factory.trading(found.account)
-        trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, not_logged_in=bool(found.login_fault)))
-        trading = attrs.evolve(trading, standbys=await self._factory.standbys(opened))
-        return SessionAccount(found.account, trading, {} if opened is None else opened.payload)
+        context = await self._inputs.context(found.account, opened)
+        context = attrs.evolve(context, venue=attrs.evolve(context.venue, not_logged_in=bool(found.login_fault)))
+        return SessionAccount(found.account, context, {} if opened is None else opened.payload)
 
     def _make_session(
         self, inputs: SessionAccount, config: LiveConfig, feed: SessionFeed, entrants: tuple[ActiveStrategy, ...] = ()
     ) -> LiveTradingSession:
         # The session in its current state.
         past = carryover.events_for_session(self._journal)
-        config = attrs.evolve(config, live=self._factory.live(inputs.account), drilled=self._factory.is_drilled(past))
-        market = LiveTradingSession(inputs.trading, config, feed, entrants, inputs.equity_atoms, past)
-        market.restarted = inputs.restarted
+        config = attrs.evolve(
+            config,
+            live=self._inputs.arming_terms(inputs.account),
+            drilled=self._inputs.is_drilled(past),
+            restarted=inputs.restarted,
+        )
+        market = LiveTradingSession(inputs.context, config, feed, entrants, inputs.equity_atoms, past)
         unowned = unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
         is_open = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
         clear_unowned_causes(market.trading_state, unowned, opened=is_open)
@@ -224,7 +226,7 @@ class DailyCycle:
         # Trade a session with its side tasks; raises RunStopped if a stop ended it.
         self.session = market
         connection = feed.source if isinstance(feed.source, FeedConnection) else None
-        contents = partial(ready_facts, market, feed, self.config, self._factory)
+        contents = partial(ready_facts, market, feed, self.config, self._services)
         side_actions = {
             "readiness": self._announcer.announce_ready(market, connection, contents),
             "settings": self._watch_settings(),
@@ -252,13 +254,13 @@ class DailyCycle:
         found = None
         while found is None:
             found = await self._log_in(self.next_session(), None)
-        trading = attrs.evolve(self._factory.trading(found.account), standbys=await self._factory.standbys(unfinished))
-        await self._end_late(unfinished.payload, trading, carryover.events_for_session(self._journal))
+        context = await self._inputs.context(found.account, unfinished)
+        await self._end_late(unfinished.payload, context, carryover.events_for_session(self._journal))
 
-    async def _end_late(self, opened: Mapping[str, Any], trading: SessionContext, past: Sequence[Event]) -> None:
+    async def _end_late(self, opened: Mapping[str, Any], context: SessionContext, past: Sequence[Event]) -> None:
         # The session of another account is closed from the journal alone.
         since = carryover.events_since_close(past)
-        if opened.get("account", trading.venue.account_id) != trading.venue.account_id:
+        if opened.get("account", context.venue.account_id) != context.venue.account_id:
             self._recorder.write(
                 *abandoned_positions.session_end_events(self._recorder, since, carryover.carried_positions(past))
             )
@@ -266,7 +268,7 @@ class DailyCycle:
         config = attrs.evolve(self.config, received=None)  # no minute comes: keep the recording as it is
         equity = atoms_of(Decimal(opened["equity"]))
         feed = SessionFeed(session=carryover.session_hours(opened), universe=_signalled(since))
-        market = LiveTradingSession(trading, config, feed, (), equity, past)
+        market = LiveTradingSession(context, config, feed, (), equity, past)
         ready_at = clock.exchange_moment(self.next_session().date, READY_AT)
         if not await market.end_late(ready_at, self._announce_unread):
             market.requests.on_stop_done()
@@ -277,13 +279,13 @@ class DailyCycle:
         # An unread account blocks the end of the previous session, and so the start of the next one.
         session = self.next_session()
         self._announcer.announce_not_ready(session, ["the previous session has not ended: the account cannot be read"])
-        self._factory.on_idle(clock.exchange_moment(session.date, READY_AT))
+        self._services.on_idle(clock.exchange_moment(session.date, READY_AT))
 
     async def _log_in(self, session: Session, opened: Event | None) -> BrokerLogin | None:
         # A session of several brokers that was opened before a restart continues without its primary.
         words = "the login to the broker failed"
         return await self._retry_until_close(
-            session, words, lambda: log_in(self._broker, self._factory.primary, opened)
+            session, words, lambda: log_in(self._broker, self._services.primary, opened)
         )
 
     async def _retry_until_close(
@@ -318,20 +320,20 @@ class DailyCycle:
     async def _watch_settings(self) -> None:
         # Record settings changed during a session; they apply from the next one.
         while True:
-            self._factory.settings_reload.poll(self._recorder, self._clock.monotonic())
+            self._services.settings_reload.poll(self._recorder, self._clock.monotonic())
             await self._clock.sleep(EVERY_S)
 
     def _write_gauges(self, market: LiveTradingSession, *, at_once: bool = False) -> None:
         # Write the gauges of the session for displays; without a live feed the prices are those of now.
-        meter, guard, ahead = self._factory.meter, market.data_guard, market.clock_guard.clock_ahead_s
+        meter, guard, ahead = self._services.meter, market.data_guard, market.clock_guard.clock_ahead_s
         if meter is not None:
             age = 0.0 if guard is None else guard.marks_age_s
             meter.write_if_due(market.run, ahead, marks_age_s=age, at_once=at_once)
 
     async def _keep_gauges(self, market: LiveTradingSession) -> None:
-        while self._factory.meter is not None:
+        while self._services.meter is not None:
             self._write_gauges(market)
-            self._factory.on_round(market.run)
+            self._services.on_round(market.run)
             await self._clock.sleep(METER_S)
 
     async def _until(self, moment: dt.datetime, awaited: dt.datetime | None = None) -> None:
@@ -355,13 +357,13 @@ class DailyCycle:
                 raise RunStopped
             trading_state.expire_causes()
             self._holidays.check()
-            self._factory.settings_reload.poll(self._recorder, self._clock.monotonic())
+            self._services.settings_reload.poll(self._recorder, self._clock.monotonic())
             if not in_session:
-                self._factory.settings_reload.raise_if_pending()
+                self._services.settings_reload.raise_if_pending()
             rest_s = (moment - self._clock.now()).total_seconds()
             if rest_s <= 0:
                 return
-            self._factory.on_idle(awaited or moment)
+            self._services.on_idle(awaited or moment)
             await self._clock.sleep(min(rest_s, self.config.watch_s))
 
 

@@ -65,11 +65,8 @@ _log = log.logger(__name__)
 class LiveTradingSession:
     """A session at a live market.
 
-    `past` are the journal's events, including this session's own after a restart. `restarted`: an earlier process
-    began it.
+    `past` are the journal's events, including this session's own after a restart.
     """
-
-    restarted = True
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts of one session
         self,
@@ -130,7 +127,7 @@ class LiveTradingSession:
             monitor.restore(self._past)
         if self._arming_guard is not None:
             starts = any(event.kind in _START_KINDS for event in self._past)
-            self._arming_guard.restore(restarted=self.restarted and starts)
+            self._arming_guard.restore(restarted=self._config.restarted and starts)
         repeat_every, config = self._tasks.repeat_every, self._config
         actions: list[tuple[float, AsyncAction]] = [(config.watch_s, self._watch)]
         actions.append((RECONCILE_INTERVAL_S, self._supervise))

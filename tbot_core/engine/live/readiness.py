@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.live.feed_connection import FeedConnection
     from tbot_core.engine.live.market_session import LiveTradingSession
-    from tbot_core.engine.live.session_inputs import SessionFactory
+    from tbot_core.engine.live.session_inputs import DailyServices
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.engine.session.feed_session import SessionFeed
     from tbot_core.journal.store import JournalRecorder
@@ -50,7 +50,7 @@ LOOK_S: Final = 1.0
 _SHORT_SALES: Final = "ShortSell"
 
 
-def ready_facts(market: LiveTradingSession, feed: SessionFeed, config: LiveConfig, factory: SessionFactory) -> Ready:
+def ready_facts(market: LiveTradingSession, feed: SessionFeed, config: LiveConfig, services: DailyServices) -> Ready:
     """The event READY for a session with this feed."""
     engine = market.run.decision_engine
     armed = market.run.execution.recorder.journal.last_event(records.ARMED) if market.live else None
@@ -58,14 +58,14 @@ def ready_facts(market: LiveTradingSession, feed: SessionFeed, config: LiveConfi
     quality = feed.source.quality if isinstance(feed.source, LiveSession) else None
     return Ready(
         session=market.run.session.date,
-        mode=factory.mode,
+        mode=services.mode,
         armed=None if armed is None else armed_of(armed.facts(Armed)).sessions[-1],
         equity=dollars_of(engine.portfolio.equity_atoms),
         feed=config.feed,
         feed_quality=None if quality is None else quality.words,
         request_limit=config.request_limit,
         windows=tuple(entrant.name for entrant in market.run.entrants),
-        worst_day=factory.worst_day,
+        worst_day=services.worst_day,
         first_live_day_cap=dollars_of(cap) if cap else None,
         universe=None if counts is None else UniverseCounts(**attrs.asdict(counts)),
         facts=(*(known.text for known in feed.universe.facts), *feed.universe.lacking),
@@ -74,11 +74,11 @@ def ready_facts(market: LiveTradingSession, feed: SessionFeed, config: LiveConfi
         stuck=tuple(sorted(market.stuck_symbols)),
         shorts_denied=_shorts_denied(market),
         not_shortable=_not_shortable(market, feed.universe),
-        **_vix(market, feed.universe, config, factory),
+        **_vix(market, feed.universe, config, services),
     )
 
 
-def _vix(market: LiveTradingSession, universe: Universe, config: LiveConfig, factory: SessionFactory) -> dict[str, Any]:
+def _vix(market: LiveTradingSession, universe: Universe, config: LiveConfig, services: DailyServices) -> dict[str, Any]:
     # The VIX; of an unknown one the day, and the strategies that will not enter.
     if config.vix is not None:
         return {"vix_live": True}
@@ -86,7 +86,7 @@ def _vix(market: LiveTradingSession, universe: Universe, config: LiveConfig, fac
     if universe.vix is not None:
         found |= {"vix_day": universe.vix.day, "vix_source": universe.vix.source}
     if universe.without_vix:
-        day = look_back_sessions(factory.calendar, market.run.session.date)[-1].date
+        day = look_back_sessions(services.calendar, market.run.session.date)[-1].date
         found["vix_unknown"] = UnknownVix(day=day, strategies=tuple(universe.without_vix))
     return found
 

@@ -12,7 +12,7 @@ from tbot_core.contracts import Broker, FeedSession, LiveSession
 from tbot_core.engine.assembly import DRY_RUN
 from tbot_core.engine.feed_quality import check_feed_fit, request_limit
 from tbot_core.engine.live.daily_cycle import DailyCycle
-from tbot_core.engine.live.session_inputs import SessionFactory
+from tbot_core.engine.live.session_inputs import DailyServices
 from tbot_core.engine.rehearsal_run import rehearsal_setup
 from tbot_core.engine.run_setup import LIVE, RunServices, RunSetup, dry_run_setup, market_setup, run_started
 from tbot_core.engine.session.arming import LiveContext, live_context, record_terms
@@ -38,7 +38,7 @@ from tbot_core.reports.timeline import RunTimeline, read_timeline
 from tbot_core.system import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account
+    from tbot_core.trading.proposals import ActiveStrategy
+    from tbot_core.trading.universe import Universe
 
 
 _log = log.logger(__name__)
@@ -72,7 +74,7 @@ async def run_live(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
 
 
 class _Run:
-    # The run while it lasts.
+    # The run while it lasts; it provides the inputs of its sessions.
     def __init__(
         self,
         plan: RunPlan,
@@ -100,7 +102,7 @@ class _Run:
         self._recorder = JournalRecorder(journal=setup.journal, clock=plan.wall, on_events=self._services.on_events)
         record = self._recorder.record
         selector = universe_selector(plan.assembly, plan.request, setup.broker.capabilities, brokers, record)
-        self._universe = attrs.evolve(selector, on_download=watcher.on_download)
+        self._selector = attrs.evolve(selector, on_download=watcher.on_download)
 
     async def go(self) -> RunOutcome:
         """Trade, and return the outcome."""
@@ -110,26 +112,18 @@ class _Run:
         plan.journal_guard.begin(self._recorder)
         record_terms(plan.assembly, self._recorder)
         settings = plan.assembly.settings
-        factory = SessionFactory(
+        services = DailyServices(
             calendar=plan.assembly.calendar,
-            bars=self._bars,
-            entrants=plan.assembly.entrants,
-            trading=self._trading,
-            live=self._live,
-            on_idle=self._watcher.on_idle,
-            settings_reload=plan.settings_reload,
             primary=setup.name,
-            standbys=self._make_standbys,
-            is_drilled=self._drilled,
-            prepare=self._prepare,
-            universe=self._universe.select,
-            on_round=self._watcher.on_round,
+            settings_reload=plan.settings_reload,
+            meter=self._make_gauge_writer(),
             mode=plan.shown_mode,
             worst_day=planned(settings).worst_day,
-            meter=self._make_gauge_writer(),
-            compare=self._compare,
+            on_idle=self._watcher.on_idle,
+            on_round=self._watcher.on_round,
+            once=plan.once,
         )
-        cycle = DailyCycle(self._recorder, setup.broker, self._config(), factory, once=plan.once)
+        cycle = DailyCycle(self._recorder, setup.broker, self._config(), self, services)
         try:
             stopped = await cycle.run()
         except SettingsChanged:
@@ -161,8 +155,8 @@ class _Run:
         except (TbotError, TimeoutError) as fault:  # the session asks again, and reports it
             _log.info("feed.not_checked", reason=str(fault))
 
-    async def _compare(self, session: Session) -> None:
-        # Record the drift of a closed session; at a venue that fills from bars there is none.
+    async def compare(self, session: Session) -> None:
+        """Record the drift of a closed session; at a venue that fills from bars there is none."""
         if self._plan.drift is None:
             return
         journal, capabilities = self._setup.journal, self._setup.broker.capabilities
@@ -205,18 +199,22 @@ class _Run:
             signals=ProcessSignals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
         )
 
-    def _trading(self, account: Account) -> SessionContext:
-        # The context of a session at the reported account; the first one records the run's start.
+    def entrants(self, session: Session) -> tuple[ActiveStrategy, ...]:
+        """The strategies of a session."""
+        return self._plan.assembly.entrants(session)
+
+    async def context(self, account: Account, opened: Event | None) -> SessionContext:
+        """The context of a session at the reported account; the first one records the run's start."""
         plan, setup = self._plan, self._setup
         if not self._started:
             self._started = True
             self._recorder.record(run_started(plan, setup, account.equity))
-        trading = self._services.trading(account, setup.name, plan.wall, plan.wall.sleep_until)
-        if plan.assembly.settings.mode != LIVE:
-            return trading
-        today = exchange_time(plan.wall.now()).date()
-        is_first = not has_traded_live(setup.journal, account.account_id, before=today)
-        return attrs.evolve(trading, rules=attrs.evolve(trading.rules, first_live_day=is_first))
+        context = self._services.trading(account, setup.name, plan.wall, plan.wall.sleep_until)
+        if plan.assembly.settings.mode == LIVE:
+            today = exchange_time(plan.wall.now()).date()
+            is_first = not has_traded_live(setup.journal, account.account_id, before=today)
+            context = attrs.evolve(context, rules=attrs.evolve(context.rules, first_live_day=is_first))
+        return attrs.evolve(context, standbys=await self._make_standbys(opened))
 
     async def _make_standbys(self, opened: Event | None) -> tuple[StandbyBroker, ...]:
         # The brokers that may take over; one whose login fails or hangs is reported and left out of the session.
@@ -232,25 +230,31 @@ class _Run:
                 found.append(self._services.standby(broker, name, account))
         return tuple(found)
 
-    def _drilled(self, past: Sequence[Event]) -> bool:
-        # Whether a recent failover drill of these brokers passed.
+    def is_drilled(self, past: Sequence[Event]) -> bool:
+        """Whether a recent failover drill of these brokers passed."""
         names = (self._setup.name, *self._others)
         return not failover.drill_objection(failover.latest_drill(past, names), self._plan.wall.now())
 
-    def _live(self, account: Account) -> LiveContext | None:
-        # The arming context; paper trading is not armed.
+    def arming_terms(self, account: Account) -> LiveContext | None:
+        """The arming context; paper trading is not armed."""
         assembly = self._plan.assembly
         return live_context(assembly, account.account_id) if assembly.settings.mode == LIVE else None
 
-    async def _prepare(self, session: Session) -> None:
-        # Download the session's history into the bar store; a fault is reported when the session needs it.
+    async def prepare(self, session: Session) -> None:
+        """Download the session's history into the bar store; a fault is reported when the session needs it."""
         try:
-            await self._universe.select(await self._bars(session), carryover.events_for_session(self._setup.journal))
+            await self._selector.select(await self.bars(session), carryover.events_for_session(self._setup.journal))
         except TbotError as fault:
             _log.warning("history.not_prepared", session=session.date, reason=fault.message)
 
-    async def _bars(self, session: Session) -> FeedSession | LiveSession:
-        # The running session's bars; raises DataError if the source has none for that day.
+    async def universe(
+        self, source: FeedSession | LiveSession, past: Sequence[Event], on_wait: Callable[[str], None]
+    ) -> Universe:
+        """The symbols of a source with their facts."""
+        return await self._selector.select(source, past, on_wait)
+
+    async def bars(self, session: Session) -> FeedSession | LiveSession:
+        """The running session's bars; raises DataError if the source has none for that day."""
         async for source in self._setup.feed.sessions():
             if source.session.date == session.date:
                 if isinstance(source, LiveSession):

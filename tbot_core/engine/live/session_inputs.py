@@ -1,81 +1,82 @@
-"""The inputs of a live session: those of the day, of the account, and of the feed."""
+"""The inputs of a live session: those that its run provides, and those of the account."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from tbot_core.contracts import FeedSession, LiveSession
-from tbot_core.engine.session.arming import LiveContext
-from tbot_core.engine.session.broker_session import StandbyBroker
-from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.engine.settings_reload import SettingsReloader
-from tbot_core.journal.store import Event
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.types import Account, atoms_of
-from tbot_core.trading.proposals import ActiveStrategy
-from tbot_core.trading.universe import Universe
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import FeedSession, LiveSession
+    from tbot_core.engine.session.arming import LiveContext
+    from tbot_core.journal.store import Event
+    from tbot_core.trading.proposals import ActiveStrategy
+    from tbot_core.trading.universe import Universe
 
 
-async def _nothing_to_prepare(_session: Session) -> None:
-    pass
+class SessionInputs(Protocol):
+    """What a run in real time provides for each of its sessions."""
 
+    async def prepare(self, session: Session) -> None:
+        """Fetch at 08:00 what the session will need; a fault is reported when the session needs it."""
 
-async def _nothing_to_compare(_session: Session) -> None:
-    pass
+    async def bars(self, session: Session) -> FeedSession | LiveSession:
+        """The session's feed."""
 
+    async def universe(
+        self, source: FeedSession | LiveSession, past: Sequence[Event], on_wait: Callable[[str], None]
+    ) -> Universe:
+        """The symbols of a source with their facts, from the journal's events.
 
-async def _no_standbys(_opened: Event | None) -> tuple[StandbyBroker, ...]:
-    return ()
+        Meanwhile it calls `on_wait` with the reason why the session is not ready.
+        """
 
+    def entrants(self, session: Session) -> tuple[ActiveStrategy, ...]:
+        """The strategies of the session."""
 
-async def _whole_universe(
-    source: FeedSession | LiveSession, _past: Sequence[Event], _on_wait: Callable[[str], None]
-) -> Universe:
-    return universe_of(source)
+    async def context(self, account: Account, opened: Event | None) -> SessionContext:
+        """The context of a session at the account that the primary broker reported.
 
+        Its standbys are the brokers with a successful login, and after a restart those of the `opened` session.
+        """
 
-SelectUniverse: TypeAlias = Callable[
-    [FeedSession | LiveSession, Sequence[Event], Callable[[str], None]], Awaitable[Universe]
-]
+    def arming_terms(self, account: Account) -> LiveContext | None:
+        """The arming context at an account; None if the session need not be armed."""
+
+    def is_drilled(self, past: Sequence[Event]) -> bool:
+        """Whether a recent failover drill is in the journal."""
+
+    async def compare(self, session: Session) -> None:
+        """Compare a closed session with a shadow run."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class SessionFactory:
-    """Makes the inputs of each session: calendar, bars, strategies and the rest.
+class DailyServices:
+    """What the daily cycle uses between and beside sessions.
 
-    `trading` and `live` are called with the account that the broker reported; `live` returns the arming context.
-    `prepare` fetches at 08:00 what the session will need. `universe` returns a source's symbols with their facts, from
-    the journal's events; meanwhile it calls a function with the reason why the session is not ready. `on_idle` receives
-    the awaited moment in each round of a wait. `standbys` returns the brokers that may take over from `primary`: those
-    with a successful login, and after a restart those of the opened session. `is_drilled`: whether a recent failover
-    drill is in the journal. `meter` writes the gauges, None for none; `on_round` is called as often. READY names `mode`
-    and `worst_day`, the planned worst day as a share of equity. `compare` is called after a session has been closed.
+    `primary` names the broker that it logs in to first. `meter` writes the gauges, None for none. READY names `mode`
+    and `worst_day`, the planned worst day as a share of equity. `on_idle` receives the awaited moment in each round of
+    a wait; `on_round` is called about once a second of a session. With `once` the cycle ends after the first session.
     """
 
     calendar: ExchangeCalendar
-    bars: Callable[[Session], Awaitable[FeedSession | LiveSession]]
-    entrants: Callable[[Session], tuple[ActiveStrategy, ...]]
-    trading: Callable[[Account], SessionContext]
-    live: Callable[[Account], LiveContext | None] = lambda _account: None
-    on_idle: Callable[[dt.datetime], None] = lambda _moment: None
-    settings_reload: SettingsReloader = attrs.field(factory=SettingsReloader)
     primary: str = ""
-    standbys: Callable[[Event | None], Awaitable[tuple[StandbyBroker, ...]]] = _no_standbys
-    is_drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
-    prepare: Callable[[Session], Awaitable[None]] = _nothing_to_prepare
-    universe: SelectUniverse = _whole_universe
+    settings_reload: SettingsReloader = attrs.field(factory=SettingsReloader)
     meter: GaugeWriter | None = None
-    on_round: Callable[[TradingSession], None] = lambda _run: None
     mode: str = "paper"
     worst_day: Decimal | None = None
-    compare: Callable[[Session], Coroutine[Any, Any, None]] = _nothing_to_compare
+    on_idle: Callable[[dt.datetime], None] = lambda _moment: None
+    on_round: Callable[[TradingSession], None] = lambda _run: None
+    once: bool = False
 
 
 @attrs.define(eq=False)
@@ -87,7 +88,7 @@ class SessionAccount:
     """
 
     account: Account
-    trading: SessionContext
+    context: SessionContext
     opened: Mapping[str, Any]
     restarted: bool = True
 

@@ -61,7 +61,8 @@ class LiveConfig:
     `folder`: the control folder. `poll_s`: the interval for polling a broker without a stream. `watch_s`: the
     interval for polling requests. `ttl_s`: an unfilled entry is cancelled after so many seconds. `grace_s`:
     BAR_GRACE. `timeout_s`: API_TIMEOUT, the longest wait at a session's end for requests in progress. `live`: set
-    if the session must be armed. `received`: the folder for received bars, None for no recording. `feed`: the
+    if the session must be armed. `restarted`: an earlier process began the session, so that its account must be matched
+    first. `received`: the folder for received bars, None for no recording. `feed`: the
     feed's name. `drilled`: whether a recent failover drill passed; without one no entry moves to another broker.
     `lost`: the folder in which the watchdog notes hung plugins. `request_limit`: the vendor's limit on requests as
     text. `vix`: the brokers that report the live VIX, with VIX_SOURCE=live. `splits`: the operator's list of
@@ -73,6 +74,7 @@ class LiveConfig:
     ttl_s: float
     watch_s: float = control.POLL_S
     live: LiveContext | None = None
+    restarted: bool = True
     signals: ProcessSignals = attrs.field(factory=ProcessSignals)
     disk_guard: DiskGuard = attrs.field(factory=DiskGuard)
     journal_guard: JournalGuard = attrs.field(factory=JournalGuard)
