@@ -170,7 +170,7 @@ def _login_settings(instance: Instance, variables: Mapping[str, str], loaded: Lo
 def _try_login(
     loaded: LoadedPlugin, settings: Settings, credentials: Mapping[str, str], clock: Clock, *, live: bool
 ) -> DrillStep | None:
-    from tbot_core.engine.live.broker_probe import probe_broker
+    from tbot_core.engine.live.broker_check import probe_broker
     from tbot_core.engine.plugin_context import plugin_context
     from tbot_core.execution.broker_port import open_port
     from tbot_core.plugins.call_guard import CallGuard

@@ -28,9 +28,8 @@ from tbot_core.backtest.trials import (
     trial_of,
 )
 from tbot_core.contracts import FeedLabel, SupportsRefresh
-from tbot_core.engine.assembly import Assembly, ChangedAssemblies
+from tbot_core.engine.assembly import Assembly, ChangedAssemblies, trial_notes
 from tbot_core.engine.missing_facts import missing_fact_notes
-from tbot_core.engine.run_notes import trial_notes
 from tbot_core.engine.trade_charts import StoredBars, draw_stored_trades
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP, RecordedFacts

@@ -1,10 +1,14 @@
-"""A run's parts: settings, plugins and shipped tables as trading rules and active strategies."""
+"""A run's parts: settings, plugins and shipped tables as trading rules and active strategies, with notes for people."""
 
 from __future__ import annotations
 
+import csv
 import functools
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from datetime import time
+from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -25,13 +29,13 @@ from tbot_core.contracts import (
 from tbot_core.contracts.abilities import FEED
 from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.contracts.settings.trading import calendar_of
-from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.execution.broker_port import BrokerPort, open_port
 from tbot_core.instance import Settings
-from tbot_core.instance.findings import OPTION, SIMULATED_MODES, TRIAL
+from tbot_core.instance.findings import OPTION, SIMULATED_MODES, TRIAL, printable_value
 from tbot_core.instance.identity import jurisdiction_of
+from tbot_core.instance.plugin_settings import off_by_filters
 from tbot_core.instance.secret_schemas import secret_rules
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal.projections.vix import RecordedVix, recorded_vix_in
@@ -46,12 +50,13 @@ from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader, build_plugin
 from tbot_core.plugins.network.connector import PluginConnections, RequestBudgets
 from tbot_core.plugins.trial_records import record_run
+from tbot_core.system import filesystem
 from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.error_codes import combined_error
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from tbot_core.contracts.setting import DeclaredConfig
 
@@ -64,6 +69,12 @@ DRY_RUN: Final = "dry-run"
 
 STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade past days."""
+
+_INDEX_FUNDS: Final = Path(__file__).with_name("index_funds.csv")
+_NAMELESS: Final = (
+    "The bot has no identity, so its client order ids contain no identity: `tbot secrets set bot_identity` sets it."
+)
+_SHORTABLE: Final = "Simulated short sales: every symbol is assumed to be shortable and easy to borrow."
 
 
 class EqualPlugins:
@@ -374,3 +385,34 @@ def feed_source(broker: object, name: str) -> FeedSource:
 def declared_configs(loaded: tuple[LoadedPlugin, ...]) -> list[DeclaredConfig]:
     """The settings classes of loaded plugins."""
     return [one.declared for one in loaded]
+
+
+def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
+    """The shipped table of index funds: index -> symbol -> signed leverage."""
+    table: dict[str, dict[str, Decimal]] = defaultdict(dict)
+    for row in csv.DictReader(filesystem.read_text(_INDEX_FUNDS).splitlines()):
+        table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
+    return table
+
+
+def run_notes(
+    settings: Settings, identity: str, failures: Iterable[PluginFailure], warnings: Iterable[str]
+) -> tuple[str, ...]:
+    """The notes of a run, with these warnings; a demo needs no identity."""
+    assumed = shortable_notes(settings) if settings.mode in SIMULATED_MODES else ()
+    absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in failures)
+    nameless = not identity and settings.mode != "demo"
+    off = off_by_filters(settings.filters_off)
+    return (*absent, *((off,) if off else ()), *warnings, *assumed, *((_NAMELESS,) if nameless else ()))
+
+
+def trial_notes(settings: Settings) -> tuple[str, ...]:
+    """The settings that `--set` changed for this run, in one sentence for the label of its bars; none without any."""
+    tried = [f"{name}={printable_value(one.text)}" for name, one in settings.values.items() if one.origin == TRIAL]
+    return (f"Set for this run: {', '.join(sorted(tried))}.",) if tried else ()
+
+
+def shortable_notes(settings: Settings) -> tuple[str, ...]:
+    """What a simulation assumes about short sales, if a strategy makes any."""
+    sells_short = any(settings.frames[name].short_type.lower() == "shortsell" for name in settings.strategies)
+    return (_SHORTABLE,) if sells_short else ()

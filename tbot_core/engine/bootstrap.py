@@ -8,8 +8,7 @@ import attrs
 
 from tbot_core import instance as configuration
 from tbot_core.contracts.settings.trading import calendar_of
-from tbot_core.engine.assembly import DRY_RUN, SIMULATOR, Assembly, declared_configs, with_filters
-from tbot_core.engine.run_notes import run_notes
+from tbot_core.engine.assembly import DRY_RUN, SIMULATOR, Assembly, declared_configs, run_notes, with_filters
 from tbot_core.errors import SettingsError
 from tbot_core.instance import Instance, Mode, Settings, SettingsFiles
 from tbot_core.instance.findings import SIMULATED_MODES

@@ -11,32 +11,33 @@ import attrs
 
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.engine import feed_quality, resume
-from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
+from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source, shortable_notes, trial_notes
 from tbot_core.engine.missing_facts import missing_fact_notes
 from tbot_core.engine.plugin_context import install_id
-from tbot_core.engine.run_notes import shortable_notes, trial_notes
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
-from tbot_core.engine.session import simulated_books
 from tbot_core.engine.session.broker_login import BrokerLogin, SupportsClose
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.session import SessionContext, Wait
 from tbot_core.engine.session.universe_selection import watched_request
 from tbot_core.engine.trade_charts import BarSource, draw_trades
-from tbot_core.errors import SettingsError
+from tbot_core.errors import JournalError, SettingsError
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.broker_port import BrokerPort
+from tbot_core.execution.reconciliation import outside_fill
 from tbot_core.execution.sole_install import SoleInstallCheck
 from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.journal_chain import open_instance_journal
-from tbot_core.journal import gauges, records
-from tbot_core.journal.events.sessions import RunStarted
-from tbot_core.journal.projections.book import SessionBook, fold_events
+from tbot_core.journal import codec, gauges, records
+from tbot_core.journal.events.accounts import Adjustment
+from tbot_core.journal.events.sessions import RunStarted, RunStopped, SessionClosed
+from tbot_core.journal.projections import carryover
+from tbot_core.journal.projections.book import SessionBook, fold_events, session_book
 from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.marketdata import received_files
 from tbot_core.marketdata.store.store import BarStore
-from tbot_core.model.types import Account, atoms_of
+from tbot_core.model.types import Account, atoms_of, dollars_of, quantity_of
 from tbot_core.plugins.hook_calls import LIMITS_S, PluginObservers
 from tbot_core.plugins.network.request_limits import RetryPolicy
 from tbot_core.reports import html
@@ -47,13 +48,18 @@ from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
     from decimal import Decimal
 
+    from tbot_core.contracts import SimulatedVenue
+    from tbot_core.journal.codec import EventFacts
     from tbot_core.model.clock import Clock
 
 PAPER: Final = "paper"
 LIVE: Final = "live"
+
+_BOOKS: Final = "books"
+"""The key of the file's name in RUN_STARTED; runs of older versions kept no books."""
 
 FILLS_NOTE: Final = "Fills are simulated from the closed minutes of a live feed."
 APPROVED_NOTE: Final = "Entries that need a confirmation (`tbot confirm`) count as confirmed at once."
@@ -182,7 +188,7 @@ def real_time_setup(
         feed = feed_source(server, source).feed(watched_request(request, assembly, quality, journal))
         feed = feed_quality.label_feed(feed, quality, *fills, *notes, *(shortable_notes(settings) if simulated else ()))
         if simulated:
-            simulated_books.keep_books(broker, name, files.books, journal, assembly.clock.now())
+            _keep_books(broker, name, files.books, journal, assembly.clock.now())
         book = last_session_book(journal)
     except BaseException:
         journal.close()
@@ -408,3 +414,51 @@ class RunServices:
             checks=assembly.checks,
             call_guard=assembly.call_guard,
         )
+
+
+def _keep_books(broker: SimulatedVenue, name: str, path: Path, journal: Journal, now: datetime) -> None:
+    # Let the venue keep its books in a file; a new account begins with the equity of the journal.
+    #
+    # A session that an older version left open, without books, ends as STOPPED. Raises JournalError if the file is
+    # missing beside a journal with open positions.
+    if not filesystem.exists(path):
+        started = journal.last_event(records.RUN_STARTED)
+        if started is not None and _BOOKS not in started.payload:
+            _end_session_without_books(journal, now)
+        elif held := open_at_end(journal).open:
+            raise JournalError(
+                f"The books of the broker {name}, {path}, are missing, and the journal has positions in "
+                f"{', '.join(held)}.",
+                "Put the file back from a backup, or trade in another --home.",
+            )
+    closed = journal.last_event(records.SESSION_CLOSED)
+    broker.keep_books(path, None if closed is None else closed.facts(SessionClosed).equity)
+
+
+def _end_session_without_books(journal: Journal, now: datetime) -> None:
+    # Nothing holds its simulated positions: they end at their last known price, as closed outside of tbot.
+    found = resume.interrupted_session(journal)
+    if found is None:
+        return
+
+    def write(facts: EventFacts) -> None:
+        journal.append([NewEvent(kind=facts.kind, payload=codec.write(facts), time=now)])
+
+    since = carryover.events_since_close(list(journal.events()))
+    held = session_book(since).portfolio.positions
+    write(RunStopped(open=tuple(sorted(held)), unconfirmed=""))
+    for number, position in enumerate(held.values()):
+        shares = quantity_of(position.units) * -position.side
+        write(Adjustment.of(outside_fill(position, shares, number, now)))
+    book = session_book(carryover.events_since_close(list(journal.events())))
+    write(
+        SessionClosed(
+            date=found.session.date,
+            equity=book.equity,
+            cash=dollars_of(book.portfolio.cash_atoms),
+            pnl=dollars_of(book.portfolio.pnl_atoms),
+            trades=len(book.trades),
+            open=(),
+            account=book.session.get("account", ""),
+        )
+    )

@@ -28,7 +28,7 @@ from tbot_core.contracts import (
 )
 from tbot_core.contracts.settings import FailoverSettings
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.live.broker_probe import probe_broker
+from tbot_core.engine.live.broker_check import probe_broker
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.engine.session.broker_login import log_in

@@ -13,7 +13,7 @@ import pytest
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
-from tbot_core.engine.live.flatten import PositionFlattener
+from tbot_core.engine.live.shutdown import PositionFlattener
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.session import SessionContext, SessionServices, TradingSession, open_books
 from tbot_core.execution.broker_account import BrokerAccount

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from tbot_core.engine.index_funds import index_funds
+from tbot_core.engine.assembly import index_funds
 
 
 @pytest.mark.parametrize(("symbol", "leverage"), [("URTY", 3), ("SRTY", -3), ("TNA", 3), ("TZA", -3), ("IWM", 1)])

@@ -14,7 +14,7 @@ import pytest
 
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.engine import control
-from tbot_core.engine.live.broker_supervisor import settle_orders
+from tbot_core.engine.live.session_tasks import settle_orders
 from tbot_core.engine.session.config import ProcessSignals
 from tbot_core.errors import Unavailable
 from tbot_core.execution.reconciler import LEAST_WINDOW_S

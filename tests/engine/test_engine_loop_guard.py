@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tbot_core.engine.session.loop_guard import STALL_S, LoopGuard
+from tbot_core.engine.live.session_tasks import STALL_S, LoopGuard
 from tbot_core.model.types import RiskState
 from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause
 

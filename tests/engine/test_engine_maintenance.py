@@ -11,7 +11,7 @@ import pytest
 
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.contracts import BrokerCapabilities, MaintenanceWindow, Urgency
-from tbot_core.engine.live.maintenance import POLL_INTERVAL_S, MaintenanceMonitor
+from tbot_core.engine.live.broker_supervisor import MAINTENANCE_POLL_S, MaintenanceMonitor
 from tbot_core.errors import Unavailable
 from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.trading_state import TradingStateController
@@ -96,10 +96,10 @@ def test_f63_announced_maintenance_is_exits_only_from_two_minutes_before(bench: 
 def test_f63_what_is_announced_is_asked_every_ten_minutes(bench: Bench) -> None:
     """What was heard last counts while an answer fails, and what is called off is over."""
     bench.at(0)
-    bench.at(POLL_INTERVAL_S / 60 - 0.1)
+    bench.at(MAINTENANCE_POLL_S / 60 - 0.1)
     assert bench.broker.asked == 1
     bench.broker.found = None
-    bench.at(POLL_INTERVAL_S / 60)
+    bench.at(MAINTENANCE_POLL_S / 60)
     assert bench.broker.asked == 2
     assert bench.at(28) == (StateCause.MAINTENANCE,)
     other, nobody = Announcer(), object()

@@ -17,8 +17,7 @@ from tbot_core.contracts import (
     Permit,
     PositionReport,
 )
-from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
-from tbot_core.engine.live.resend import BROKEN_S, MOST_S
+from tbot_core.engine.live.broker_supervisor import BROKEN_S, RESEND_MOST_S, BrokerSupervisor
 from tbot_core.engine.session.broker_session import BrokerSession
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import Unavailable
@@ -206,11 +205,11 @@ def test_a_broker_that_goes_on_refusing_is_spared(bench: Bench) -> None:
     """The pauses double to four seconds, and begin anew when something has left."""
     bench.broker.refuses = {Leg.STOP}
     bench.enter()
-    bench.rounds(BROKEN_S - MOST_S - 2)
+    bench.rounds(BROKEN_S - RESEND_MOST_S - 2)
     pauses = [later - sooner for sooner, later in zip(bench.broker.refused, bench.broker.refused[1:], strict=False)]
-    assert pauses == [0.5, 0.5, 1.0, 2.0, MOST_S]
+    assert pauses == [0.5, 0.5, 1.0, 2.0, RESEND_MOST_S]
     bench.broker.refuses = {Leg.EXIT}
-    bench.rounds(MOST_S + 1)
+    bench.rounds(RESEND_MOST_S + 1)
     bench.broker.refused.clear()
     bench.leave()
     bench.rounds(1.0)

@@ -16,7 +16,7 @@ import pytest
 from tbot_core.engine import control
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import DailyServices
-from tbot_core.engine.live.task_group import SessionTasks
+from tbot_core.engine.live.session_tasks import SessionTasks
 from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.session import SessionContext, TradingSession

@@ -12,7 +12,7 @@ import pytest
 
 from tbot_core.contracts import LiveSession
 from tbot_core.engine import control
-from tbot_core.engine.live.trading_hours import common_hours, limit_to_hours, shortened_hours_text
+from tbot_core.engine.live.feed_connection import common_hours, limit_to_hours, shortened_hours_text
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
 from tbot_core.model.calendar import Session

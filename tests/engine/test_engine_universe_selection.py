@@ -28,8 +28,7 @@ from tbot_core.contracts import (
 )
 from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.contracts.settings import StrategySettings
-from tbot_core.engine.live.feed_connection import FeedConnection
-from tbot_core.engine.live.trading_hours import limit_to_hours
+from tbot_core.engine.live.feed_connection import FeedConnection, limit_to_hours
 from tbot_core.engine.session.fact_refresh import FactRefresher
 from tbot_core.engine.session.universe_selection import UniverseSelector, universe_selector, watched_request
 from tbot_core.engine.session.vix import VixSources

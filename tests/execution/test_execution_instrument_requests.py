@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, InstrumentKind, Permit
-from tbot_core.engine.session.fund_symbols import funds
+from tbot_core.engine.session.vix import funds
 from tbot_core.errors import Unavailable
 from tbot_core.execution import instrument_rules
 from tbot_core.execution.broker_account import BrokerAccount

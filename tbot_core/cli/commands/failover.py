@@ -147,7 +147,7 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
 
 async def _probe_brokers(assembly: Assembly, names: Sequence[str], clock: Clock) -> list[DrillStep]:
     # Whether each broker that is not simulated responds.
-    from tbot_core.engine.live.broker_probe import probe_broker
+    from tbot_core.engine.live.broker_check import probe_broker
     from tbot_core.model.clock import exchange_time
 
     session = assembly.calendar.next(exchange_time(clock.now()).date())

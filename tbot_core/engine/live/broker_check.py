@@ -12,6 +12,7 @@ from tbot_core.contracts import LiveSession
 from tbot_core.contracts.abilities import HOURS, INSTRUMENTS, PRICES, SERVER_TIME
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.errors import BrokerError, DataError
+from tbot_core.journal.projections.failover import DrillStep
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_money, plural
 from tbot_core.model.steady_clock import SKEW_S, median_skew
@@ -29,7 +30,7 @@ T = TypeVar("T")
 CHECK_S: Final = 30.0
 """How long one call may take."""
 
-_CLOSE_S: Final = 10.0
+_CLOSE_S: Final = 10.0  # a log-out that fails does not change the result
 _SINCE: Final = timedelta(days=1)
 _SYMBOL: Final = "SPY"
 
@@ -143,3 +144,24 @@ def _skew(broker: Broker) -> list[BrokerFinding]:
         return []
     words = f"this machine is {abs(ahead):.2f} s {'ahead of' if ahead > 0 else 'behind'} the broker"
     return [BrokerFinding(level="ok" if abs(ahead) < SKEW_S else "warn", subject="clock", words=words)]
+
+
+async def probe_broker(name: str, broker: Broker, session: Session, clock: Clock) -> DrillStep:
+    """Log in, read the account and request the hours of the next session; no order is sent."""
+    what = f"{name} answers"
+    try:
+        account = await broker.connect()
+        held = len((await broker.snapshot(clock.now() - _SINCE)).holdings)
+        tells = HOURS.of(broker)
+        hours = session if tells is None else await tells.hours(session.date)
+    except BrokerError as fault:
+        return DrillStep(what=what, passed=False, words=fault.message)
+    finally:
+        await log_out({name: broker}, _CLOSE_S)
+    kind = {True: "margin", False: "cash", None: "of unknown type, treated as a cash account"}[account.margin]
+    words = f"account {account.account_id}, {kind}, equity {format_money(account.equity)}, {held} held"
+    if account.live is not None:
+        words += f"; {'live' if account.live else 'no live'} money: {account.evidence or 'no evidence'}"
+    if hours is None:
+        return DrillStep(what=what, passed=False, words=f"{words}; it reports that it is closed on {session.date}")
+    return DrillStep(what=what, passed=True, words=words)

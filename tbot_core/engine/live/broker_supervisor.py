@@ -1,19 +1,19 @@
-"""Supervises one broker of a session: its orders and its account, and the state causes that they raise."""
+"""Supervises one broker of a session: its orders, its account and its maintenance, and the causes that they raise.
+
+Orders that could not be sent are sent again: a refused connection leaves a position without stop or exit. During an
+announced maintenance there are exits only, and no alarm for missing responses.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import math
-from functools import partial
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.engine.live.maintenance import MaintenanceMonitor
-from tbot_core.engine.live.resend import Resender
+from tbot_core.contracts.abilities import MAINTENANCE
 from tbot_core.engine.session.broker_login import LoginMonitor
 from tbot_core.errors import BrokerError
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.reconciler import LEAST_WINDOW_S, OPEN_ORDERS_S, Reconciler
-from tbot_core.execution.requests import run_concurrently
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, OrderState, RiskState
@@ -27,11 +27,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from tbot_core.engine.live.task_group import SessionTasks
+    from tbot_core.contracts import Broker, MaintenanceWindow
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order
     from tbot_core.trading.risk.states import TradingState
+
+RESEND_FIRST_S: Final = 0.5
+RESEND_MOST_S: Final = 4.0
+"""The delay after failed attempts starts at RESEND_FIRST_S and doubles up to RESEND_MOST_S."""
+
+BROKEN_S: Final = 15.0
+"""After a break of this length a reading must show first what is held: others may have closed it meanwhile."""
+
+MAINTENANCE_POLL_S: Final = 600.0
+MAINTENANCE_LEAD: Final = timedelta(minutes=2)
+"""Entries are blocked for this long before maintenance begins, so that orders are settled by then."""
 
 _UNREACHABLE: Final = 3
 _RETRY_S: Final = 2.0
@@ -275,54 +286,60 @@ class BrokerSupervisor:
             await self.broker_session.execution.execute(MinuteCommands(actions=cancels))
 
 
-async def poll_brokers(supervisors: Sequence[BrokerSupervisor]) -> None:
-    """One round of polling and supervision at every broker, without those whose first reading is pending."""
-    awaited = [one for one in supervisors if one.broker_session.is_awaited]
-    await run_concurrently([one.broker_session.execution.process_broker_events for one in awaited])
-    await run_concurrently([one.run_once for one in awaited])
+class Resender:
+    """Resends at one broker; call `run_once` about twice a second."""
+
+    def __init__(self, broker_session: BrokerSession, clock: Clock) -> None:
+        self._broker_session = broker_session
+        self._clock = clock
+        self._delay_s = self._due = 0.0
+        self._broken_at: float | None = None
+
+    async def run_once(self) -> None:
+        """One round: send waiting orders at once, then with growing delays while the broker refuses."""
+        position_manager, now = self._broker_session.decision_engine.position_manager, self._clock.monotonic()
+        if not position_manager.unsent_orders.has_waiting:
+            self._delay_s, self._due, self._broken_at = 0.0, 0.0, None
+        elif now >= self._due:
+            self._broken_at = now if self._broken_at is None else self._broken_at
+            self._delay_s = min(max(RESEND_FIRST_S, 2 * self._delay_s), RESEND_MOST_S)
+            self._due = now + self._delay_s
+            if now >= self._broken_at + BROKEN_S:
+                position_manager.unsent_orders.await_reading(now)
+            position_manager.unsent_orders.release(barred=False)
+            await self._broker_session.execution.execute(MinuteCommands(actions=position_manager.orders_due_now()))
 
 
-async def settle_orders(
-    supervisors: Sequence[BrokerSupervisor],
-    clock: Clock,
-    timeout_s: float,
-    is_stopping: Callable[[], bool],
-    stop_timeout_s: float,
-) -> bool:
-    """Wait for orders in flight, at most `timeout_s`; a stop leaves them `stop_timeout_s`.
+class MaintenanceMonitor:
+    """The announcements of one broker of a session, and whether one applies now."""
 
-    Returns False if a stop ended the wait.
-    """
-    until, stop_until = clock.monotonic() + timeout_s, math.inf
-    while (now := clock.monotonic()) < until and any(one.broker_session.in_flight for one in supervisors):
-        stop_until = min(stop_until, now + stop_timeout_s) if is_stopping() else math.inf
-        if now >= stop_until:
-            return False
-        await clock.sleep(1.0)
-    return True
+    def __init__(self, broker: Broker, trading_state: TradingStateController, clock: Clock) -> None:
+        self._source = MAINTENANCE.of(broker)
+        self._trading_state = trading_state
+        self._clock = clock
+        self._announced: Sequence[MaintenanceWindow] = ()
+        self._poll_at = 0.0
 
+    @property
+    def current(self) -> MaintenanceWindow | None:
+        """The announced period that applies now, including the minutes before it."""
+        now = self._clock.now()
+        return next((one for one in self._announced if one.begins - MAINTENANCE_LEAD <= now < one.ends), None)
 
-async def close_accounts(supervisors: Sequence[BrokerSupervisor], is_stopping: Callable[[], bool]) -> bool:
-    """Read the accounts at the end of the day, without those whose first reading is pending.
+    def update_cause(self) -> None:
+        """Raise the cause, and clear it when the period is over."""
+        found = self.current
+        words = "" if found is None else f"until {found.ends:%H:%M} UTC{found.words and ': '}{found.words}"
+        self._trading_state.set_cause(StateCause.MAINTENANCE, words)
 
-    Returns False if a stop came before each was read.
-    """
-    unread: list[BrokerSupervisor] = []
-
-    async def close(supervisor: BrokerSupervisor) -> None:
-        if not await supervisor.close_account(is_stopping):
-            unread.append(supervisor)
-
-    await run_concurrently([partial(close, one) for one in supervisors if one.broker_session.is_awaited])
-    return not unread
-
-
-def side_tasks(supervisors: Sequence[BrokerSupervisor], tasks: SessionTasks) -> list[asyncio.Task[None]]:
-    """Tasks of the session that nothing waits for: the event streams, and the standbys' first account readings."""
-    streams = (one.broker_session.execution.stream for one in supervisors)
-    found = [asyncio.ensure_future(stream.run()) for stream in streams if stream is not None]
-    for one in supervisors[1:]:
-        begin = asyncio.Event()
-        begin.set()
-        found.append(asyncio.ensure_future(tasks.run_on_event(begin, one.reconcile)))
-    return found
+    async def poll(self) -> None:
+        """Request the announcements if due; the last ones apply until then."""
+        now = self._clock.monotonic()
+        if self._source is None or now < self._poll_at or self.current is not None:
+            return
+        self._poll_at = now + MAINTENANCE_POLL_S
+        try:
+            self._announced = await self._source.maintenance()
+        except BrokerError as fault:
+            _log.warning("maintenance.not_read", reason=fault.message)
+        self.update_cause()

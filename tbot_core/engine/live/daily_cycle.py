@@ -11,16 +11,23 @@ import asyncio
 import datetime as dt
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
 from tbot_core.contracts import Broker, LiveSession, SupportsTradingHours
 from tbot_core.contracts.abilities import HOURS
 from tbot_core.engine.control import ControlVerb
-from tbot_core.engine.holidays import HolidayAnnouncer
-from tbot_core.engine.live import abandoned_positions, trading_hours
-from tbot_core.engine.live.feed_connection import AGAIN_S, SILENT, FeedConnection, FeedRetry
+from tbot_core.engine.live import abandoned_positions
+from tbot_core.engine.live.feed_connection import (
+    AGAIN_S,
+    SILENT,
+    FeedConnection,
+    FeedRetry,
+    common_hours,
+    limit_to_hours,
+    shortened_hours_text,
+)
 from tbot_core.engine.live.market_session import LiveTradingSession
 from tbot_core.engine.live.readiness import ReadinessAnnouncer, ready_facts
 from tbot_core.engine.live.session_inputs import DailyServices, SessionAccount, SessionInputs
@@ -30,28 +37,37 @@ from tbot_core.engine.session.config import PRE_OPEN, READY_AT, LiveConfig
 from tbot_core.engine.session.feed_session import SessionFeed
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
-from tbot_core.engine.session.unowned_causes import clear_feed_causes, clear_unowned_causes, unowned_causes
 from tbot_core.engine.settings_reload import EVERY_S
 from tbot_core.errors import BrokerError, FeedRefused, TbotError
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
-from tbot_core.journal.events.sessions import HoursShortened, SessionClosed, SessionOpened
+from tbot_core.journal.events.sessions import HolidayReported, HoursShortened, SessionClosed, SessionOpened
 from tbot_core.journal.projections import carryover
 from tbot_core.model import clock
 from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.types import RiskState, atoms_of
 from tbot_core.system import log
+from tbot_core.trading.risk.states import StateCause
 from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.journal.store import Event, JournalRecorder
-    from tbot_core.model.calendar import Session
+    from tbot_core.model.calendar import ExchangeCalendar, Session
     from tbot_core.trading.proposals import ActiveStrategy
 
 _log = log.logger(__name__)
+
+ANNOUNCE_FROM: Final = dt.time(8)
+"""The New York time from which a day's holiday is reported."""
+
+_OF_THE_FEED: Final = frozenset({StateCause.FEEDS_STALE, StateCause.UNIVERSE_STALE})
+_OF_ARMING: Final = frozenset({StateCause.NOT_ARMED})
+_OF_FAILOVER: Final = frozenset({StateCause.BROKERS_DOWN, StateCause.PRIMARY_DOWN})
+_NOT_APPLICABLE: Final = "it does not apply in this session"
+_ENDED: Final = "the session has ended"
 
 Answer = TypeVar("Answer")
 
@@ -130,9 +146,9 @@ class DailyCycle:
             if opened is not None and opened.facts(SessionOpened).date == session.date:
                 return carryover.session_hours(opened.payload)
             raise
-        found = trading_hours.common_hours(session, hours)
+        found = common_hours(session, hours)
         if found != session:
-            words = trading_hours.shortened_hours_text(session, found)
+            words = shortened_hours_text(session, found)
             self._recorder.record(HoursShortened(date=session.date, words=words))
         return found
 
@@ -165,7 +181,7 @@ class DailyCycle:
 
     async def _request_feed(self, session: Session) -> SessionFeed:
         # The feed of a session, with its symbols and the facts known before its open.
-        source = trading_hours.limit_to_hours(await self._inputs.bars(session), session)
+        source = limit_to_hours(await self._inputs.bars(session), session)
 
         def on_wait(reason: str) -> None:
             self._announcer.announce_not_ready(session, [reason])
@@ -217,9 +233,9 @@ class DailyCycle:
             restarted=inputs.restarted,
         )
         market = LiveTradingSession(inputs.context, config, feed, entrants, inputs.equity_atoms, past)
-        unowned = unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
+        unowned = _unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
         is_open = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
-        clear_unowned_causes(market.trading_state, unowned, opened=is_open)
+        _clear_unowned_causes(market.trading_state, unowned, opened=is_open)
         return market
 
     async def _run_session(self, market: LiveTradingSession, feed: SessionFeed, *others: asyncio.Future[Any]) -> None:
@@ -241,7 +257,7 @@ class DailyCycle:
             await asyncio.gather(*side_tasks, return_exceptions=True)
             self._write_gauges(market, at_once=True)
         if feed.session.close <= self._clock.now():
-            clear_feed_causes(market.trading_state)
+            _clear_feed_causes(market.trading_state)
         if market.requests.is_stopping and not market.handed_over:
             market.requests.on_stop_done(kept=market.left_open)
             raise RunStopped
@@ -273,7 +289,7 @@ class DailyCycle:
         if not await market.end_late(ready_at, self._announce_unread):
             market.requests.on_stop_done()
             raise RunStopped
-        clear_feed_causes(market.trading_state)
+        _clear_feed_causes(market.trading_state)
 
     def _announce_unread(self) -> None:
         # An unread account blocks the end of the previous session, and so the start of the next one.
@@ -384,3 +400,58 @@ def _signalled(since: Sequence[Event]) -> Universe:
     # The symbols of a session's signals, for one without a feed; nothing is known of them.
     symbols = carryover.signalled_symbols(since)
     return Universe(symbols=symbols, day=DayFacts.unknown(len(symbols)))
+
+
+def _unowned_causes(*, arming: object, failover: object, feed: object) -> frozenset[StateCause]:
+    # The causes without an owner in a session; None marks an owner that it does not have.
+    owners = ((_OF_ARMING, arming), (_OF_FAILOVER, failover), (_OF_THE_FEED, feed))
+    return frozenset(cause for causes, owner in owners if owner is None for cause in causes)
+
+
+def _clear_unowned_causes(
+    trading_state: TradingStateController, unowned: Iterable[StateCause], *, opened: bool
+) -> None:
+    # Clear the causes of an earlier session that have no owner in this one; those set by a person stay.
+    #
+    # The owner of a cause clears it; a run with other settings may lack that owner. In an `opened` session, continued
+    # after a restart, they expire after their usual time. Before the open they expire at once, and so do the causes of
+    # the feed.
+    if opened:
+        for cause in unowned:
+            trading_state.clear_cause(cause, _NOT_APPLICABLE)
+        return
+    _expire(trading_state, {*unowned}, _NOT_APPLICABLE)
+    _expire(trading_state, _OF_THE_FEED, _ENDED)
+
+
+def _clear_feed_causes(trading_state: TradingStateController) -> None:
+    # Clear the causes of a feed at its session's end.
+    _expire(trading_state, _OF_THE_FEED, _ENDED)
+
+
+def _expire(trading_state: TradingStateController, causes: Iterable[StateCause], words: str) -> None:
+    for cause in sorted(causes):
+        trading_state.clear_cause(cause, words)
+        trading_state.expire_cause(cause)
+
+
+class HolidayAnnouncer:
+    """Reports an exchange holiday once, also across restarts; weekends and the owner's closures are not reported."""
+
+    def __init__(self, recorder: JournalRecorder, calendar: ExchangeCalendar) -> None:
+        self._recorder = recorder
+        self._calendar = calendar
+        last = recorder.journal.last_event(records.HOLIDAY)
+        self._reported = None if last is None else last.facts(HolidayReported).date
+
+    def check(self) -> None:
+        """Report a holiday if it is due; called while waiting for a session."""
+        local = clock.exchange_time(self._recorder.clock.now())
+        day = local.date()
+        if day == self._reported or local.time() < ANNOUNCE_FROM:
+            return
+        self._reported = day
+        name = self._calendar.holiday(day)
+        if name is not None:
+            following = self._calendar.next(day).date
+            self._recorder.record(HolidayReported(date=day, name=name, next=following))

@@ -13,23 +13,28 @@ import attrs
 
 from tbot_core.engine import control, resume
 from tbot_core.engine.control import CONFIRMATION_VERBS, ControlVerb
-from tbot_core.engine.live import broker_supervisor as supervision
 from tbot_core.engine.live.abandoned_positions import AbandonedPositions
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.live.data_guard import ClockGuard, DataGuard, out_of_hours, session_clock
 from tbot_core.engine.live.failover import guard_standbys, make_failover, monitor_brokers
-from tbot_core.engine.live.flatten import PositionFlattener
 from tbot_core.engine.live.protection import ProtectionMonitor
 from tbot_core.engine.live.restart import SessionRestart
 from tbot_core.engine.live.session_close import SessionClose
-from tbot_core.engine.live.shutdown import Shutdown
-from tbot_core.engine.live.task_group import AsyncAction, SessionTasks
-from tbot_core.engine.live.watch_loop import WatchLoop
+from tbot_core.engine.live.session_tasks import (
+    AsyncAction,
+    SessionTasks,
+    WatchLoop,
+    close_accounts,
+    poll_brokers,
+    settle_orders,
+    side_tasks,
+)
+from tbot_core.engine.live.shutdown import PositionFlattener, Shutdown
 from tbot_core.engine.session.arming import ArmingGuard
 from tbot_core.engine.session.feed_session import FeedReceiver, SessionFeed, empty_minute
-from tbot_core.engine.session.opening_equity import check_opening_equity
 from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS, RequestAction, RequestHandler
 from tbot_core.engine.session.session import SessionContext, SessionServices, TradingSession, open_books
+from tbot_core.engine.session.session_events import check_opening_equity
 from tbot_core.engine.session.vix import ASK_S, WindowVix
 from tbot_core.errors import AccessError
 from tbot_core.execution.reconciler import LEAST_WINDOW_S
@@ -137,7 +142,7 @@ class LiveTradingSession:
         main = asyncio.ensure_future(self._main())
         side = [asyncio.ensure_future(repeat_every(seconds, action)) for seconds, action in actions]
         side += [asyncio.ensure_future(self._after_first_read(action)) for action in self._later_actions()]
-        side += supervision.side_tasks(self.supervisors, self._tasks)
+        side += side_tasks(self.supervisors, self._tasks)
         requests = [one.execution.open_requests for one in self.run.broker_sessions]
         try:
             await self._tasks.run_until_first_ends(main, side)
@@ -231,7 +236,7 @@ class LiveTradingSession:
         self._restart.restore(self.supervisors, self._config, self.data_guard, self._trading.call_guard)
         self._equity_checked, self.requests.deferred = True, FUTURE_SESSION_VERBS
         tasks = SessionTasks(self._trading.clock, self._config.timeout_s)
-        side = supervision.side_tasks(self.supervisors, tasks)
+        side = side_tasks(self.supervisors, tasks)
         side.append(asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests)))
         resolving = asyncio.ensure_future(self._resolve_orders(until, on_unread))
         await tasks.run_until_first_ends(resolving, side)
@@ -255,7 +260,7 @@ class LiveTradingSession:
 
     async def _close(self) -> bool:
         # Read the accounts and record the close; returns False if a stop came first: the next start does both.
-        self._closed = await supervision.close_accounts(self.supervisors, lambda: self.requests.is_stopping)
+        self._closed = await close_accounts(self.supervisors, lambda: self.requests.is_stopping)
         if self._closed:
             await self.run.close_session(self._stuck)
         return self._closed
@@ -266,7 +271,7 @@ class LiveTradingSession:
         return all(supervisor.reconciler.has_read_account for supervisor in supervisors)
 
     async def _poll_brokers(self) -> None:
-        await supervision.poll_brokers(self.supervisors)
+        await poll_brokers(self.supervisors)
         await self._trading.clock.sleep(RECONCILE_INTERVAL_S)
 
     def _stuck(self) -> list[NewEvent]:
@@ -314,7 +319,7 @@ class LiveTradingSession:
     def _on_account_read(self) -> None:
         if self.reconciler.has_read_account and not self._equity_checked:
             self._equity_checked = True
-            check_opening_equity(self.run, self._trading.journal, self._trading.venue)
+            check_opening_equity(self.books, self._trading.journal, self._trading.venue)
         if self._arming_guard is not None:
             self._arming_guard.update(self.reconciler.verdict)
 
@@ -394,7 +399,7 @@ class LiveTradingSession:
         # After the last minute: wait for orders in flight, as long as a lookup may still find one; returns False if a
         # stop ended that. A venue that fills from bars ends them at the close.
         clock, limits = self._trading.clock, (self._lookup_timeout_s, self._config.timeout_s)
-        return self.run.fills_on_bars or await supervision.settle_orders(
+        return self.run.fills_on_bars or await settle_orders(
             self.supervisors, clock, limits[0], lambda: self.requests.is_stopping, limits[1]
         )
 

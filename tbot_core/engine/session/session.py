@@ -14,19 +14,19 @@ from tbot_core.engine.session import session_events
 from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, SessionBooks, StandbyBroker
 from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.engine.session.feed_session import partial_volume_of
-from tbot_core.engine.session.plugin_failures import PluginFailures
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.requests import run_concurrently
-from tbot_core.journal.events.sessions import NearMiss, WindowClosed
+from tbot_core.journal.events.sessions import NearMiss, PluginFailed, WindowClosed
 from tbot_core.journal.store import Journal, JournalRecorder, NewEvent
 from tbot_core.model.bars import Bars, Flags, MinuteSlice, Quotes, Tape
 from tbot_core.model.clock import Clock
 from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
-from tbot_core.plugins.call_guard import CallGuard
+from tbot_core.plugins.call_guard import CallGuard, FailedCall, GuardSession
+from tbot_core.plugins.guarded_broker import FEED_CALLS
 from tbot_core.system.garbage import gc_paused
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.near_misses import find_near_misses
@@ -41,6 +41,8 @@ from tbot_core.trading.proposals import (
     screen,
     universe_cut,
 )
+from tbot_core.trading.risk.exposure import block_entries, lose_plugin
+from tbot_core.trading.risk.states import StateCause
 from tbot_core.trading.verdicts import ALLOWED_CODE, Verdicts
 
 if TYPE_CHECKING:
@@ -423,3 +425,41 @@ class TradingSession:
 def _too_late(proposal: Proposal) -> Proposal:
     passed = {Reason.ALLOWED, Reason.NO_QUOTE, Reason.SPREAD_WIDE}  # quotes of now say nothing about the signal
     return attrs.evolve(proposal, reason=Reason.SIGNAL_TOO_LATE) if proposal.reason in passed else proposal
+
+
+class PluginFailures:
+    """The failed calls of one session; `opening` holds the events of its opening while they are being made."""
+
+    def __init__(self, broker_sessions: Sequence[BrokerSession]) -> None:
+        self._broker_sessions = broker_sessions
+        self.opening: list[NewEvent] | None = None
+
+    @property
+    def guard_session(self) -> GuardSession:
+        """This session for the guard of its plugins' calls."""
+        execution = self._broker_sessions[0].execution
+        return GuardSession(
+            clock=execution.recorder.clock, on_failure=self._on_failure, on_broker_failure=self._on_broker_failure
+        )
+
+    def _on_failure(self, failure: FailedCall) -> None:
+        self._record(failure, lost=failure.off)
+
+    def _on_broker_failure(self, failure: FailedCall) -> None:
+        # A call about an account concerns that account, a call for data all of them.
+        account_calls = failure.call not in FEED_CALLS
+        found = [one for one in self._broker_sessions if account_calls and failure.plugin == f"broker/{one.name}"]
+        for broker in found if failure.off else ():
+            block_entries(broker.decision_engine.exposure, StateCause.BROKER_PLUGIN, failure.error)
+        self._record(failure, lost=failure.off and not found)
+
+    def _record(self, failure: FailedCall, *, lost: bool) -> None:
+        # A failure during the opening is recorded after SESSION_OPENED.
+        primary = self._broker_sessions[0]
+        if lost:
+            lose_plugin(primary.decision_engine.exposure, failure.plugin)
+        entry = primary.execution.recorder.entry(PluginFailed(**attrs.asdict(failure)))
+        if self.opening is None:
+            primary.execution.recorder.write(entry)
+        else:
+            self.opening.append(entry)

@@ -1,24 +1,32 @@
-"""The events that are recorded when a session opens and closes."""
+"""The events that are recorded when a session opens and closes, and the opening equity.
+
+An equity that neither the previous close nor payments explain is recorded, and blocks entries.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from tbot_core.journal import records
 from tbot_core.journal.codec import fill_facts
-from tbot_core.journal.events.accounts import CashShareLeft
+from tbot_core.journal.events.accounts import AccountMoved, CashShareLeft
 from tbot_core.journal.events.sessions import CarriedPosition, Screened, SessionClosed, SessionOpened, TradedAccount
 from tbot_core.journal.projections import carryover
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.trading.positions import rebalance_rules
+from tbot_core.trading.risk.account import equity_jumped
 from tbot_core.trading.verdicts import Verdicts, denial_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from tbot_core.engine.session.broker_session import BrokerSession, SessionBooks
-    from tbot_core.journal.store import JournalRecorder
+    from tbot_core.execution.broker_account import BrokerAccount
+    from tbot_core.journal.store import Journal, JournalRecorder
     from tbot_core.model.bars import Bars
     from tbot_core.trading.portfolio import Portfolio
     from tbot_core.trading.proposals import ActiveStrategy, TradingRules
@@ -121,3 +129,29 @@ def _carried(broker_sessions: Sequence[BrokerSession]) -> Iterator[CarriedPositi
         for position in broker_session.decision_engine.portfolio.positions.values():
             fill = fill_facts(carryover.carried_entry(position))
             yield CarriedPosition(signal=position.signal, broker=broker_session.journal_tag, **fill)
+
+
+def _expected_opening_equity(journal: Journal, venue: BrokerAccount, opens: datetime) -> tuple[Decimal, Decimal] | None:
+    """An account's equity at the last close and the net payments since; None if that close was of another account."""
+    closed = journal.last_event(records.SESSION_CLOSED)
+    if closed is None or closed.facts(SessionClosed).account != venue.account_id:
+        return None
+    paid = (
+        moved.cash
+        for event in journal.events(closed.seq, kind=records.ACTIVITY)
+        if event.source is not None and event.source[:2] == (venue.name, venue.account_id)
+        if (moved := event.facts(AccountMoved)).time <= opens
+    )
+    return closed.facts(SessionClosed).equity, sum(paid, Decimal(0))
+
+
+def check_opening_equity(books: SessionBooks, journal: Journal, venue: BrokerAccount) -> None:
+    """Compare the opening equity with the last close; a jump that no payment explains is recorded, and blocks entries.
+
+    The first believed reading books the payments since then. The close of another account, such as paper trading, is
+    not compared.
+    """
+    exposure, opening = books.decision_engine.exposure, dollars_of(books.decision_engine.portfolio.opening_atoms)
+    before = _expected_opening_equity(journal, venue, books.session.open)
+    if before is not None and not exposure.equity_jump and equity_jumped(opening, *before):
+        exposure.record_equity_jump(opening, sum(before, Decimal(0)))

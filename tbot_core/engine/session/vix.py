@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import SupportsDailyVix
-from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX
+from tbot_core.contracts import InstrumentKind, SupportsDailyVix
+from tbot_core.contracts.abilities import DAILY_VIX, INSTRUMENTS, LIVE_VIX
 from tbot_core.contracts.series import VIX
-from tbot_core.engine.session import fund_symbols
 from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError
+from tbot_core.execution.instrument_requests import PORTION
 from tbot_core.journal.events.feeds import VixRead
 from tbot_core.journal.projections.vix import recorded_vix
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
@@ -31,10 +31,11 @@ from tbot_core.trading.universe import VixClose
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tbot_core.contracts import IndexQuote, SupportsLiveVix
+    from tbot_core.contracts import IndexQuote, SupportsInstruments, SupportsLiveVix
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.instance import Settings
     from tbot_core.journal.projection import JournalEvent
+    from tbot_core.model.bars import Array
     from tbot_core.model.calendar import Session
     from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.steady_clock import SteadyClock
@@ -90,7 +91,7 @@ class VixSources:
 
     async def add_kinds(self, day: DayFacts, symbols: Sequence[str]) -> DayFacts:
         """The facts with the kind of each symbol, stock or fund, of the first broker that reports instruments."""
-        fund = await fund_symbols.funds(self.brokers, symbols) if day.fund is None else None
+        fund = await funds(self.brokers, symbols) if day.fund is None else None
         return day if fund is None else attrs.evolve(day, fund=fund)
 
     async def _from_plugins(self, before: dt.date) -> tuple[float, str] | None:
@@ -217,3 +218,26 @@ def live_vix_brokers(settings: Settings, brokers: Sequence[object]) -> tuple[Sup
             "Set VIX_SOURCE=previous_close, or set DATA_SOURCE to a plugin that has the index.",
         )
     return found
+
+
+async def funds(brokers: Iterable[object], symbols: Sequence[str]) -> Array | None:
+    """1 for a fund, 0 for a stock, NaN for a symbol of unknown kind; None if no broker reports instruments."""
+    for broker in filter(None, map(INSTRUMENTS.of, brokers)):
+        try:
+            kinds = await _kinds(broker, symbols)
+        except BrokerError as fault:
+            _log.warning("instruments.not_read", symbols=len(symbols), reason=fault.message)
+            continue
+        return np.array([_value(kinds.get(symbol)) for symbol in symbols])
+    return None
+
+
+async def _kinds(broker: SupportsInstruments, symbols: Sequence[str]) -> dict[str, InstrumentKind | None]:
+    kinds: dict[str, InstrumentKind | None] = {}
+    for first in range(0, len(symbols), PORTION):
+        kinds |= {one.symbol: one.kind for one in await broker.instruments(symbols[first : first + PORTION])}
+    return kinds
+
+
+def _value(kind: InstrumentKind | None) -> float:
+    return np.nan if kind is None else float(kind is InstrumentKind.FUND)

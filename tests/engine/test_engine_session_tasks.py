@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.engine.live.task_group import SessionTasks
+from tbot_core.engine.live.session_tasks import SessionTasks
 from tbot_core.errors import TbotError
 from tbot_core.model.clock import SystemClock
 from tbot_core.rehearsal.virtual_loop import run_virtual
