@@ -132,7 +132,7 @@ def _carried(broker_sessions: Sequence[BrokerSession]) -> Iterator[CarriedPositi
 
 
 def _expected_opening_equity(journal: Journal, venue: BrokerAccount, opens: datetime) -> tuple[Decimal, Decimal] | None:
-    """An account's equity at the last close and the net payments since; None if that close was of another account."""
+    # An account's equity at the last close and the net payments since; None if that close was of another account.
     closed = journal.last_event(records.SESSION_CLOSED)
     if closed is None or closed.facts(SessionClosed).account != venue.account_id:
         return None
