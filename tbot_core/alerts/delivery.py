@@ -171,19 +171,19 @@ class AlertDelivery:
                 return ChannelAnswer(words=one_line(redact(words or "")), accepted=True)
         except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
             assert_failure(fault, awaited=True)
-            kind, found = type(fault), _undelivered(fault)
+            kind, failure = type(fault), _undelivered(fault)
             if issubclass(kind, PartlyDelivered):
                 if self._logs_failures:
-                    _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(found))
-                return ChannelAnswer(fault=one_line(redact(str(found))), accepted=True)
+                    _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(failure))
+                return ChannelAnswer(fault=one_line(redact(str(failure))), accepted=True)
             if issubclass(kind, TbotError) or kind is TimeoutError:
                 if self._logs_failures:
-                    _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(found))
+                    _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(failure))
             else:
                 _log.exception("alert.undelivered", channel=name, incident=alert.key)
-            unclear = once and (not issubclass(kind, Undelivered) or found.unclear)
-            text = one_line(redact(str(found)))
-            return ChannelAnswer(fault=text, unclear=unclear, retry_after_s=found.retry_after_s or 0.0)
+            unclear = once and (not issubclass(kind, Undelivered) or failure.unclear)
+            text = one_line(redact(str(failure)))
+            return ChannelAnswer(fault=text, unclear=unclear, retry_after_s=failure.retry_after_s or 0.0)
 
 
 class SendBackoff:

@@ -42,8 +42,8 @@ def due_messages(
     waiting: Sequence[One], sent: Sequence[SentMessage], limit: MessageLimit, now: datetime
 ) -> list[Sequence[One]]:
     """The messages that may be sent now, each with its alerts, oldest first."""
-    recent = [one for one in sent if now - one.time < limit.span]
-    if any(one.alerts > 1 for one in recent) or len(recent) > limit.messages:
+    recent = [message for message in sent if now - message.time < limit.span]
+    if any(message.alerts > 1 for message in recent) or len(recent) > limit.messages:
         return []
     available = limit.messages - len(recent)
     rest = waiting[available:]
@@ -52,11 +52,11 @@ def due_messages(
 
 def limit_ends(sent: Sequence[SentMessage], limit: MessageLimit, now: datetime) -> datetime | None:
     """Until when the limit lets no message go; None if one may be sent now."""
-    recent = sorted((one for one in sent if now - one.time < limit.span), key=lambda one: one.time)
-    blocking = [one for one in recent if one.alerts > 1]
+    recent = sorted((message for message in sent if now - message.time < limit.span), key=lambda one: one.time)
+    blocking = [message for message in recent if message.alerts > 1]
     if len(recent) > limit.messages:
         blocking.append(recent[-limit.messages - 1])
-    return max(one.time for one in blocking) + limit.span if blocking else None
+    return max(message.time for message in blocking) + limit.span if blocking else None
 
 
 def in_quiet_hours(hours: str, now: datetime) -> bool:

@@ -161,10 +161,10 @@ class AlertRules:
 
     def open_incidents(self, now: datetime) -> dict[str, Notice]:
         """The open incidents by key."""
-        found = [*self._of_causes(now), *self._of_orders(now), *self._of_positions(now), *self._of_the_session()]
-        found += self._feed.open_incidents(self._book.portfolio.positions)
+        notices = [*self._of_causes(now), *self._of_orders(now), *self._of_positions(now), *self._of_the_session()]
+        notices += self._feed.open_incidents(self._book.portfolio.positions)
         self._since, self._lasting = self._lasting, {}
-        return {one.key: one for one in found}
+        return {notice.key: notice for notice in notices}
 
     def _remember(self, event: Event) -> None:
         if event.kind == records.NOT_READY:
@@ -311,10 +311,10 @@ class AlertRules:
         # The quantity that resting stops cover, None while an exit is in progress; one of unknown outcome is no cover.
         # Less than one share cannot rest as a stop; tbot watches it instead.
         mine = [record for record in self._book.orders.values() if record.order.symbol == symbol]
-        exits = (one for one in mine if one.order.leg is Leg.EXIT and not one.terminal)
+        exits = (record for record in mine if record.order.leg is Leg.EXIT and not record.terminal)
         if any(exit_.state not in IN_DOUBT for exit_ in exits):
             return None
-        stops = (one for one in mine if one.order.leg is Leg.STOP and one.state in _RESTING)
+        stops = (record for record in mine if record.order.leg is Leg.STOP and record.state in _RESTING)
         return sum((stop.open_quantity for stop in stops), Decimal(0))
 
     def _of_the_session(self) -> Iterator[Notice]:

@@ -100,17 +100,17 @@ def watch_heartbeat(
     stalled, last, place = False, b"", None
     while (data := read(_GRACE_S if place else _STALL_S)) != b"":
         if data is None:
-            seen = rescue.locate()
+            activity = rescue.locate()
             if not stalled:
                 stalled = True
                 _open_incident(
                     store,
                     clock,
-                    f"The run has been unresponsive for {_STALL_S:g} s{_in(seen)}; stacks: logs/{_STACKS}.",
+                    f"The run has been unresponsive for {_STALL_S:g} s{_in(activity)}; stacks: logs/{_STACKS}.",
                 )
-            elif seen is not None and seen == place and _ended(store, clock, rescue, seen):
+            elif activity is not None and activity == place and _ended(store, clock, rescue, activity):
                 return
-            place = seen
+            place = activity
         else:
             last, place = data[-1:], None
             if stalled:
