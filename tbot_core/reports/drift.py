@@ -235,7 +235,7 @@ def _reason_words(reason: Reason, key: _Key) -> str:
 def _trade(key: _Key, found: tuple[Position | None, Position | None], causes: _Causes) -> DriftTrade:
     # The row of an expected and a real position, of which one may be absent.
     known = next(filter(None, found))
-    planned, made = (None if one is None else DriftFill.of(one) for one in found)
+    planned, made = (None if position is None else DriftFill.of(position) for position in found)
     both = [planned, made] if planned is not None and made is not None else []
     words = _difference(*both) if both else causes.missing(key) if made is None else causes.unexpected(key)
     words = ", ".join(filter(None, (words, causes.shift(key))))
@@ -246,8 +246,8 @@ def _trade(key: _Key, found: tuple[Position | None, Position | None], causes: _C
         minute=known.signal.minute,
         expected=planned,
         real=made,
-        entry_bps=_worse_bps(known.side, [one.entry_price for one in both]),
-        exit_bps=_worse_bps(-known.side, [one.exit_price for one in both]),
+        entry_bps=_worse_bps(known.side, [fill.entry_price for fill in both]),
+        exit_bps=_worse_bps(-known.side, [fill.exit_price for fill in both]),
         words=words,
     )
 
@@ -273,8 +273,8 @@ def _totals(trades: Sequence[DriftTrade]) -> Document:
         "both": len(both),
         "missing": sum(trade.real is None for trade in trades),
         "extra": sum(trade.expected is None for trade in trades),
-        "entry_bps": _mean(one.entry_bps for one in both),
-        "exit_bps": _mean(one.exit_bps for one in both),
+        "entry_bps": _mean(trade.entry_bps for trade in both),
+        "exit_bps": _mean(trade.exit_bps for trade in both),
         "pnl": _sum(trade.real for trade in trades),
         "expected_pnl": _sum(trade.expected for trade in trades),
     }
@@ -286,7 +286,7 @@ def _mean(found: Iterable[float | None]) -> float | None:
 
 
 def _sum(found: Iterable[DriftFill | None]) -> str:
-    return money_text(sum((Decimal(one.pnl) for one in found if one is not None), Decimal(0)))
+    return money_text(sum((Decimal(fill.pnl) for fill in found if fill is not None), Decimal(0)))
 
 
 def _distance(bps: float | None) -> str:

@@ -138,10 +138,10 @@ def read_facts(start: bytes) -> dict[str, Any] | None:
     `source` of the prices, and whether some are `simulated`; the `first` and `last` of its `sessions`, None without
     one; `trades`; `pnl` in dollars.
     """
-    found = _FACTS.search(start.decode(errors="replace"))
-    if found is None:
+    match = _FACTS.search(start.decode(errors="replace"))
+    if match is None:
         return None
-    facts: dict[str, Any] = json_document.parse_json(unescape(found[1]))
+    facts: dict[str, Any] = json_document.parse_json(unescape(match[1]))
     return facts
 
 

@@ -60,7 +60,8 @@ def trades(story: RunTimeline, charts: TradeCharts, advice: Sequence[str]) -> st
         return section("Trades", sentences or '<p class="soft">There were none.</p>')
     shown = {id(trade) for trade in largest(everything, MOST_LINES)}
     days = [
-        (chapter, [one for one in in_order_of_entry(chapter.trades) if id(one) in shown]) for chapter in story.chapters
+        (chapter, [trade for trade in in_order_of_entry(chapter.trades) if id(trade) in shown])
+        for chapter in story.chapters
     ]
     listed = [trade for _, found in days for trade in found]
     prices = iter(
@@ -77,7 +78,7 @@ def trades(story: RunTimeline, charts: TradeCharts, advice: Sequence[str]) -> st
             total = f"{plural(len(chapter.trades), 'trade')} &middot; {signed(chapter.pnl)}"
             parts.append(f'<h3 class="day">{escape(chapter.date)} <span>{total}</span></h3>')
             lines = [
-                _trade(next(numbers), one, next(prices), charts, several=story.has_several_brokers) for one in found
+                _trade(next(numbers), trade, next(prices), charts, several=story.has_several_brokers) for trade in found
             ]
             parts.append(f'<div class="lines">{"".join(lines)}</div>')
     return section("Trades", f'<div class="trades">{"".join(parts)}</div>')
