@@ -74,15 +74,15 @@ def check_content(  # noqa: PLR0913, PLR0917  what is judged, its place, and the
         return ()
     sections = parse_content(data, category, file) if shape == "sections" else ("",)
     absent = sorted(section for place, section in required if place == category and section not in sections)
-    found = [vault_error(VaultErrorCode.CONTENT_ABSENT, category, file, section=name) for name in absent]
+    errors = [vault_error(VaultErrorCode.CONTENT_ABSENT, category, file, section=name) for name in absent]
     for section in sections:
         schema = schemas.get(schema_key(category, section))
         if schema is not None and (only is None or not section or section in only):
             fields = content_fields(data, category, file, section or None)
-            found += _read(schema, fields, FieldLocation(category, file, section))[1]
+            errors += _read(schema, fields, FieldLocation(category, file, section))[1]
             for value in fields.values():
                 value.wipe()
-    return tuple(found)
+    return tuple(errors)
 
 
 def short_secrets(data: memoryview, category: str, file: str, schemas: Schemas) -> tuple[str, ...]:

@@ -220,11 +220,11 @@ class Vault:
         Sections and categories not in `known` are checked for shape only. Categories in `without` are skipped.
         `required` are the (category, section) that must be there.
         """
-        found: list[VaultError] = []
+        errors: list[VaultError] = []
         for category in categories.CATEGORIES:
             if category not in without:
-                found += self.category_faults(category, known or {}, required, flaws=True)
-        return (*found, *self.shared_keys())
+                errors += self.category_faults(category, known or {}, required, flaws=True)
+        return (*errors, *self.shared_keys())
 
     def category_faults(
         self, category: str, known: Schemas, required: Collection[tuple[str, str]], *, flaws: bool = False
@@ -237,15 +237,15 @@ class Vault:
             return (vault_error(VaultErrorCode.FILE_MISSING, category, file),) if absent else ()
         try:
             with self.read(category) as opened:
-                found = schemas.check_content(opened.view, category, file, known, required=required)
-                return (*(opened.flaws if flaws else ()), *found)
+                errors = schemas.check_content(opened.view, category, file, known, required=required)
+                return (*(opened.flaws if flaws else ()), *errors)
         except VaultError as error:
             return (error,)
 
     def shared_keys(self) -> tuple[VaultError, ...]:
         """An error for each category that shares its key with an earlier one; the audit log's key counts."""
         seen: set[bytes] = set()
-        found: list[VaultError] = []
+        errors: list[VaultError] = []
         for category in (categories.AUDIT, *categories.CATEGORIES):
             here = self.store.place(category)
             try:
@@ -256,9 +256,9 @@ class Vault:
                 continue
             key.wipe()
             if key.id in seen:
-                found.append(vault_error(VaultErrorCode.KEY_SHARED, category, here.shown(here.key)))
+                errors.append(vault_error(VaultErrorCode.KEY_SHARED, category, here.shown(here.key)))
             seen.add(key.id)
-        return tuple(found)
+        return tuple(errors)
 
     def upgrade(self, *, dry_run: bool) -> tuple[FormatUpgrade, ...]:
         """Rewrite every file whose format or key is not what a write would use now."""
