@@ -272,7 +272,7 @@ def _strategies(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         key = f"STRAT_{override.upper()}_ENABLED"
         sentence = f"STRATEGY_OVERRIDE={override}: {draft.text(key)} disables it."
         yield draft.finding("fail", sentence, "STRATEGY_OVERRIDE", key)
-    if not draft.strategies and any(one.is_set for one in draft.values.values()):
+    if not draft.strategies and any(setting.is_set for setting in draft.values.values()):
         yield draft.finding("warn", "No strategy is enabled: nothing will be traded.", "STRATEGY_SEQUENCE")
 
 
@@ -445,7 +445,7 @@ def _absent(named: Sequence[EffectiveSetting], kind: str, name: str, installed: 
     noun = "alert channel" if kind == "alert" else kind
     sentence = f"{', '.join(map(_assignment, named))}: no {noun} {printable_value(name)} is installed ({there}){hint}"
     where = str(named[0].origin) if named[0].is_set else ""
-    keys = tuple(one.declaration.name for one in named)
+    keys = tuple(setting.declaration.name for setting in named)
     return (kind, name), SettingsFinding(level="fail", message=sentence, keys=keys, where=where)
 
 

@@ -134,10 +134,10 @@ def replace_values(text: str, changes: Mapping[str, object]) -> bytes:
 
 def _with_value(line: str, value: str) -> str:
     # The line with another value; one that has the value already stays as it is spelt.
-    found = _LINE.fullmatch(line)
-    if found is None:  # a key without `=`
+    match = _LINE.fullmatch(line)
+    if match is None:  # a key without `=`
         return line.replace(line.strip(), f"{line.strip()}={_quoted(value)}")
-    return f"{found['head']}{_quoted(value)}{found['tail']}"
+    return f"{match['head']}{_quoted(value)}{match['tail']}"
 
 
 def _quoted(value: str) -> str:

@@ -40,10 +40,10 @@ class Identity:
     @classmethod
     def parse(cls, text: str) -> Identity:
         """Parse the text; raises SettingsError for an invalid one."""
-        found = PATTERN.fullmatch(text)
-        if found is None:
+        match = PATTERN.fullmatch(text)
+        if match is None:
             raise SettingsError(f"{FIELD}: the text is not a bot identity.", f"Write {ALLOWED}.")
-        entity, jurisdiction, broker, bot_id = found.groups()
+        entity, jurisdiction, broker, bot_id = match.groups()
         return cls(entity=entity, jurisdiction=jurisdiction, broker=broker, bot_id=bot_id)
 
     @classmethod
@@ -65,8 +65,8 @@ class Identity:
 
 def jurisdiction_of(identity: str) -> str:
     """The jurisdiction in the text of an identity, "" for a text that is none."""
-    found = PATTERN.fullmatch(identity)
-    return found.group(2) if found else ""
+    match = PATTERN.fullmatch(identity)
+    return match.group(2) if match else ""
 
 
 @attrs.frozen(kw_only=True)

@@ -92,7 +92,7 @@ def load_settings(  # noqa: PLR0913  -- the inputs of a run
     """
     examined = examine_settings(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
     lacking = () if installed is None else missing_plugins(examined.values, mode, installed)
-    failing = sorted((one for one in (*examined.findings, *lacking) if one.level == "fail"), key=_position)
+    failing = sorted((finding for finding in (*examined.findings, *lacking) if finding.level == "fail"), key=_position)
     if examined.settings is None or failing:
         raise faults_error(failing)
     return examined.settings
@@ -147,11 +147,11 @@ def examine_settings(
     instance = Instance.at(home)
     read = sources or configured(instance, live=mode == "live")
     options = {key: Assignment(key=key, value=value, file="", line=0) for key, value in (overrides or {}).items()}
-    given = [*read.env.parsed.entries, *read.bot.parsed.entries]
-    texts = {entry.key: entry.value for entry in given}
+    assignments = [*read.env.parsed.entries, *read.bot.parsed.entries]
+    texts = {entry.key: entry.value for entry in assignments}
     texts |= {key: entry.value for key, entry in options.items()}
     known = catalogue(_mentioned(texts), declared)
-    entries, found = _assigned(known, [*given, *options.values()])
+    entries, found = _assigned(known, [*assignments, *options.values()])
     values, refused = _values(known, entries)
     findings = [*read.findings(live=mode == "live"), *_missing(read, instance, mode), *found, *refused]
     bad = {key for finding in refused for key in finding.keys}
@@ -216,29 +216,29 @@ def _assigned(
 ) -> tuple[dict[str, Assignment], list[SettingsFinding]]:
     # The entry of each known variable, and findings about keys that are unknown or in the wrong file.
     assigned: dict[str, Assignment] = {}
-    found: list[SettingsFinding] = []
+    findings: list[SettingsFinding] = []
     for entry in entries:
         name = known.canonical_name(entry.key)
         if name is None:
-            found.append(_unknown(known, entry, compare=len(found) < _COMPARED))
+            findings.append(_unknown(known, entry, compare=len(findings) < _COMPARED))
             continue
         wanted = known.variables[name].declaration.file
         if entry.file == TRIAL.file and wanted == ENV_FILE:
             sentence = f"{entry.key} belongs in {wanted}, which holds for every run."
-            found.append(SettingsFinding(level="fail", message=sentence, keys=(name,), where=entry.file))
+            findings.append(SettingsFinding(level="fail", message=sentence, keys=(name,), where=entry.file))
             continue
         if entry.line and (entry.file in _ENV_FILES) != (wanted == ENV_FILE):
             sentence = f"{entry.key} belongs in {wanted} and is ignored here."
-            found.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
+            findings.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
             continue
         if name in assigned and assigned[name].key != entry.key:
             sentence = (
                 f"{entry.key} is an alias of {assigned[name].key} on line {assigned[name].line}; this line takes "
                 "precedence."
             )
-            found.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
+            findings.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
         assigned[name] = entry
-    return assigned, found
+    return assigned, findings
 
 
 def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> SettingsFinding:
@@ -274,11 +274,11 @@ def _values(
     # Every effective value (the default for a refused text), and the refusals.
     values: dict[str, EffectiveSetting] = {}
     refused: list[SettingsFinding] = []
-    for name, one in known.variables.items():
-        declaration, entry = one.declaration, entries.get(name)
+    for name, variable in known.variables.items():
+        declaration, entry = variable.declaration, entries.get(name)
         held = EffectiveSetting(
             declaration=declaration,
-            owner=one.owner,
+            owner=variable.owner,
             value=declaration.default,
             text=declaration.default_text,
             origin=ValueOrigin(),
@@ -287,7 +287,7 @@ def _values(
             origin = _origin(entry)
             faults = [
                 SettingsFinding(level="fail", message=fault, keys=(name,), where=str(origin))
-                for fault in _read(one, entry)
+                for fault in _read(variable, entry)
             ]
             if faults:
                 refused += faults
@@ -379,8 +379,8 @@ def _tables(
 ) -> dict[str, str]:
     # The operator's tables for deciding plugins, with their hashes.
     deciding = {"strategy": draft.strategies, "filter": draft.filters}
-    named = (one for one in declared if one.name in deciding.get(one.kind, (one.name,)))
-    return table_hashes(instance, sorted({table for one in named for table in one.tables}))
+    named = (config for config in declared if config.name in deciding.get(config.kind, (config.name,)))
+    return table_hashes(instance, sorted({table for config in named for table in config.tables}))
 
 
 def table_hashes(instance: Instance, tables: Iterable[str]) -> dict[str, str]:

@@ -127,7 +127,7 @@ def preflight_findings(
 
     `topics` names the checks that are made, by the subject of their findings; None makes all.
     """
-    found: list[PreflightFinding] = []
+    findings: list[PreflightFinding] = []
     for about, check in (
         ("secrets", _secrets),
         ("files", _exposure_findings),
@@ -147,9 +147,9 @@ def preflight_findings(
         if topics is not None and about not in topics:
             continue
         try:
-            found += check(subject)
+            findings += check(subject)
         except TbotError as fault:
-            found.append(
+            findings.append(
                 PreflightFinding(
                     level="fail",
                     subject=about,
@@ -158,7 +158,7 @@ def preflight_findings(
                     exit_code=fault.exit_code,
                 )
             )
-    return tuple(found)
+    return tuple(findings)
 
 
 def local_disk_findings(instance: Instance, mounts: Path = MOUNTS) -> Iterator[PreflightFinding]:
@@ -199,7 +199,7 @@ def _exposure_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # plaintext. Keys, encrypted files and plugins.lock are judged where they are read.
     instance = subject.instance
     control = instance.path(deployment_of(subject.sources.env.parsed).control_dir)
-    plain = [one.path for one in subject.sources.both if one.plain]
+    plain = [file.path for file in subject.sources.both if file.plain]
     records = [*(instance.path(name) for name in RECORDS), *integrity.journal_files(instance.journal)]
     for path in dict.fromkeys((instance.home, control, *records, log_path(instance), *plain)):
         exposure = filesystem.write_exposure(path) if filesystem.exists(path) else None
@@ -279,11 +279,11 @@ def _secrets(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     opened, sources = subject.vault(), subject.sources
     before = {"bot_identity", "network", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
     statuses = opened.status()
-    faults = [it.fault for it in sources.both if isinstance(it.fault, VaultError)]
+    faults = [file.fault for file in sources.both if isinstance(file.fault, VaultError)]
     rules = secret_rules(subject.declared, subject.installed, required=True)
     faults += opened.verify(rules.fields, without=before, required=rules.required)
     faults += [fault for it in statuses for fault in it.faults]
-    for fault in _merged({it.message: it for it in faults}.values()):
+    for fault in _merged({error.message: error for error in faults}.values()):
         allowed = fault.code == _SHARED and subject.allow_shared_key
         loose = fault.code in _LOOSE
         level: Level = "warn" if allowed or (loose and not subject.strict) else "fail"
@@ -302,13 +302,13 @@ def _merged(faults: Iterable[VaultError]) -> Iterator[VaultError]:
             modes.setdefault(fault.code, []).append(fault)
         else:
             yield fault
-    for code, found in modes.items():
-        if len(found) == 1:
-            yield found[0]
+    for code, errors in modes.items():
+        if len(errors) == 1:
+            yield errors[0]
             continue
-        names = ", ".join(dict.fromkeys(it.message.split()[1].rstrip(":") for it in found))
-        paths = " ".join(dict.fromkeys(it.remedy.rpartition(" ")[2] for it in found))
-        command = found[0].remedy.rpartition(" ")[0]
+        names = ", ".join(dict.fromkeys(error.message.split()[1].rstrip(":") for error in errors))
+        paths = " ".join(dict.fromkeys(error.remedy.rpartition(" ")[2] for error in errors))
+        command = errors[0].remedy.rpartition(" ")[0]
         yield VaultError(f"{code} {names}: {_LOOSE[code]}.", f"{command} {paths}", code=code)
 
 
@@ -320,24 +320,25 @@ def _category_finding(status: CategoryStatus) -> Iterator[PreflightFinding]:
 
 
 def _identity(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    found = read_identity(subject.instance, deployment_of(subject.sources.env.parsed), live=subject.strict)
-    if found is None:
+    identity = read_identity(subject.instance, deployment_of(subject.sources.env.parsed), live=subject.strict)
+    if identity is None:
         sentence = "The bot has no identity: allowed for paper and replay, refused in live trading."
         yield PreflightFinding(
             level="warn", subject="identity", message=sentence, remedy="`tbot secrets set bot_identity` sets it."
         )
     else:
         broker = subject.sources.known_texts().get("BROKER_NAME")
-        named = Identity.proposed(broker, found.bot_id).broker if broker else found.broker
-        if named != found.broker:
+        named = Identity.proposed(broker, identity.bot_id).broker if broker else identity.broker
+        if named != identity.broker:
             yield PreflightFinding(
                 level="warn",
                 subject="identity",
-                message=f"The bot is {found.text}: its part for the broker is {found.broker}, BROKER_NAME is {broker}.",
+                message=f"The bot is {identity.text}: its part for the broker is {identity.broker},"
+                f" BROKER_NAME is {broker}.",
                 remedy=f"`tbot secrets set bot_identity` sets another one, with {named}; or correct BROKER_NAME.",
             )
             return
-        yield PreflightFinding(level="ok", subject="identity", message=f"The bot is {found.text}.")
+        yield PreflightFinding(level="ok", subject="identity", message=f"The bot is {identity.text}.")
 
 
 def _network(subject: PreflightSubject) -> Iterator[PreflightFinding]:

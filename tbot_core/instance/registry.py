@@ -156,8 +156,8 @@ def setting_groups(values: Mapping[str, EffectiveSetting]) -> tuple[SettingGroup
         declaration.name: name for name, config in GROUPS.items() for declaration in declarations(config).values()
     }
     members: dict[str, list[str]] = {name: [] for name in titles}
-    for name, one in values.items():
-        owner = one.owner if one.owner != CORE else f"strategy {strategy_of(name)}"
+    for name, setting in values.items():
+        owner = setting.owner if setting.owner != CORE else f"strategy {strategy_of(name)}"
         group = of_core.get(name) or owner.replace(" ", "-")
         if group not in titles:
             kind, _, plugin = owner.partition(" ")

@@ -45,10 +45,10 @@ def examined_report(
     examined: ExaminedSettings, mode: Mode, installed: Collection[tuple[str, str]]
 ) -> tuple[SettingsFinding, ...]:
     """Return every finding about examined settings for a run in this mode with these plugins; failing ones first."""
-    found = [*examined.findings, *missing_plugins(examined.values, mode, installed), *_idle(examined.values)]
+    findings = [*examined.findings, *missing_plugins(examined.values, mode, installed), *_idle(examined.values)]
     if examined.settings is not None:
-        found += _limits(examined.settings)
-    return tuple(sorted(found, key=lambda finding: LEVELS.index(finding.level)))
+        findings += _limits(examined.settings)
+    return tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level)))
 
 
 def settings_without_effect(

@@ -108,14 +108,14 @@ def _plain(file: Path) -> Path:
 
 def _found(places: Iterable[tuple[Path, str]]) -> list[Path]:
     # The entries of each folder whose whole name fits its pattern, each once.
-    found = {
+    paths = {
         path
         for folder, pattern in places
         if filesystem.is_folder(folder)
         for path in filesystem.entries(folder)
         if re.fullmatch(pattern, path.name)
     }
-    return sorted(found)
+    return sorted(paths)
 
 
 def _covered(path: Path) -> bool:

@@ -89,10 +89,10 @@ def schemas(declared: Iterable[DeclaredConfig] = (), installed: Container[tuple[
         for category, fields in plugin.secrets.items():
             if not (is_installed and CATEGORIES[category].by_plugin):
                 found[schema_key(category, plugin.name)] = fields
-    for one in declared:
-        for category, schema in one.secrets.items():
+    for config in declared:
+        for category, schema in config.secrets.items():
             if schema is not None and category in CATEGORIES:
-                found[schema_key(category, one.name)] = secret_fields(schema)
+                found[schema_key(category, config.name)] = secret_fields(schema)
     return found
 
 
@@ -106,5 +106,5 @@ def secret_owners(
         if (plugin.kind, plugin.name) in enabled
         for category in plugin.secrets
     ]
-    found += [(category, one.name) for one in declared for category in one.secrets if category in CATEGORIES]
+    found += [(category, config.name) for config in declared for category in config.secrets if category in CATEGORIES]
     return tuple(dict.fromkeys(found))

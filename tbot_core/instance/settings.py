@@ -73,8 +73,8 @@ class Settings:
         faults: list[str] = []
         for field, declaration in declarations(config).items():
             name = declaration.name.replace("{NAME}", (strategy or "").upper())
-            known = self.values.get(name)
-            text = self.texts.get(name, declaration.default_text) if known is None else known.text
+            setting = self.values.get(name)
+            text = self.texts.get(name, declaration.default_text) if setting is None else setting.text
             try:
                 given[field] = declaration.kind.parse(text)
             except ValueError:

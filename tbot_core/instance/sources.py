@@ -196,12 +196,14 @@ def deployment_of(parsed: ParsedDotenv) -> DeploymentSettings:
 
     texts = {entry.key: entry.value.strip() for entry in parsed.entries}
     given = {}
-    for field, one in declarations(DeploymentSettings).items():
-        text = texts.get(one.name, one.default_text)
+    for field, declaration in declarations(DeploymentSettings).items():
+        text = texts.get(declaration.name, declaration.default_text)
         try:
-            given[field] = one.default if is_secret_for_path(one.kind, text) else one.kind.parse(text)
+            given[field] = (
+                declaration.default if is_secret_for_path(declaration.kind, text) else declaration.kind.parse(text)
+            )
         except ValueError:
-            given[field] = one.default
+            given[field] = declaration.default
     return DeploymentSettings(**given)
 
 
