@@ -80,8 +80,8 @@ def _state(one: Mapping[str, Any], lacking: str) -> str:
 
 def _lacking(settings: Settings, name: str) -> str:
     # The category of secrets that the channel reads and that is not stored; which fields it has is not read.
-    known = [plugin for plugin in known_plugins() if (plugin.kind, plugin.name) == ("alert", name)]
-    for category in (category for one in known for category in one.secrets):
+    plugins = [plugin for plugin in known_plugins() if (plugin.kind, plugin.name) == ("alert", name)]
+    for category in (category for plugin in plugins for category in plugin.secrets):
         if not filesystem.exists(category_paths(category, settings.instance, settings.deployment).file):
             return category
     return ""

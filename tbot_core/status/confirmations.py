@@ -88,8 +88,8 @@ def _outcome(decision: Mapping[str, Any], orders: Mapping[str, Sequence[OrderRec
     if not _is_sent(decision):
         return outcome | {"quantity": None, "filled": None, "working": False}
     own = orders.get(signal_of(decision["signal"]).text, ())
-    filled = sum((one.filled for one in own), Decimal(0))
-    working = any(not one.terminal for one in own)
+    filled = sum((record.filled for record in own), Decimal(0))
+    working = any(not record.terminal for record in own)
     return outcome | {"quantity": decision["sizing"]["quantity"], "filled": f"{filled:f}", "working": working}
 
 

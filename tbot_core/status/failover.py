@@ -82,7 +82,11 @@ def _broker(name: str, tag: str, since: Sequence[Event]) -> Document:
     project((event for event in since if event.broker == tag), external)
     working = [order for order in book.orders.values() if not order.terminal]
     entering = sum(
-        (one.open_quantity * (one.order.limit_price or Decimal(0)) for one in working if one.order.leg is Leg.ENTRY),
+        (
+            record.open_quantity * (record.order.limit_price or Decimal(0))
+            for record in working
+            if record.order.leg is Leg.ENTRY
+        ),
         Decimal(0),
     )
     return {

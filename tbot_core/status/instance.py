@@ -102,7 +102,7 @@ class StatusReader:
         instance = self.instance()
         files, holder, rehearsed = run_files(instance), instance.lock_holder, is_rehearsing(instance)
         shown = shown_runs(instance, files)
-        counted = [one for one in shown if rehearsed or not one.rehearsal]
+        counted = [run_file for run_file in shown if rehearsed or not run_file.rehearsal]
         settings, fault = self._settings.read("demo" if shown else "replay")
         found = _Found(instance=instance, files=files, counted=counted, rehearsed=rehearsed, fault=fault, holder=holder)
         return _document(found, self._latest_run(found, shown), settings, now)
@@ -111,12 +111,12 @@ class StatusReader:
         # The account's journal while something of it is under way or in force, else that of the newest run.
         #
         # An empty journal, as made by `tbot init`, is shown only if all others are empty too, or a bot trades with it.
-        self._journals = {one.path: known for one in shown if (known := self._journals.get(one.path))}
-        account = next((self._read(found.instance, one) for one in shown if one.name == PAPER), None)
+        self._journals = {run_file.path: known for run_file in shown if (known := self._journals.get(run_file.path))}
+        account = next((self._read(found.instance, run_file) for run_file in shown if run_file.name == PAPER), None)
         trades = bool(found.holder and not lock_purpose(found.instance.lock))
         if account is not None and (trades or _is_in_force(found.instance, account)):
             return account
-        readers = (self._read(found.instance, one) for one in shown)
+        readers = (self._read(found.instance, run_file) for run_file in shown)
         first = account or (self._read(found.instance, shown[0]) if shown else None)
         return next((reader for reader in readers if reader.events), first)
 
@@ -229,7 +229,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         "ended": None if running else _ended(file, events, read.book),
         "feed": feed_document(received_of(instance, file), read.health, now if running else None),
         "failover": _failover(settings, events, now),
-        "runs": [run_document(one) for one in found.files],
+        "runs": [run_document(run_file) for run_file in found.files],
         **_upcoming(None if found.rehearsed else file, settings, now),
         **({"phase": phase} if phase else {}),
         "disk_free_bytes": (free := filesystem.free_bytes(instance.home)),

@@ -228,7 +228,7 @@ def protection(book: SessionBook, symbol: str) -> str:
     if book.resting(symbol) is not None:
         return "cancelling" if book.is_stop_cancelling(symbol) else "resting"
     working = [order for order in book.orders.values() if order.order.symbol == symbol and not order.terminal]
-    legs = {one.order.leg.value for one in working if one.state is not OrderState.INTENDED}
+    legs = {record.order.leg.value for record in working if record.state is not OrderState.INTENDED}
     return "closing" if "exit" in legs else "asked" if "stop" in legs else "none"
 
 

@@ -300,11 +300,13 @@ def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, st
         if not parsed.entries:
             raise
         try:
-            found = load_settings(home, mode=mode, sources=with_former(read_settings_files(Instance.at(home)), parsed))
+            settings = load_settings(
+                home, mode=mode, sources=with_former(read_settings_files(Instance.at(home)), parsed)
+            )
         except SettingsError:
             raise fault from None
         faults = "; ".join(line.rstrip(".") for line in fault.message.splitlines())
-        return found, f"The settings cannot be used: {faults}. Shown are the settings of {since}."
+        return settings, f"The settings cannot be used: {faults}. Shown are the settings of {since}."
 
 
 class SettingsReader:

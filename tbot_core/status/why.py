@@ -92,7 +92,7 @@ def why_document(
 def _distinct(newest: RunFile, files: Sequence[RunFile]) -> Iterator[RunFile]:
     # The runs with a session, the newest first; of simulations of the same sessions and data only one.
     seen = set()
-    for file in (newest, *sorted((one for one in files if one != newest), key=lambda one: one.dry)):
+    for file in (newest, *sorted((run_file for run_file in files if run_file != newest), key=lambda one: one.dry)):
         with runs.open_run_file(file) as journal:
             started, opened = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.SESSION_OPENED))
         if started is None or opened is None:
