@@ -116,16 +116,19 @@ def _finish(instance: Instance, adoption: Adoption) -> None:
 
 def adoption_lines(instance: Instance, adoption: Adoption, answers: Mapping[str, Any]) -> Iterator[str]:
     """What was adopted from where, what was not read, and what is still to be set."""
-    found, deployment = adoption.found, adoption.found.deployment
-    for category, file in found.files.items():
+    installation, deployment = adoption.found, adoption.found.deployment
+    for category, file in installation.files.items():
         place = category_paths(category, instance, deployment)
         yield f"{category:<13} {file.path} -> {place.shown(place.file)}"
-    for path in found.unused:
+    for path in installation.unused:
         yield f"Not read: {path}, its content was read elsewhere."
-    if found.folder == instance.home and any(OLDER_FOLDER in file.path.parts for file in found.files.values()):
+    if installation.folder == instance.home and any(
+        OLDER_FOLDER in file.path.parts for file in installation.files.values()
+    ):
         yield f"{OLDER_FOLDER}/ is no longer read. Remove it once `tbot check` passes and a backup is made."
-    if found.folder != instance.home:
-        yield f"{found.folder} was not changed. It holds keys and settings: remove it when it is no longer needed."
+    if installation.folder != instance.home:
+        older = installation.folder
+        yield f"{older} was not changed. It holds keys and settings: remove it when it is no longer needed."
     for one in adoption.needed:
         if not _answered(one, answers):
             fields = [field.name for field in one.fields.values() if field.required] or [*one.fields]

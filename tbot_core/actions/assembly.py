@@ -76,15 +76,15 @@ def assemble_action(
     from tbot_core.engine.rehearsal_run import assemble_rehearsal, live_refusal
     from tbot_core.instance import Instance, read_settings_files
 
-    found = sources or read_settings_files(Instance.at(home), live=mode == "live")
+    files = sources or read_settings_files(Instance.at(home), live=mode == "live")
     target = environment_rehearsal()
-    if mode == DRY_RUN and uses_live_credentials(home, found, (overrides or {}).get("DATA_SOURCE", "")) and target:
+    if mode == DRY_RUN and uses_live_credentials(home, files, (overrides or {}).get("DATA_SOURCE", "")) and target:
         raise live_refusal()
     clock = action_clock(notify)
     return (
-        assemble(home, mode, clock, overrides, found)
+        assemble(home, mode, clock, overrides, files)
         if target is None
-        else assemble_rehearsal(target, home, mode, overrides, found)
+        else assemble_rehearsal(target, home, mode, overrides, files)
     )
 
 

@@ -223,8 +223,8 @@ def read_stored_backup(home: Path | None, name: str, *, actor: str) -> bytes:
 
 def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ...]:
     """Restore a backup into an empty instance, and return the restored categories."""
-    with open_backup(read_text(file), file.name, passphrase) as found:
-        return restore_opened(Instance.at(home), found)
+    with open_backup(read_text(file), file.name, passphrase) as backup:
+        return restore_opened(Instance.at(home), backup)
 
 
 def open_backup(text: bytes, name: str, passphrase: Secret) -> Backup:
@@ -283,10 +283,10 @@ def verify_backup(
         environ.without_variables(ENV_KEY_VARIABLE, key_providers.VARIABLE),
         keep_opened_settings(),
         in_memory() as folder,
-        open_backup(text, file.name, passphrase) as found,
+        open_backup(text, file.name, passphrase) as backup,
     ):
         instance = Instance(folder)
-        done = _restore_inside(instance, found)
+        done = _restore_inside(instance, backup)
         for name in IGNORE_FILES:
             filesystem.write_atomic(instance.path(name), b"*\n")
         rows = tuple(row for row in check_instance(folder) if row.subject not in _NOT_IN_DRILL)
@@ -324,8 +324,8 @@ def _log_drill(home: Path | None, actor: str, action: AuditAction, outcome: str,
 def _backup_files(instance: Instance) -> list[Path]:
     # What may be a backup, by its name.
     folder = instance.path(FOLDER)
-    found = filesystem.files(folder) if filesystem.is_folder(folder) else []
-    return [path for path in found if path.parent == folder and _FILE_NAME.fullmatch(path.name)]
+    paths = filesystem.files(folder) if filesystem.is_folder(folder) else []
+    return [path for path in paths if path.parent == folder and _FILE_NAME.fullmatch(path.name)]
 
 
 def _made(path: Path) -> datetime:

@@ -135,12 +135,12 @@ def check_with_broker(
     `progress` gets the names of plugins that are tried, `notify` what `action_clock` says.
     """
     with keep_opened_settings(), keep_fingerprints():
-        found = check_instance(home, allow_shared_key=allow_shared_key, progress=progress)
-        if any(row.level == "fail" for row in found):
+        findings = check_instance(home, allow_shared_key=allow_shared_key, progress=progress)
+        if any(row.level == "fail" for row in findings):
             action_clock(notify)
         else:
-            found = _with_broker(found, tuple(_reached_findings(home, notify)))
-    return CheckResult(rows=found, strict=strict)
+            findings = _with_broker(findings, tuple(_reached_findings(home, notify)))
+    return CheckResult(rows=findings, strict=strict)
 
 
 def check_created(home: Path | None, progress: Notify = discard) -> tuple[CheckResult, bool]:
@@ -148,9 +148,9 @@ def check_created(home: Path | None, progress: Notify = discard) -> tuple[CheckR
 
     To approve them is the next step to live trading, no failure of what was made.
     """
-    found = check_instance(home, progress=progress)
-    rows = tuple(row for row in found if row.level != "fail" or row.remedy != APPROVAL)
-    return CheckResult(rows=rows), len(rows) < len(found)
+    findings = check_instance(home, progress=progress)
+    rows = tuple(row for row in findings if row.level != "fail" or row.remedy != APPROVAL)
+    return CheckResult(rows=rows), len(rows) < len(findings)
 
 
 def check_instance(
@@ -174,20 +174,20 @@ def check_instance(
     about_settings = check_config(home, mode, plugins, examiner.examined(mode))
     rows = preflight_findings(subject) if filesystem.is_folder(instance.home) else ()
     secrets = {str(row) for row in rows if row.subject == "secrets"}  # a file that cannot be opened has its row there
-    found = [
-        PreflightFinding(level=it.level, subject="settings", message=str(it))
-        for it in about_settings
-        if it.message not in secrets
+    findings = [
+        PreflightFinding(level=finding.level, subject="settings", message=str(finding))
+        for finding in about_settings
+        if finding.message not in secrets
     ]
     if not filesystem.is_folder(instance.home):
-        return tuple(found)  # that there is no folder is all that can be found
-    found += [
+        return tuple(findings)  # that there is no folder is all that can be found
+    findings += [
         *rows,
         *control_folder_findings(instance),
         *_creation_findings(home, plugins),
         *_enabled_plugin_findings(examiner, plugins, progress, live=mode == "live"),
     ]
-    return tuple(sorted(found, key=lambda row: LEVELS.index(row.level)))
+    return tuple(sorted(findings, key=lambda row: LEVELS.index(row.level)))
 
 
 def start_faults(home: Path | None, sources: SettingsFiles) -> tuple[SettingsFinding, ...]:
@@ -213,7 +213,7 @@ def start_faults(home: Path | None, sources: SettingsFiles) -> tuple[SettingsFin
         others = (*_feed_findings(settings, plugins, live=mode == "live"), *_failover_findings(settings))
         rows += [row for row in others if row.level == "fail"]
     return (
-        *(one for one in check_config(home, mode, plugins, examiner.examined(mode)) if one.level == "fail"),
+        *(finding for finding in check_config(home, mode, plugins, examiner.examined(mode)) if finding.level == "fail"),
         *(SettingsFinding(level="fail", message=str(row)) for row in rows),
     )
 
@@ -242,15 +242,15 @@ def _reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[P
     from tbot_core.actions.trials import SHORTS, connect_broker
 
     try:
-        name, found = connect_broker(instance, notify=notify)
+        name, findings = connect_broker(instance, notify=notify)
     except TbotError as fault:
         yield PreflightFinding(level="warn", subject="broker", message=f"The broker was not tried: {fault}")
         return
-    for one in found:
-        message = f"{name}, {one.subject}: {one.words.rstrip('.')}."
-        level: Level = "ok" if one.level == "ok" else "warn"
-        subject = "feed" if one.subject == "feed" else "broker"
-        tried = "" if level == "ok" or one.subject == SHORTS else remedy
+    for finding in findings:
+        message = f"{name}, {finding.subject}: {finding.words.rstrip('.')}."
+        level: Level = "ok" if finding.level == "ok" else "warn"
+        subject = "feed" if finding.subject == "feed" else "broker"
+        tried = "" if level == "ok" or finding.subject == SHORTS else remedy
         yield PreflightFinding(level=level, subject=subject, message=message, remedy=tried)
 
 
@@ -301,9 +301,9 @@ def _creation_findings(home: Path | None, plugins: PluginDeclarations) -> Iterat
     # Those that cannot be loaded are in the settings. A recorded failure is tried again: what a plugin requires may
     # have
     # changed since.
-    listings, known, _ = plugin_listings(home, settings={})  # `plugins` says which are enabled
+    listings, trial_records, _ = plugin_listings(home, settings={})  # `plugins` says which are enabled
     for listing in listings:
-        record = known.of(listing.entry)
+        record = trial_records.of(listing.entry)
         is_enabled = (listing.entry.kind, listing.entry.name) in plugins.enabled
         if not is_enabled or record is None or record.phase not in _CREATION:
             continue

@@ -284,11 +284,11 @@ def check_config(
 
     plugins = plugins or plugin_declarations(home)
     examined = examined or examine_settings(home, mode=mode, declared=plugins.declared)
-    found = examined_report(examined, mode, plugins.installed)
+    findings = examined_report(examined, mode, plugins.installed)
     if plugins.failures:  # a setting without a similar name is probably one that the plugin would have declared
-        found = tuple(one for one in found if one.message not in map(unknown_setting, one.keys))
+        findings = tuple(finding for finding in findings if finding.message not in map(unknown_setting, finding.keys))
     level: Level = "fail" if mode in {"dry-run", "paper", "live"} else "warn"
-    return (*(SettingsFinding(level=level, message=failure) for failure in plugins.failures), *found)
+    return (*(SettingsFinding(level=level, message=failure) for failure in plugins.failures), *findings)
 
 
 def show_config(home: Path | None, mode: Mode) -> Settings:
@@ -335,24 +335,24 @@ def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
     plugins = plugin_declarations(home, keys=(key.upper(),))
     examined = examine_settings(home, mode="demo", declared=plugins.declared)
     effective = _find(examined.values, key)
-    one = effective.declaration
-    idle = "" if one.acted_on else f"{NOT_ACTED_ON.capitalize()}."
+    declaration = effective.declaration
+    idle = "" if declaration.acted_on else f"{NOT_ACTED_ON.capitalize()}."
     return {
-        "name": one.name,
-        "meaning": one.doc,
-        "kind": one.kind.name,
-        "allowed": one.kind.allowed,
-        "default": one.default_text,
+        "name": declaration.name,
+        "meaning": declaration.doc,
+        "kind": declaration.kind.name,
+        "allowed": declaration.kind.allowed,
+        "default": declaration.default_text,
         "owner": effective.owner,
-        "file": one.file,
-        "since": one.since,
-        "aliases": list(one.aliases),
-        "changes_trades": one.changes_trades,
-        "acted_on": one.acted_on,
+        "file": declaration.file,
+        "since": declaration.since,
+        "aliases": list(declaration.aliases),
+        "changes_trades": declaration.changes_trades,
+        "acted_on": declaration.acted_on,
         "note": " ".join(filter(None, (needed_plugin(effective.owner, plugins.installed), idle))),
         "value": effective.text,
         "origin": str(effective.origin),
-        "findings": [str(finding) for finding in examined.findings if one.name in finding.keys],
+        "findings": [str(finding) for finding in examined.findings if declaration.name in finding.keys],
     }
 
 
@@ -373,9 +373,9 @@ def explanation_lines(document: Mapping[str, Any]) -> Iterator[str]:
 def _find(values: Mapping[str, EffectiveSetting], key: str) -> EffectiveSetting:
     name = key.upper()
     spellings = {alias: effective for effective in values.values() for alias in effective.declaration.aliases}
-    found = values.get(name) or spellings.get(name)
-    if found is not None:
-        return found
+    setting = values.get(name) or spellings.get(name)
+    if setting is not None:
+        return setting
     from difflib import get_close_matches
 
     near = get_close_matches(name[:80], [*values, *spellings], n=3)

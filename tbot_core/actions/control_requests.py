@@ -130,16 +130,16 @@ async def send_request(
     if process is None:
         _drop_equal(instance.control, name)
     ends, until = verb in _ENDS, clock.monotonic() + PICKUP_TIMEOUT_S
-    found = request_result(instance, verb, name, process)
-    while process is not None and _pending(found, instance, ends=ends) and clock.monotonic() < until:
+    result = request_result(instance, verb, name, process)
+    while process is not None and _pending(result, instance, ends=ends) and clock.monotonic() < until:
         instance = with_current_run(instance)  # a rehearsal's journal counts also after it has ended
         await clock.sleep(_POLL_S)
         gone = instance.lock_holder is None  # asked before the events are read: after its end a bot records nothing
-        found = request_result(instance, verb, name, process)
+        result = request_result(instance, verb, name, process)
         if gone:
-            process = process if found.taken or found.refused else None
-            return attrs.evolve(found, process=process, needless=needless)
-    return attrs.evolve(found, needless=needless)
+            process = process if result.taken or result.refused else None
+            return attrs.evolve(result, process=process, needless=needless)
+    return attrs.evolve(result, needless=needless)
 
 
 def _next_order(instance: Instance) -> int:
@@ -240,21 +240,21 @@ def request_result(instance: Instance, verb: ControlVerb, name: str, process: in
     has_file = filesystem.is_present(
         instance.control / name
     )  # read before the events: a request whose file is gone is in the journal by then
-    found = RequestResult(verb=verb, process=process, folder=instance.control_dir)
+    result = RequestResult(verb=verb, process=process, folder=instance.control_dir)
     try:
         events = _events(instance)
     except JournalError as fault:  # the bot removes the file only after it has recorded the request
-        return attrs.evolve(found, taken=process is not None and not has_file, unread=str(fault))
+        return attrs.evolve(result, taken=process is not None and not has_file, unread=str(fault))
     book = SessionBook()
     for event in events:
         book.apply(event)
-        found = _after_event(found, event, name)
+        result = _after_event(result, event, name)
     now = risk_status(instance.control, events, book, running=process is not None)
-    if found.taken and has_file:
-        found = attrs.evolve(found, taken=False)
-    found = _with_left_open(found, events) if verb in _ENDS else _with_positions(found, book)
+    if result.taken and has_file:
+        result = attrs.evolve(result, taken=False)
+    result = _with_left_open(result, events) if verb in _ENDS else _with_positions(result, book)
     now = next_start(now) if process is None else now
-    return attrs.evolve(found, state=now.state, causes=now.causes, between=not book.in_session)
+    return attrs.evolve(result, state=now.state, causes=now.causes, between=not book.in_session)
 
 
 def _events(instance: Instance) -> list[Event]:

@@ -370,10 +370,10 @@ def _absent(name: str) -> str:
 def _places(plugin: str, categories: Iterable[str], known: Schemas) -> dict[str, tuple[str, str]]:
     # Category and field of each spelling of the plugin's fields.
     return {
-        word: (category, it.name)
+        word: (category, field.name)
         for category in categories
-        for it in known.get((category, plugin), {}).values()
-        for word in (it.name, *it.aliases)
+        for field in known.get((category, plugin), {}).values()
+        for word in (field.name, *field.aliases)
     }
 
 

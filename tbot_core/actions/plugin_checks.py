@@ -140,7 +140,7 @@ def import_table(instance: Instance, table: str, path: Path) -> str:
     SettingsError for a file that one of these refuses, and AccessError for one that cannot be read.
     """
     plugins = plugin_declarations(instance.home)
-    tables = sorted({name for one in plugins.loaded for name in one.plugin.tables})
+    tables = sorted({name for plugin in plugins.loaded for name in plugin.plugin.tables})
     name = next((one for one in tables if table in {one, Path(one).stem}), "")
     if not name:
         known = ", ".join(Path(one).stem for one in tables) or "none"
@@ -150,7 +150,7 @@ def import_table(instance: Instance, table: str, path: Path) -> str:
     if filesystem.is_folder(path):
         raise AccessError(f"{path} is a folder.", "Name the file of the table.")
     data, words = filesystem.read_bytes(path), [f"imported from {path}."]
-    readers = [one for one in plugins.loaded if name in one.plugin.tables]
+    readers = [plugin for plugin in plugins.loaded if name in plugin.plugin.tables]
     with filesystem.scratch_folder() as folder:
         filesystem.write_atomic(folder / name, data)
         words += [_tried(settings, reader, folder / name, path) for reader in readers]
@@ -164,7 +164,7 @@ def import_table(instance: Instance, table: str, path: Path) -> str:
 
 def warning_findings(settings: Settings, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
     """What the enabled plugins warn of, and a failure for each that cannot say it, as with an invalid table."""
-    warned = [one for one in plugins.loaded if one.plugin.warnings is not None]
+    warned = [plugin for plugin in plugins.loaded if plugin.plugin.warnings is not None]
     try:
         identity = read_identity(settings.instance, settings.deployment) if warned else None
     except TbotError:
@@ -238,7 +238,7 @@ def _extensions(settings: Settings, plugins: PluginDeclarations) -> tuple[Loaded
     if not settings.values["EXTENSIONS"].value:
         names = {name for kind, name in plugins.installed if kind == "extension"}
         plugins = plugin_declarations(settings.instance.home, names)
-    return tuple(one for one in plugins.loaded if one.entry.kind == "extension")
+    return tuple(plugin for plugin in plugins.loaded if plugin.entry.kind == "extension")
 
 
 def _market_cap_limits(settings: Settings) -> list[str]:
@@ -255,8 +255,8 @@ def _market_cap_limits(settings: Settings) -> list[str]:
 
 
 def _fetches_market_caps(settings: Settings, plugins: PluginDeclarations) -> bool:
-    filters = (one for one in plugins.loaded if one.entry.kind == "filter")
-    return any(MARKET_CAP in _facts(settings, one) for one in filters)
+    filters = (plugin for plugin in plugins.loaded if plugin.entry.kind == "filter")
+    return any(MARKET_CAP in _facts(settings, plugin) for plugin in filters)
 
 
 def _has_imported_market_caps(bars: Path) -> bool:

@@ -73,11 +73,11 @@ def plugin_declarations(
         loaded, failures = _offers(enabled, listings, data)
     return PluginDeclarations(
         installed=installed,
-        declared=tuple(it.declared for it in loaded),
+        declared=tuple(plugin.declared for plugin in loaded),
         failures=failures,
         enabled=enabled,
-        brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
-        channels={it.entry.name: it for it in loaded if it.entry.kind == "alert"},
+        brokers={plugin.entry.name: plugin.plugin for plugin in loaded if plugin.entry.kind == "broker"},
+        channels={plugin.entry.name: plugin for plugin in loaded if plugin.entry.kind == "alert"},
         loaded=loaded,
     )
 
@@ -100,7 +100,7 @@ def _are_known(keys: Iterable[str], texts: Mapping[str, str], loaded: Iterable[L
     from tbot_core.instance.enabled_plugins import running_strategies
     from tbot_core.instance.registry import catalogue
 
-    known = catalogue(running_strategies(texts), [one.declared for one in loaded])
+    known = catalogue(running_strategies(texts), [plugin.declared for plugin in loaded])
     return all(known.canonical_name(key) for key in keys)
 
 

@@ -187,10 +187,10 @@ def _replaced(text: str, words: dict[str, str]) -> str:
 def _templates(part: str) -> list[tuple[str, Path]]:
     # The files of a template, with their places in the new package.
     root = _TEMPLATES / part
-    found = [path for entry in filesystem.entries(root) for path in _files(entry)]
+    paths = [path for entry in filesystem.entries(root) for path in _files(entry)]
     return [
         (path.relative_to(root).as_posix().removesuffix(_SUFFIX).replace("package/", "PACKAGE/"), path)
-        for path in found
+        for path in paths
         if path.suffix == _SUFFIX
     ]
 

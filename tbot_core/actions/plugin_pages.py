@@ -53,7 +53,7 @@ def plugin_pages(home: Path, clock: Clock) -> tuple[PluginPages, ...]:
     loaded, failed = loader.offers(usable, listings)
     found = [PluginPages(name=name, fault=fault) for name, fault in refused.items()]
     found += [PluginPages(name=it.name, fault=it.sentence) for it in (*hung, *failed)]
-    with_pages = [it for it in loaded if loader.caller(it.subject, "tbot_routes") is not None]
+    with_pages = [plugin for plugin in loaded if loader.caller(plugin.subject, "tbot_routes") is not None]
     found += [_pages(loader, page, files, instance, clock) for page in with_pages]
     return tuple(sorted(found, key=lambda it: it.name))
 

@@ -266,7 +266,7 @@ def find_plugins(name: str, listings: Sequence[PluginListing]) -> list[PluginLis
     found = [
         listing for listing in listings if name in {listing.entry.name, f"{listing.entry.kind}/{listing.entry.name}"}
     ]
-    kinds = sorted({it.entry.kind for it in found})
+    kinds = sorted({listing.entry.kind for listing in found})
     if len(kinds) > 1:
         spelled = " or ".join(f"{kind}/{name}" for kind in kinds)
         raise UsageError(f"Several plugins have the name {name}.", f"Say {spelled}.")
@@ -440,7 +440,9 @@ def _sentence(row: Mapping[str, object]) -> str:
 
 
 def _installed(enabled: Collection[tuple[str, str]]) -> tuple[PluginListing, ...]:
-    return tuple(it for it in discovery.mark_enabled(discovery.installed_plugins(), enabled) if it.enabled)
+    return tuple(
+        listing for listing in discovery.mark_enabled(discovery.installed_plugins(), enabled) if listing.enabled
+    )
 
 
 def _compare_with_lock(home: Path | None) -> tuple[PluginLock | None, tuple[LockDifference, ...]]:

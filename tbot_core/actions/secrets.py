@@ -93,28 +93,28 @@ class CategoryListing:
     @property
     def document(self) -> dict[str, Any]:
         """The category as a JSON document."""
-        it = self.status
+        status = self.status
         return {
-            "category": it.category,
+            "category": status.category,
             "presence": self._presence,
-            "key": it.key,
-            "key_id": it.key_id,
-            "file": it.file,
-            "format": it.format,
+            "key": status.key,
+            "key_id": status.key_id,
+            "file": status.file,
+            "format": status.format,
             "modified": self.modified,
             "fields": dict.fromkeys(self.fields, self.mask),
-            "faults": [str(fault) for fault in it.faults],
+            "faults": [str(fault) for fault in status.faults],
         }
 
     @property
     def lines(self) -> Iterator[str]:
         """The category as text."""
-        it = self.status
-        form = it.format or ("not in a format of tbot" if "file" not in it.missing else "-")
+        status = self.status
+        form = status.format or ("not in a format of tbot" if "file" not in status.missing else "-")
         date = f"{self.modified:%Y-%m-%d}" if self.modified else "-"
-        yield f"{it.category:13} {self._presence:12} {it.key_id or '-':16}  {date:10}  {form}"
+        yield f"{status.category:13} {self._presence:12} {status.key_id or '-':16}  {date:10}  {form}"
         yield from (f"    {name} = {self.mask}" for name in self.fields)
-        yield from (f"    {fault}" for fault in it.faults)
+        yield from (f"    {fault}" for fault in status.faults)
 
     @property
     def _presence(self) -> str:
@@ -147,19 +147,21 @@ def category_listings(home: Path | None, category: str | None = None) -> tuple[C
     """The state of each category; for a single one also the names of its fields, for which it is opened."""
     vault = vault_of_home(home, tolerant=True, ready=False)
     rows = []
-    for it in vault.status():
-        if category in {None, it.category}:
-            names = () if category is None or "file" in it.missing else _names(vault, category)
-            rows.append(CategoryListing(status=it, modified=_modified(vault, it.category), fields=names))
+    for status in vault.status():
+        if category in {None, status.category}:
+            names = () if category is None or "file" in status.missing else _names(vault, category)
+            rows.append(CategoryListing(status=status, modified=_modified(vault, status.category), fields=names))
     return tuple(rows)
 
 
 def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
     """The faults of the encrypted files and their keys, and of `.env` as it is read at a start."""
     fault = read_settings_files(Instance.at(home)).env.fault
-    found = vault_of_home(home, tolerant=True, ready=False).verify(known_schemas(home))
-    first = (fault,) if isinstance(fault, VaultError) and fault.message not in {it.message for it in found} else ()
-    return (*first, *found)
+    errors = vault_of_home(home, tolerant=True, ready=False).verify(known_schemas(home))
+    first = (
+        (fault,) if isinstance(fault, VaultError) and fault.message not in {error.message for error in errors} else ()
+    )
+    return (*first, *errors)
 
 
 def put_values(

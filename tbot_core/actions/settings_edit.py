@@ -108,9 +108,9 @@ def settings_view(home: Path | None) -> SettingsView:
 
 
 def _needs(values: Mapping[str, EffectiveSetting], plugins: PluginDeclarations) -> Iterator[tuple[str, str]]:
-    for name, one in values.items():
-        strategy = strategy_of(name) if one.owner == CORE else None
-        if sentence := needed_plugin(f"strategy {strategy}" if strategy else one.owner, plugins.installed):
+    for name, setting in values.items():
+        strategy = strategy_of(name) if setting.owner == CORE else None
+        if sentence := needed_plugin(f"strategy {strategy}" if strategy else setting.owner, plugins.installed):
             yield name, sentence
 
 
@@ -195,13 +195,13 @@ def _failing(
     edited = after.env if stored.category == "env" else after.bot
     own = [finding for finding in findings if finding.level == "fail" and after.file_of(finding) is edited]
     if own:
-        return [attrs.evolve(one, where=_place_of_edit(one)) for one in own], []
+        return [attrs.evolve(finding, where=_place_of_edit(finding)) for finding in own], []
     later = start_faults(home, after)
     earlier = {(fault.keys, fault.message) for fault in start_faults(home, stored.sources)} if later else set()
-    new = [one for one in later if (one.keys, one.message) not in earlier]
+    new = [finding for finding in later if (finding.keys, finding.message) not in earlier]
     words = "The next start would fail: "
-    return [attrs.evolve(one, message=f"{words}{one.message}") for one in new], [
-        _as_before(one, after) for one in later if one not in new
+    return [attrs.evolve(finding, message=f"{words}{finding.message}") for finding in new], [
+        _as_before(finding, after) for finding in later if finding not in new
     ]
 
 
@@ -239,13 +239,13 @@ def _version(sources: SettingsFiles) -> str:
 def _differs(values: Mapping[str, EffectiveSetting], name: str, text: str) -> bool:
     if name not in values:
         raise UsageError(f"Unknown setting {name[:80]!a}.", "`tbot config show` lists every setting.")
-    one = values[name]
-    kind = one.declaration.kind
+    setting = values[name]
+    kind = setting.declaration.kind
     try:
-        differs = kind.show(kind.parse(text)) != one.text
+        differs = kind.show(kind.parse(text)) != setting.text
     except ValueError:
         differs = True
-    if differs and not is_editable(one):
+    if differs and not is_editable(setting):
         raise UsageError(
             f"{name} cannot be changed here.", "It names a file or folder: move that, and change it on the machine."
         )
@@ -269,9 +269,9 @@ def _before(home: Path | None, sources: SettingsFiles) -> Settings | None:
 
 def _faults(failing: Sequence[SettingsFinding], names: Sequence[str]) -> Iterator[tuple[str, str]]:
     # By setting of the form, the others together.
-    own = {name: [one.message for one in failing if name in one.keys] for name in names}
+    own = {name: [finding.message for finding in failing if name in finding.keys] for name in names}
     yield from ((name, " ".join(messages)) for name, messages in own.items() if messages)
-    others = [str(one) for one in failing if not set(one.keys) & set(names)]
+    others = [str(finding) for finding in failing if not set(finding.keys) & set(names)]
     if others:
         yield "", " ".join(others)
 

@@ -144,15 +144,15 @@ class SetUp:
             remedy = "Restore it in an empty folder with `tbot secrets restore`."
             raise UsageError("The source of the keys, TBOT_KEY_PROVIDER, takes no keys of a backup.", remedy)
         deployment = backup_deployment(self.instance, found)
-        made = open_instance_vault(self.instance, deployment, ready=False, actor=actor)
-        assert_restorable(made, found, without=(AUDIT, _KEY))
+        vault = open_instance_vault(self.instance, deployment, ready=False, actor=actor)
+        assert_restorable(vault, found, without=(AUDIT, _KEY))
         draft, accounts = self.read(), self._accounts()
         try:
             with creation(self.instance, deployment, instead_of=self._own_files()):
                 self._withdraw()
                 done = restore_opened(self.instance, found, actor)
                 if accounts and _KEY not in found.files:
-                    encrypt_category(made, _KEY, accounts)
+                    encrypt_category(vault, _KEY, accounts)
                 if not is_sealed(self.instance):
                     open_instance_journal(self.instance).close()  # with settings in plaintext it tells an instance
         except BaseException:
@@ -245,12 +245,12 @@ def complete_setup(instance: Instance) -> None:
     if not filesystem.is_present(draft) or not is_set_up(instance):
         return
     before = SetUp(instance=instance, vault=open_instance_vault(instance, DeploymentSettings(), ready=False))
-    made = open_instance_vault(instance, deployment_of(read_settings_files(instance).env.parsed), ready=False)
+    vault = open_instance_vault(instance, deployment_of(read_settings_files(instance).env.parsed), ready=False)
     for category, text in _taken_files(before).items():
-        _remove_plaintext(made, category, text.encode())
+        _remove_plaintext(vault, category, text.encode())
     filesystem.write_atomic(draft, b"")  # its key may go next
     old = before.vault.store.place(_KEY)
-    if made.store.place(_KEY) != old:
+    if vault.store.place(_KEY) != old:
         _remove_present(old.file, old.key)
     _remove_present(*leftovers(draft), draft)
 

@@ -355,9 +355,9 @@ def _remove_uploads(instance: Instance, *, parts: bool = False) -> None:
     # tried again at the next start. The files are listed first: one that an import takes meanwhile is not among them.
     folder = _folder(instance)
     with suppress(AccessError):
-        found = filesystem.entries(instance.data / _UPLOADS)
+        paths = filesystem.entries(instance.data / _UPLOADS)
         running = next((name for name in _names(folder)[:1] if _is_running(folder, name)), "")
-        for path in found:
+        for path in paths:
             if not (path.name.startswith(f"{running}{_TAKEN}") or (_ARRIVING in path.name and not parts)):
                 filesystem.remove(path)
 

@@ -93,7 +93,7 @@ def try_stored_login(
     from tbot_core.instance import read_settings_files
 
     offered = plugin_declarations(home, (name,)).loaded
-    loaded = next((it for it in offered if it.entry.kind == "broker" and it.entry.name == name), None)
+    loaded = next((plugin for plugin in offered if plugin.entry.kind == "broker" and plugin.entry.name == name), None)
     if loaded is None:
         raise UsageError(f"The broker {name} is not installed.", f"Install tbot-broker-{name}, and start again.")
     stored = vault_of_home(home, ready=False, actor=actor).read_section("broker", name)
@@ -135,10 +135,10 @@ async def _tested(assembly: Assembly, name: str) -> list[BrokerFinding]:
     if assembly.quality(name) is not None:
         request = FeedRequest(kind="live", symbols=assembly.settings.trading.universe, calendar=assembly.calendar)
         feed = feed_source(plugin, name).feed(request)
-    found = await check_broker(broker, assembly.calendar.current(clock.now()), clock, feed)
+    findings = await check_broker(broker, assembly.calendar.current(clock.now()), clock, feed)
     if broker.reported_account is None:
-        return found
-    return [*found, *_shorts(broker.reported_account, assembly.settings), *_requests(assembly)]
+        return findings
+    return [*findings, *_shorts(broker.reported_account, assembly.settings), *_requests(assembly)]
 
 
 def _shorts(account: Account, settings: Settings) -> Iterator[BrokerFinding]:
