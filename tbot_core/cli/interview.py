@@ -280,7 +280,7 @@ def _ask(talk: Interview, *, home: Path | None, category: str, stored: Mapping[s
         stored = part if isinstance(part, dict) else {}
     schema = talk.once(lambda: known_schemas(home, (section,))[schema_key(category, section)])
     there = stored_fields(stored, schema)
-    answers = {it.name: talk.ask(field_question(it, stored=it.name in there)) for it in schema.values()}
+    answers = {field.name: talk.ask(field_question(field, stored=field.name in there)) for field in schema.values()}
     return section, {name: answer for name, answer in answers.items() if answer}
 
 

@@ -90,7 +90,9 @@ def page_beside(home: Path) -> Iterator[int | None]:
     Yields its process, None for one that is served already. It outlives a crash of this process, and the run goes on
     without it. Raises UsageError where no plugin serves a page.
     """
-    if _COMMAND not in {it.entry.name for it in installed_commands(reserved=()) if it.state == "available"}:
+    if _COMMAND not in {
+        listing.entry.name for listing in installed_commands(reserved=()) if listing.state == "available"
+    }:
         raise UsageError("--web: no installed plugin serves a page.", "Install tbot-extension-web.")
     instance = Instance.at(home)
     if (address := _address(instance)) is not None:

@@ -206,7 +206,7 @@ class AlertLines:
                 applied=entry.applied,
                 hash="",
             )
-            found += [f"Alert, {one.urgency.value}: {one.what}" for one in self._rules.apply(event)]
+            found += [f"Alert, {notice.urgency.value}: {notice.what}" for notice in self._rules.apply(event)]
         return found
 
 

@@ -69,12 +69,12 @@ class SettingsWatcher:
             return None
         self._seen, self._next = marks, None
         try:
-            options, found = self._read(self.options)
-            differences = self._differences(found)
+            options, files = self._read(self.options)
+            differences = self._differences(files)
             self._trial()
         except TbotError as fault:
             return SettingsDiff(differences={}, fault=str(fault))
-        self._next = options, found
+        self._next = options, files
         return SettingsDiff(differences=differences)
 
     def renew(self) -> None:

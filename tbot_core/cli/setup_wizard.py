@@ -123,7 +123,7 @@ def _offered(talk: Interview, kind: str) -> dict[str, LoadedPlugin]:
     loaded, failed = PluginLoader().offers(wanted, listings)
     for failure in failed:
         talk.say(wrapped(f"Left out: {failure.sentence}"))
-    return {one.entry.name: one for one in loaded}
+    return {plugin.entry.name: plugin for plugin in loaded}
 
 
 def _absent_brokers(installed: Mapping[str, str]) -> dict[str, str]:

@@ -30,12 +30,12 @@ def check(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json: b
     with garbage.kept_start():
         from tbot_core.actions.checks import check_with_broker
 
-        found = check_with_broker(
+        result = check_with_broker(
             home, allow_shared_key=allow_shared_key, strict=strict, progress=print_progress, notify=print_notice
         )
-    lines = [f"{row.level:<5} {row.subject:<9} {row}" for row in found.rows]
-    emit(found.document(), as_json=as_json, lines=[*lines, found.sentence])
-    return found.code
+    lines = [f"{row.level:<5} {row.subject:<9} {row}" for row in result.rows]
+    emit(result.document(), as_json=as_json, lines=[*lines, result.sentence])
+    return result.code
 
 
 @click.group("broker")
@@ -55,8 +55,12 @@ def broker_test_command(*, name: str, home: Path | None, as_json: bool) -> int:
     from tbot_core.actions.trials import connect_broker
     from tbot_core.instance.sources import find_instance
 
-    chosen, found = connect_broker(find_instance(home), name.lower(), print_notice)
-    passed = not any(one.level == "fail" for one in found)
-    document = {"broker": chosen, "passed": passed, "rows": [attrs.asdict(one) for one in found]}
-    emit(document, as_json=as_json, lines=(f"{one.level:<5} {one.subject:<8} {one.words}" for one in found))
+    chosen, findings = connect_broker(find_instance(home), name.lower(), print_notice)
+    passed = not any(finding.level == "fail" for finding in findings)
+    document = {"broker": chosen, "passed": passed, "rows": [attrs.asdict(finding) for finding in findings]}
+    emit(
+        document,
+        as_json=as_json,
+        lines=(f"{finding.level:<5} {finding.subject:<8} {finding.words}" for finding in findings),
+    )
     return 0 if passed else _UNREACHED

@@ -134,7 +134,7 @@ def diff_command(*, other: Path | None, home: Path | None, as_json: bool) -> Non
     """Show the changes since the last run (without a run: from the defaults), and their effect on risk, in money."""
     from tbot_core.actions.config import compare_config
 
-    found = compare_config(home, other)
-    lines = [f"{change.name} {change.sentence}" for change in found.changes] or ["No value differs."]
-    lines += [found.worst_day] if found.worst_day else []
-    emit(attrs.asdict(found), as_json=as_json, lines=[f"Since {found.since}:", *lines])
+    comparison = compare_config(home, other)
+    lines = [f"{change.name} {change.sentence}" for change in comparison.changes] or ["No value differs."]
+    lines += [comparison.worst_day] if comparison.worst_day else []
+    emit(attrs.asdict(comparison), as_json=as_json, lines=[f"Since {comparison.since}:", *lines])

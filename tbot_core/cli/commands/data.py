@@ -179,8 +179,8 @@ def list_command(home: Path | None, *, by_day: bool, as_json: bool) -> None:
     emit(document, as_json=as_json, lines=lines)
     folder = None if target is None else attrs.evolve(instance, rehearsal=target.run).bars
     if folder is not None and filesystem.exists(folder):
-        shown = folder.relative_to(instance.home)
-        click.echo(f"These are the instance's own; bars of the rehearsal are in {shown}.", err=True)
+        path = folder.relative_to(instance.home)
+        click.echo(f"These are the instance's own; bars of the rehearsal are in {path}.", err=True)
 
 
 @command.command(name="verify")

@@ -197,12 +197,12 @@ def _print_check(home: Path | None) -> int:
     from tbot_core.cli.interview import wrapped
     from tbot_core.system import terminal
 
-    found, unapproved = check_created(home, print_progress)
-    for row in found.rows:
+    result, unapproved = check_created(home, print_progress)
+    for row in result.rows:
         if row.level in {"fail", "warn"}:
             head = f"{row.level:<5} {row.subject:<9} "
             click.echo(wrapped(str(row), first=head, rest=" " * len(head)) if terminal.columns() else f"{head}{row}")
-    click.echo(found.sentence)
+    click.echo(result.sentence)
     if unapproved:
         click.echo("Next: `tbot plugins lock` approves the plugins; live trading imports no others.")
-    return found.code
+    return result.code

@@ -194,18 +194,18 @@ def _read_sources(options: RunOptions) -> tuple[RunOptions, SettingsFiles]:
 
     instance = Instance.at(options.home)
     use_settings({})  # a failure from here on must not open the files again
-    found = with_trial(read_settings_files(instance), options.trial)
-    use_settings(found.known_texts())
-    options = resolve_mode(options, found)
-    strict = options.mode == "live" or (options.dry and uses_live_credentials(options.home, found))
+    files = with_trial(read_settings_files(instance), options.trial)
+    use_settings(files.known_texts())
+    options = resolve_mode(options, files)
+    strict = options.mode == "live" or (options.dry and uses_live_credentials(options.home, files))
     if strict:
-        found = read_settings_files(instance, live=True)  # refuses file modes that are too open
-    if options.mode != "demo" and found.bot.exists:  # without an instance, loading the settings raises the error
+        files = read_settings_files(instance, live=True)  # refuses file modes that are too open
+    if options.mode != "demo" and files.bot.exists:  # without an instance, loading the settings raises the error
         from tbot_core.actions.checks import assert_start
 
         mode: Mode = "live" if strict else options.mode
-        assert_start(instance, found, mode, allow_shared_key=options.allow_shared_key, warn=print_warning)
-    return options, found
+        assert_start(instance, files, mode, allow_shared_key=options.allow_shared_key, warn=print_warning)
+    return options, files
 
 
 def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None = None) -> RunOutcome:
