@@ -88,10 +88,10 @@ def own_error(fault: Error) -> Error:
 
 def raise_own(fault: TbotError, shown: Callable[[str], str] = str) -> NoReturn:
     """Raise `own_error` of what is being handled, its message as `shown`."""
-    found = own_error(fault)
-    found.message = shown(found.message)
-    found.__suppress_context__ |= found is not fault
-    raise found
+    error = own_error(fault)
+    error.message = shown(error.message)
+    error.__suppress_context__ |= error is not fault
+    raise error
 
 
 def _is_text(value: object) -> bool:

@@ -339,10 +339,10 @@ def _prove(
 ) -> None:
     # Through the same handle, so that the file cannot be exchanged in between.
     system.seek(handle, 0)
-    with _fill(path, handle, system.status(handle).st_size, system) as found:
-        if found.view != memoryview(data):
+    with _fill(path, handle, system.status(handle).st_size, system) as buffer:
+        if buffer.view != memoryview(data):
             raise PrivateFileError(path, FileFlaw.UNPROVEN)
-        check(found.view)
+        check(buffer.view)
 
 
 def _fill(path: Path, handle: int, size: int, system: FileSystemCalls) -> SecureBuffer:

@@ -41,12 +41,12 @@ class SecureBuffer:
     @classmethod
     def of(cls, parts: Sequence[bytes | bytearray | memoryview]) -> SecureBuffer:
         """Create a buffer with a copy of the concatenated parts."""
-        made = cls(sum(map(len, parts)))
+        buffer = cls(sum(map(len, parts)))
         position = 0
         for part in parts:
-            made.view[position : position + len(part)] = part
+            buffer.view[position : position + len(part)] = part
             position += len(part)
-        return made
+        return buffer
 
     @property
     def view(self) -> memoryview:
