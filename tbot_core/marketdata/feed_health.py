@@ -145,7 +145,7 @@ class FeedHealth:
             for one in ("", bar.symbol)
             if self._is_halted_before(one, minute)
         ]
-        return [one for one in over if self.on_status(one, now, minute)]
+        return [halt for halt in over if self.on_status(halt, now, minute)]
 
     def on_quote(self, quote: Quote, now: float) -> bool:
         """Record a quote; False for one that is crossed, one-sided, not a number, or older than the known one."""

@@ -163,8 +163,12 @@ async def reported_splits(source: BarHistory, symbols: Sequence[str], first: dt.
     """
     if not isinstance(source, SupportsSplits):
         return ()
-    found, known = await source.splits(symbols, first, last), {*symbols}
-    return [one for one in found if one.symbol in known and first <= one.date <= last and one.before != one.after]
+    splits, known = await source.splits(symbols, first, last), {*symbols}
+    return [
+        split
+        for split in splits
+        if split.symbol in known and first <= split.date <= last and split.before != split.after
+    ]
 
 
 def volume_kind(quality: FeedQuality | None) -> str:
@@ -201,8 +205,8 @@ class DownloadStore:
         """
         filesystem.make_folder(self._folder)
         with filesystem.hold_lock(self._folder / manifest.LOCK):
-            sessions = sorted({one for found in requested.values() for one in found}, key=lambda one: one.date)
-            wanted = {(_day(one), symbol) for symbol, found in requested.items() for one in found}
+            sessions = sorted({session for found in requested.values() for session in found}, key=lambda one: one.date)
+            wanted = {(_day(session), symbol) for symbol, found in requested.items() for session in found}
             rows = _rows(bars, sessions, wanted := wanted - self._known(sessions))
             valid = _valid(rows)
             changes, stored, refused = StoreChanges(self._folder, self._calendar), 0, {}

@@ -112,7 +112,7 @@ class LiveFeedAggregator:
         """Iterate over closed minutes in order; those that ended before the start come at once, from history."""
         closed = min(max(self.session.minute(self._clock.now()), 0), self.session.minutes)
         self.backfilled_minutes = frozenset(range(closed))
-        known = {one.minute.index for one in self._before}
+        known = {record.minute.index for record in self._before}
         self.lost_minutes.update(self.backfilled_minutes - known)
         await self._fill()
         for one in self._before:

@@ -141,12 +141,12 @@ class SessionRecorder:
                 return cls(path, header, None)
             data = filesystem.read_bytes(path)
             frames = _frames(data)
-            found = None if not frames else _recorded_session(frames)
-            if found is not None and (found.session, found.symbols) == (header.session, header.symbols):
+            recording = None if not frames else _recorded_session(frames)
+            if recording is not None and (recording.session, recording.symbols) == (header.session, header.symbols):
                 whole = sum(_FRAME.size + len(body) for body in frames)
                 if whole < len(data):
                     filesystem.write_atomic(path, data[:whole])
-                return cls(path, found.header, found)
+                return cls(path, recording.header, recording)
         raise DataError(f"{folder} holds 999 recordings of {header.session.date}.", "Move them to another folder.")
 
     def append(self, record: RecordedMinute) -> None:
@@ -177,7 +177,7 @@ def read_ends(path: Path) -> RecordingEnds:
     minutes = (_minute(*_parts(body), len(header.symbols)) for body in reversed(rest))
     last = next(minutes, None)
     latest = () if last is None else chain((last,), minutes)
-    with_bars = next((one for one in latest if not np.isnan(one.minute.close).all()), None)
+    with_bars = next((record for record in latest if not np.isnan(record.minute.close).all()), None)
     return RecordingEnds(header=header, last=last, with_bars=with_bars)
 
 

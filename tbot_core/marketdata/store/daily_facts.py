@@ -166,9 +166,9 @@ def mean_or_unknown(total: Array, count: Array) -> Array:
 def share_counts(splits: Iterable[Split], days: Dates, symbols: Sequence[str]) -> Array:
     """How many shares one share from before all splits is on each day, shape (days, symbols)."""
     counts, columns = np.ones((len(days), len(symbols))), {symbol: column for column, symbol in enumerate(symbols)}
-    for one in splits:
-        if one.symbol in columns:
-            counts[days >= np.datetime64(one.date, "D"), columns[one.symbol]] *= one.after / one.before
+    for split in splits:
+        if split.symbol in columns:
+            counts[days >= np.datetime64(split.date, "D"), columns[split.symbol]] *= split.after / split.before
     return counts
 
 

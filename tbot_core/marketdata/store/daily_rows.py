@@ -168,10 +168,10 @@ def read_daily(folder: Path, month: manifest.MonthManifest) -> DailyRows:
         return found
     from tbot_core.marketdata.store import parquet
 
-    made = DailyRows.of(parquet.read_daily(folder, month))
+    rows = DailyRows.of(parquet.read_daily(folder, month))
     with suppress(AccessError):  # where it cannot be kept each run reads the Parquet file
-        filesystem.write_atomic(path, _encoded(made))
-    return made
+        filesystem.write_atomic(path, _encoded(rows))
+    return rows
 
 
 def _read(path: Path) -> DailyRows | None:

@@ -113,13 +113,17 @@ def merge_series(folder: Path, calendar: ExchangeCalendar, found: PublishedSerie
     """
     check_series(found, today)
     kind, name = _KINDS[found.name], found.name
-    over = [one for one in found.values if one.day < today and (kind.every_day or not _is_holiday(calendar, one.day))]
+    over = [
+        value
+        for value in found.values
+        if value.day < today and (kind.every_day or not _is_holiday(calendar, value.day))
+    ]
     filesystem.make_folder(folder)
     with filesystem.hold_lock(folder / manifest.LOCK):
         downloaded = reference.read_table(folder, manifest.SERIES)
         stored = _stored(folder, name, downloaded)
         _refuse_part(found, over, downloaded)
-        both = [(one, stored[one.code, one.day]) for one in over if (one.code, one.day) in stored]
+        both = [(value, stored[value.code, value.day]) for value in over if (value.code, value.day) in stored]
         changed = tuple(
             ChangedValue(day=one.day, code=one.code, stored=value, published=one.value)
             for one, value in both
@@ -128,9 +132,9 @@ def merge_series(folder: Path, calendar: ExchangeCalendar, found: PublishedSerie
         if len(both) >= _FEW and 2 * len(changed) > len(both):
             words = f"{len(changed)} of {len(both)} stored days have another value, as in another series"
             raise found.refused(words)
-        new = [one for one in over if (one.code, one.day) not in stored]
+        new = [value for value in over if (value.code, value.day) not in stored]
         _add(folder, found, new, downloaded)
-    return SeriesMerge(added=len(new), changed=changed, last=max(one.day for one in found.values))
+    return SeriesMerge(added=len(new), changed=changed, last=max(value.day for value in found.values))
 
 
 def check_series(found: PublishedSeries, today: dt.date) -> None:
@@ -148,8 +152,8 @@ def check_series(found: PublishedSeries, today: dt.date) -> None:
             raise found.refused(f"{one.day} is a day of a weekend")
         if not kind.within(one.value):
             raise found.refused(f"{one.value:g} of {one.day} is not {kind.bounds}")
-    for code in sorted({one.code for one in values}):
-        _check_days(found, [one.day for one in values if one.code == code], today)
+    for code in sorted({value.code for value in values}):
+        _check_days(found, [value.day for value in values if value.code == code], today)
 
 
 def source_of(folder: Path, name: str, day: dt.date, value: float) -> str:
@@ -202,11 +206,11 @@ def _add(folder: Path, found: PublishedSeries, new: Sequence[DailyValue], downlo
     if not new:
         return
     if found.name == VIX:
-        closes = [{"date": one.day} | dict.fromkeys(manifest.PRICES, one.value) for one in new]
+        closes = [{"date": value.day} | dict.fromkeys(manifest.PRICES, value.value) for value in new]
         _write(folder, manifest.VIX, reference.read_table(folder, manifest.VIX), closes)
     rows = [
-        {"name": found.name, "code": one.code, "date": one.day, "value": one.value, "source": found.source}
-        for one in new
+        {"name": found.name, "code": value.code, "date": value.day, "value": value.value, "source": found.source}
+        for value in new
     ]
     # A day whose stored value was removed is added again, with its new source.
     added = pl.DataFrame(rows, schema=reference.SCHEMAS[manifest.SERIES])
