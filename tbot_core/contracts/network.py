@@ -76,8 +76,8 @@ def _host_setting(plugin: str, host: str, url: str) -> SettingDeclaration:
 def _chosen_host(here: SettingKind[str]) -> SettingKind[str]:
     # An https host, by name or IPv4 address, or what `here` allows.
     def parse(written: str) -> str:
-        found = _CHOSEN.fullmatch(written)
-        return here.parse(written) if found is None or not _is_elsewhere(**found.groupdict()) else written
+        match = _CHOSEN.fullmatch(written)
+        return here.parse(written) if match is None or not _is_elsewhere(**match.groupdict()) else written
 
     return attrs.evolve(here, parse=parse, allowed=f"https://NAME or https://NAME:PORT, {_HERE}, or empty")
 

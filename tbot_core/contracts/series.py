@@ -89,9 +89,9 @@ def csv_rows(text: str, header: Sequence[str]) -> list[list[str]]:
 
 def csv_day(text: str, form: str) -> dt.date:
     """A date in this form, such as MM/DD/YYYY; raises Unavailable for anything else."""
-    if found := _pattern(form).fullmatch(text):
+    if match := _pattern(form).fullmatch(text):
         with suppress(ValueError):
-            return dt.date(int(found["YYYY"]), int(found["MM"]), int(found["DD"]))
+            return dt.date(int(match["YYYY"]), int(match["MM"]), int(match["DD"]))
     raise Unavailable(f"{_quoted(text)} in the CSV file is not a date {form}.", _REMEDY)
 
 
