@@ -98,10 +98,12 @@ def installed_plugins(*, path: list[str] | None = None) -> tuple[PluginListing, 
 def installed_commands(*, reserved: Container[str], path: list[str] | None = None) -> tuple[PluginListing, ...]:
     """Every command that plugins offer, sorted by name; one whose name is reserved is a duplicate."""
     return tuple(
-        attrs.evolve(it, state="duplicate", reason=f"{_dist_text(it.entry)} uses the name of a command of tbot.")
-        if it.entry.name in reserved
-        else it
-        for it in _listed(COMMANDS, _COMMAND_NAME, path)
+        attrs.evolve(
+            listing, state="duplicate", reason=f"{_dist_text(listing.entry)} uses the name of a command of tbot."
+        )
+        if listing.entry.name in reserved
+        else listing
+        for listing in _listed(COMMANDS, _COMMAND_NAME, path)
     )
 
 

@@ -389,12 +389,12 @@ class _GuardedLiveSession:
         return found
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
-        found: Sequence[Bar] = await self._calls.answer("history", lambda: self._inner.history(symbols, first, last))
-        return found
+        bars: Sequence[Bar] = await self._calls.answer("history", lambda: self._inner.history(symbols, first, last))
+        return bars
 
     async def splits(self, symbols: Sequence[str], first: date, last: date) -> Sequence[Split]:
         if not isinstance(self._inner, SupportsSplits):
             return ()
         inner: SupportsSplits = self._inner
-        found: Sequence[Split] = await self._calls.answer("splits", lambda: inner.splits(symbols, first, last))
-        return found
+        splits: Sequence[Split] = await self._calls.answer("splits", lambda: inner.splits(symbols, first, last))
+        return splits

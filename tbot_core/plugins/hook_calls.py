@@ -57,15 +57,15 @@ class PluginObservers:
         self._report = guard.report_observer
         self._isolated = IsolatedCalls(clock.monotonic, self._on_disabled)
         # An object with several entries is notified once.
-        subjects = {id(it.subject): it for it in reversed(loaded)}
+        subjects = {id(plugin.subject): plugin for plugin in reversed(loaded)}
         each = sorted(subjects.values(), key=lambda it: it.entry)
-        self._entries = {_plugin_name(it.entry): it.entry for it in each}
+        self._entries = {_plugin_name(plugin.entry): plugin.entry for plugin in each}
         self._borders = {name: guard.border(name) for name in self._entries}
         self._callers = {
             hook: [
-                (_plugin_name(it.entry), caller)
-                for it in each
-                if (caller := loader.caller(it.subject, hook)) is not None
+                (_plugin_name(plugin.entry), caller)
+                for plugin in each
+                if (caller := loader.caller(plugin.subject, hook)) is not None
             ]
             for hook in ("tbot_started", "tbot_event", "tbot_stopped")
         }
@@ -103,18 +103,18 @@ def risk_checks(
     order is denied. A disabled check is not called again, and denies.
     """
     checks, failures, seen = [], [], set()
-    for it in loaded:
-        if id(it.subject) in seen:
+    for plugin in loaded:
+        if id(plugin.subject) in seen:
             continue
-        seen.add(id(it.subject))
+        seen.add(id(plugin.subject))
         try:
-            answers = loader.call_hook(it.subject, "tbot_risk_checks")
+            answers = loader.call_hook(plugin.subject, "tbot_risk_checks")
             functions = [_check_function(answer) for answer in answers]
         except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
             assert_failure(fault)
-            failures.append(PluginFailure.of(it.entry, "risk_checks", fault))
+            failures.append(PluginFailure.of(plugin.entry, "risk_checks", fault))
         else:
-            checks += [(it.entry.name, _guarded_check(it.entry, check, guard)) for check in functions]
+            checks += [(plugin.entry.name, _guarded_check(plugin.entry, check, guard)) for check in functions]
     return tuple(checks), tuple(failures)
 
 
@@ -126,19 +126,19 @@ def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider
     """
     loader, listings = PluginLoader(), discovery.installed_plugins()
     loaded, _ = loader.offers(_approved_extensions(home, listings) if live else [EVERY_EXTENSION], listings)
-    for it in loaded:
-        caller = loader.caller(it.subject, "tbot_key_provider")
+    for plugin in loaded:
+        caller = loader.caller(plugin.subject, "tbot_key_provider")
         if caller is None:
             continue
         try:
             with localcontext():
-                answer = caller(context=_provider_context(it, home / "data", clock))
+                answer = caller(context=_provider_context(plugin, home / "data", clock))
         except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
             assert_failure(fault)
-            raise plugins_failed_error((PluginFailure.of(it.entry, "create", fault),)) from None
+            raise plugins_failed_error((PluginFailure.of(plugin.entry, "create", fault),)) from None
         if answer is not None and not isinstance(answer, KeyProvider):
             words = "tbot_key_provider returned no KeyProvider."
-            raise plugins_failed_error((PluginFailure.said(it.entry, "create", words),))
+            raise plugins_failed_error((PluginFailure.said(plugin.entry, "create", words),))
         if answer is not None:
             return answer
     return None

@@ -132,9 +132,9 @@ def starting(entry: EntryPointInfo, phase: Literal["import", "create"]) -> Abstr
 
 def note_ended_call(folder: Path, now: datetime) -> HungCall | None:
     """Record the call in which the last run of an instance ended, before `marked_calls`; None if it was in none."""
-    seen = stalls.read_activity(folder / WHERE)
+    activity = stalls.read_activity(folder / WHERE)
     try:
-        ended = None if seen is None else attrs.evolve(HungCall.of(seen.words, now), error=_ENDED)
+        ended = None if activity is None else attrs.evolve(HungCall.of(activity.words, now), error=_ENDED)
     except ValueError:
         return None
     if ended is None or ended.place in [call.place for call in noted_hung_calls(folder, now)]:
@@ -145,29 +145,29 @@ def note_ended_call(folder: Path, now: datetime) -> HungCall | None:
 
 def ended_starts(folder: Path, now: datetime) -> dict[str, str]:
     """The plugins, as KIND/NAME, that are set aside since they ended starts of the run, with the reason."""
-    found = [call for call in noted_hung_calls(folder, now) if call.call in _STARTING and now - call.noticed <= WITHIN]
-    counts = Counter(one.plugin for one in found if one.error == _ENDED)
+    calls = [call for call in noted_hung_calls(folder, now) if call.call in _STARTING and now - call.noticed <= WITHIN]
+    counts = Counter(call.plugin for call in calls if call.error == _ENDED)
     words = "the process of the run ended {} times while it was imported or created."
     return {plugin: words.format(times) for plugin, times in counts.items() if times >= _TIMES}
 
 
 def note_hung_call(folder: Path, stuck: HungCall) -> bool:
     """Record a call in an instance's data; returns whether to restart the run: not after the third in ten minutes."""
-    found = [*noted_hung_calls(folder, stuck.noticed), stuck][-_MOST:]
-    document = [attrs.asdict(one) | _times(one) for one in found]
+    calls = [*noted_hung_calls(folder, stuck.noticed), stuck][-_MOST:]
+    document = [attrs.asdict(call) | _times(call) for call in calls]
     filesystem.write_atomic(folder / FILE_NAME, json.dumps(document, indent=1).encode())
-    return sum(stuck.noticed - one.noticed <= WITHIN for one in found) < FAILURES
+    return sum(stuck.noticed - call.noticed <= WITHIN for call in calls) < FAILURES
 
 
 def noted_hung_calls(folder: Path, now: datetime) -> list[HungCall]:
     """The calls of the last 16 hours; none if the file is damaged."""
     try:
         document: Any = json_document.parse_json(filesystem.read_text(folder / FILE_NAME))
-        found = [
+        calls = [
             HungCall(**one | {name: datetime.fromisoformat(one[name]) for name in ("moment", "noticed")})
             for one in document
         ]
-        return [one for one in found if now - one.noticed <= KEPT]
+        return [call for call in calls if now - call.noticed <= KEPT]
     except (AccessError, KeyError, TypeError, ValueError):
         return []
 

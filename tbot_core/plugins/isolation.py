@@ -84,8 +84,8 @@ class IsolatedStrategy:
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
         """The strategy's own comparisons before the open; none if it has none."""
-        found: Sequence[Check] = self._worker.request({"do": "screen"}, None, day) if self._screens else ()
-        return found
+        checks: Sequence[Check] = self._worker.request({"do": "screen"}, None, day) if self._screens else ()
+        return checks
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -97,14 +97,14 @@ class IsolatedFilter:
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons before the open."""
-        found: Sequence[Check] = self._worker.request({"do": "screen", "symbols": symbols, "frame": frame}, None, day)
-        return found
+        checks: Sequence[Check] = self._worker.request({"do": "screen", "symbols": symbols, "frame": frame}, None, day)
+        return checks
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons at the signal."""
         request = {"do": "judge", "signals": signals, "frame": frame, "quotes": market.quotes}
-        found: Sequence[Check] = self._worker.request(request, market.bars, market.day)
-        return found
+        checks: Sequence[Check] = self._worker.request(request, market.bars, market.day)
+        return checks
 
 
 def isolated_plugins(wanted: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:

@@ -242,7 +242,7 @@ def lock_objections(home: Path, listings: Iterable[PluginListing]) -> tuple[str,
         lock = read_lock(home)
         if lock is None:
             return (f"There is no {home / FILE_NAME}, so no plugin is approved.",)
-        used = {(it.entry.kind, it.entry.name) for it in given if it.enabled}
+        used = {(listing.entry.kind, listing.entry.name) for listing in given if listing.enabled}
         exposed = filter(None, (lock_exposure(home),))
         return (*exposed, *(it.sentence for it in verify_lock(lock, given) if (it.kind, it.name) in used))
     except TbotError as fault:

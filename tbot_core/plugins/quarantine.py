@@ -56,12 +56,12 @@ def _complete(usable: Iterable[PluginListing], folder: Path, now: datetime, limi
     recorded = trial_records.read_records(folder)
     usable, ended = list(usable), hung_plugins.ended_starts(folder, now)
     outcomes = [
-        probe.TrialOutcome(entry=it.entry, failure=PluginFailure.said(it.entry, "probe", ended[name]))
-        for it in usable
-        if (name := f"{it.entry.kind}/{it.entry.name}") in ended
+        probe.TrialOutcome(entry=listing.entry, failure=PluginFailure.said(listing.entry, "probe", ended[name]))
+        for listing in usable
+        if (name := f"{listing.entry.kind}/{listing.entry.name}") in ended
     ]
-    known = {outcome.entry for outcome in outcomes}
-    fresh = [it.entry for it in usable if it.entry not in known and recorded.of(it.entry) is None]
+    entries = {outcome.entry for outcome in outcomes}
+    fresh = [listing.entry for listing in usable if listing.entry not in entries and recorded.of(listing.entry) is None]
     if fresh or outcomes:
         found = chain(outcomes, probe.probe_plugins(fresh, limit_s=limit_s))
         recorded = trial_records.with_outcomes(recorded, found, now)

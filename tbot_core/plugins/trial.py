@@ -107,9 +107,14 @@ def describe_offer(plugin: Plugin, matrix: Mapping[str, str] | None = None) -> P
     hosts = {name: host.url for name, host in plugin.needs.hosts.items() if host.url == CHOSEN}
     settings = tuple(
         SettingDescription(
-            name=it.name, kind=it.kind.name, allowed=it.kind.allowed, default=it.default_text, doc=it.doc, file=it.file
+            name=declaration.name,
+            kind=declaration.kind.name,
+            allowed=declaration.kind.allowed,
+            default=declaration.default_text,
+            doc=declaration.doc,
+            file=declaration.file,
         )
-        for it in (*declarations(plugin.config).values(), *host_settings(plugin.name, hosts).values())
+        for declaration in (*declarations(plugin.config).values(), *host_settings(plugin.name, hosts).values())
     )
     return PluginDescription(
         summary=plugin.summary,

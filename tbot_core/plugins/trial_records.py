@@ -197,19 +197,19 @@ def record_run(
 
     Failures in the metadata (phase find) are not recorded. Raises AccessError when the folder cannot be written.
     """
-    known = read_records(folder)
-    outcomes = [outcome for outcome in _outcomes(loaded, failures, listings) if known.differs(outcome)]
+    trial_records = read_records(folder)
+    outcomes = [outcome for outcome in _outcomes(loaded, failures, listings) if trial_records.differs(outcome)]
     if outcomes:
-        write_records(folder, with_outcomes(known, outcomes, now))
+        write_records(folder, with_outcomes(trial_records, outcomes, now))
 
 
 def record_failure(folder: Path, entry: EntryPointInfo, failure: PluginFailure, now: datetime) -> None:
     """Record in a data folder that a call failed in a run; if the folder cannot be written, log a warning."""
     from tbot_core.system import log  # a run has it; listing plugins needs none
 
-    known = read_records(folder)
+    trial_records = read_records(folder)
     try:
-        write_records(folder, _with_failure(known, failure, entry, now))
+        write_records(folder, _with_failure(trial_records, failure, entry, now))
     except AccessError as fault:
         log.logger(__name__).warning("plugin.failure_not_recorded", error=fault.message)
 
@@ -221,12 +221,12 @@ def _outcomes(
     from tbot_core.plugins.trial import describe_offer  # which imports the contracts: listing plugins needs none
 
     failed = {(it.kind, it.name): it for it in failures if it.phase != "find"}
-    for it in loaded:
-        if (it.entry.kind, it.entry.name) not in failed:
+    for plugin in loaded:
+        if (plugin.entry.kind, plugin.entry.name) not in failed:
             # As JSON returns it, for comparison with the record.
             yield TrialOutcome(
-                entry=it.entry,
-                description=json_document.parse_json(json.dumps(attrs.asdict(describe_offer(it.plugin)))),
+                entry=plugin.entry,
+                description=json_document.parse_json(json.dumps(attrs.asdict(describe_offer(plugin.plugin)))),
             )
     for listing in listings:
         failure = failed.get((listing.entry.kind, listing.entry.name))
