@@ -137,11 +137,11 @@ class _Download:
         calendar, days = self.assembly.calendar, self.request.days
         if days is None:
             return look_back_sessions(calendar, calendar.current(until).date)
-        found = tuple(session for session in calendar.sessions(*days) if session.close <= until)
-        if not found:
+        sessions = tuple(session for session in calendar.sessions(*days) if session.close <= until)
+        if not sessions:
             words = f"No session from {days[0]} to {days[1]} is over."
             raise DataError(words, "Give days with a session that has ended; `tbot calendar` lists sessions.")
-        return found
+        return sessions
 
     def _feed(self, sessions: Sequence[Session]) -> Feed:
         settings = self.assembly.settings
@@ -186,11 +186,11 @@ class _Download:
 
     async def _store_splits(self, source: BarHistory, sessions: Sequence[Session], symbols: tuple[str, ...]) -> int:
         try:
-            found = await reported_splits(source, symbols, sessions[0].date, sessions[-1].date)
+            splits = await reported_splits(source, symbols, sessions[0].date, sessions[-1].date)
         except BrokerError as fault:
             _log.warning("splits.not_available", reason=fault.message)
             return 0
-        return add_reference_facts(self._folder, {}, {}, found)
+        return add_reference_facts(self._folder, {}, {}, splits)
 
     async def _vix(self, sessions: Sequence[Session]) -> dict[dt.date, float]:
         source = DAILY_VIX.of(self.broker)

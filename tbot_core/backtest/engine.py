@@ -140,19 +140,19 @@ def run_backtest(
     The summary has `unwritten` where the report could not be written. `started` gets the label of the bars, `progress`
     each session's date.
     """
-    found, settings = trade_range(assembly, over, progress, started), assembly.settings
-    label, symbols = found.stored.chosen.label, found.stored.chosen.symbols
-    parts = (found.summary.mode, settings.fingerprint, label.data_hash, f"{over}")
+    result, settings = trade_range(assembly, over, progress, started), assembly.settings
+    label, symbols = result.stored.chosen.label, result.stored.chosen.symbols
+    parts = (result.summary.mode, settings.fingerprint, label.data_hash, f"{over}")
     name = sha256("\n".join(parts).encode()).hexdigest()[:16]
     story = RunTimeline(
         run={"run_id": name, "source": label.name},
-        chapters=tuple(found.chapters),
-        gaps=found.stored.chosen.gaps,
-        book=SessionBook(trades=list(found.summary.trades)),
+        chapters=tuple(result.chapters),
+        gaps=result.stored.chosen.gaps,
+        book=SessionBook(trades=list(result.summary.trades)),
     )
-    read = StoredBars(store=found.stored.store, symbols=symbols)
-    charts = draw_stored_trades(assembly, read, found.summary.trades, found.levels)
-    return html.with_report(settings.instance.reports, name, found.summary, story, charts)
+    read = StoredBars(store=result.stored.store, symbols=symbols)
+    charts = draw_stored_trades(assembly, read, result.summary.trades, result.levels)
+    return html.with_report(settings.instance.reports, name, result.summary, story, charts)
 
 
 def _read_range(assembly: Assembly, over: BacktestRange) -> StoredRange:
@@ -172,25 +172,25 @@ def trade_range(
     started: Callable[[FeedLabel], None] = lambda _label: None,
 ) -> BacktestResult:
     """The same without a report."""
-    found = _read_range(assembly, over)
-    chosen, trial = found.chosen, trial_of(assembly, found.chosen.partial_volume)
+    stored_range = _read_range(assembly, over)
+    chosen, trial = stored_range.chosen, trial_of(assembly, stored_range.chosen.partial_volume)
     run, others = TrialRun(trial), [TrialRun(variant) for variant in _variants(trial)]
     sessions: dict[TrialRun, list[TestedSession]] = {one: [] for one in (run, *others)}
-    label = _label(assembly, over, found)
-    blocks = _explained(assembly, found.blocks, lambda: started(label))
+    label = _label(assembly, over, stored_range)
+    blocks = _explained(assembly, stored_range.blocks, lambda: started(label))
     for trading, tested in run_trials(list(sessions), blocks):
         sessions[trading].append(tested)
         if trading is run:
             progress(tested.session.date)
     variants = [_variant(*one, sessions[one[1]]) for one in zip(_VARIANTS, others, strict=True)]
-    known = _reliability_of(assembly, found, sessions[run], variants, named=bool(over.symbols))
+    known = _reliability_of(assembly, stored_range, sessions[run], variants, named=bool(over.symbols))
     unknown = _unknown_facts(run.before_bell, sessions[run])
     summary = attrs.evolve(
         _summary(assembly, chosen, run, sessions[run]),
         notes=(*label.notes, *assembly.notes),
         reliability=attrs.evolve(known, unknown=unknown),
     )
-    return BacktestResult(summary=summary, sessions=sessions[run], stored=found)
+    return BacktestResult(summary=summary, sessions=sessions[run], stored=stored_range)
 
 
 def sweep(assembly: Assembly, over: BacktestRange, grid: Sequence[Mapping[str, str]]) -> list[SweepResult]:
@@ -206,8 +206,8 @@ def sweep(assembly: Assembly, over: BacktestRange, grid: Sequence[Mapping[str, s
         alike.setdefault(key, []).append(one)
     results = dict[int, SweepResult]()
     for sets in alike.values():
-        found = _read_range(sets[0].assembly, over)
-        results |= _swept(sets, found.blocks, found.chosen.partial_volume)
+        stored_range = _read_range(sets[0].assembly, over)
+        results |= _swept(sets, stored_range.blocks, stored_range.chosen.partial_volume)
     return [results[place] for place in range(len(grid))]
 
 
@@ -241,8 +241,8 @@ def _summary(assembly: Assembly, chosen: SymbolSelection, run: TrialRun, tested:
         equity_start=dollars_of(tested[0].opening_atoms),
         equity_end=dollars_of(run.equity_atoms),
         trades=Lazy(
-            sum(len(one.trades) for one in tested),
-            lambda: tuple(itertools.chain.from_iterable(one.trades for one in tested)),
+            sum(len(session.trades) for session in tested),
+            lambda: tuple(itertools.chain.from_iterable(session.trades for session in tested)),
         ),
         strategies=tuple(assembly.settings.strategies),
         variables=frozenset(assembly.settings.values),
@@ -251,7 +251,7 @@ def _summary(assembly: Assembly, chosen: SymbolSelection, run: TrialRun, tested:
         settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
         simulated=chosen.simulated,
-        walked=Counter(one.cause for one in tested if one.cause),
+        walked=Counter(session.cause for session in tested if session.cause),
     )
 
 
@@ -264,7 +264,7 @@ def _label(assembly: Assembly, over: BacktestRange, found: StoredRange) -> FeedL
 
 def _variant(words: str, run: TrialRun, tested: Sequence[TestedSession]) -> Variant:
     pnl = dollars_of(run.equity_atoms - run.trial.opening_atoms)
-    trades = sum(len(one.trades) for one in tested)
+    trades = sum(len(session.trades) for session in tested)
     return Variant(words=words, trades=trades, pnl=pnl, costs_only=words == _VARIANTS[0])
 
 
@@ -290,12 +290,12 @@ def _reliability_of(
         slippage=Slippage.of(settings.simulation),
         days=[
             TradingDay(
-                open=one.session.open,
-                close=one.session.close,
-                opening=dollars_of(one.opening_atoms),
-                closing=dollars_of(one.equity_atoms),
+                open=session.session.open,
+                close=session.session.close,
+                opening=dollars_of(session.opening_atoms),
+                closing=dollars_of(session.equity_atoms),
             )
-            for one in tested
+            for session in tested
         ],
         chosen="--symbols" if named else "UNIVERSE" if settings.trading.universe else "stored",
         symbols=len(selected.symbols),
@@ -309,12 +309,12 @@ def _unknown_facts(before: BeforeBell, tested: Sequence[TestedSession]) -> Unkno
     # What passed the checks of these sessions without a known fact; None if nothing did.
     if not before.unknown:
         return None
-    known = (one.session.date for one in tested if one.session.date not in before.unsure)
+    known = (session.session.date for session in tested if session.session.date not in before.unsure)
     return UnknownFacts(signals=before.unknown, first_known=min(known, default=None))
 
 
 def _fact_use(name: str, recorded: RecordedFacts, symbols: tuple[str, ...], tested: Sequence[TestedSession]) -> FactUse:
-    days = [one.session.date for one in tested]
+    days = [session.session.date for session in tested]
     ages = recorded.ages(name, days, symbols)
     known = ages[~np.isnan(ages)]
     counts = np.bincount(np.searchsorted(MOST_DAYS, known), minlength=len(MOST_DAYS) + 1).tolist()

@@ -124,23 +124,23 @@ class _Terms(NamedTuple):
 def resolve(judged: JudgedSignals, rules: TradingRules, costs: FillCosts, bars: Bars) -> Outcomes:
     """The outcomes of a strategy's signals; those that a check denied have none that counts."""
     signals, last = judged.signals, bars.minutes - rules.exits.flatten_before_close
-    found = _planned(judged, rules)
-    entry = _entries(found, judged, rules, costs, bars)
-    rows = np.flatnonzero(found.filled)
+    outcomes = _planned(judged, rules)
+    entry = _entries(outcomes, judged, rules, costs, bars)
+    rows = np.flatnonzero(outcomes.filled)
     if not len(rows):
-        return found
-    fill = found.ended[rows]
+        return outcomes
+    fill = outcomes.ended[rows]
     held = _Held(
         cells=tuple(axis[rows] for axis in signals.cells),
         side=signals.side[rows],
         fill=fill,
         due=np.maximum(fill, np.minimum(_time_exit(signals.exits, fill), last) - 1),
-        stop=found.stop[rows].astype(np.float64),
-        target=found.target[rows].astype(np.float64),
+        stop=outcomes.stop[rows].astype(np.float64),
+        target=outcomes.target[rows].astype(np.float64),
         at_open=entry[rows],
     )
-    _exits(found, rows, held, _Terms(signals.exits, rules, costs, bars))
-    return found
+    _exits(outcomes, rows, held, _Terms(signals.exits, rules, costs, bars))
+    return outcomes
 
 
 def _planned(judged: JudgedSignals, rules: TradingRules) -> Outcomes:

@@ -141,5 +141,5 @@ class _Scan:
         found = ScanResult(
             signals=entrant.strategy.scan(bars, day, minute), screened=screened, dates=(self._recording.session.date,)
         )
-        for one in propose(entrant, self._rules, found, MarketView(bars=bars, day=day, quotes=quotes)):
-            self.proposals.setdefault(one.signal.text, with_reference(one, quotes))
+        for proposal in propose(entrant, self._rules, found, MarketView(bars=bars, day=day, quotes=quotes)):
+            self.proposals.setdefault(proposal.signal.text, with_reference(proposal, quotes))

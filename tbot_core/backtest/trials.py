@@ -354,8 +354,8 @@ def run_trials(trials: Sequence[TrialRun], blocks: Iterable[BarBlock]) -> Iterat
         month = MonthOfBars(list(blocks_of_month))
         for run in trials:
             with gc_paused():
-                found = list(run.trade(month))
-            for tested in found:
+                sessions = list(run.trade(month))
+            for tested in sessions:
                 yield run, tested
 
 
