@@ -36,8 +36,8 @@ class Progress:
 
     def begins_after(self, journal: Journal) -> int:
         """The sequence number after which it continues; 0 for another journal than that which was followed."""
-        known = next(journal.events(self.seq - 1), None) if self.seq else None
-        if self.seq and (known is None or (known.seq, known.hash) != (self.seq, self.hash)):
+        event = next(journal.events(self.seq - 1), None) if self.seq else None
+        if self.seq and (event is None or (event.seq, event.hash) != (self.seq, self.hash)):
             _log.warning("extension.begins_anew", extension=self.title, reason=f"{journal.path} is another journal")
             return 0
         return self.seq
@@ -87,8 +87,8 @@ def forget_failures(journal: Path, running: Collection[str]) -> None:
 
 def _files(journal: Path) -> list[Path]:
     folder = progress_folder(journal)
-    found = filesystem.entries(folder) if filesystem.is_folder(folder) else []
-    return [path for path in found if path.suffix == ".json"]
+    paths = filesystem.entries(folder) if filesystem.is_folder(folder) else []
+    return [path for path in paths if path.suffix == ".json"]
 
 
 def _read(path: Path) -> Progress:
