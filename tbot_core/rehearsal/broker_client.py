@@ -197,9 +197,9 @@ class SimulatedBroker:
             return self._exchange.snapshot(since, lags), self._exchange.snapshot(since, older), matching.now
 
         asked_at = self._clock.monotonic()
-        right, shown, read_at = await self._read("snapshot", read, passage)
-        shown = spoil_snapshot(shown, passage.fault, self._way.chance("spoiled"))
-        if passage.fault in COUNTED_WHEN_SHOWN and shown != right:
+        right, snapshot, read_at = await self._read("snapshot", read, passage)
+        snapshot = spoil_snapshot(snapshot, passage.fault, self._way.chance("spoiled"))
+        if passage.fault in COUNTED_WHEN_SHOWN and snapshot != right:
             self._way.faults.count(passage.fault)
         self._way.readings.append(
             DeliveredReading(
@@ -207,11 +207,11 @@ class SimulatedBroker:
                 read_at=read_at,
                 at=self._clock.monotonic(),
                 lags=lags,
-                wrong=differing_rows(right, shown),
+                wrong=differing_rows(right, snapshot),
             )
         )
-        self._known_ids.update(dict.fromkeys(report.client_order_id for report in shown.orders))
-        return shown
+        self._known_ids.update(dict.fromkeys(report.client_order_id for report in snapshot.orders))
+        return snapshot
 
     @property
     def find(self) -> Callable[[str], Coroutine[Any, Any, OrderStatusReport | None]]:

@@ -167,10 +167,10 @@ class BrokerDay:
         assembly = assemble(self.home, self.mode, self.clock)
         name = assembly.settings.trading.broker_name
         loaded = tuple(
-            attrs.evolve(one, plugin=self._at_venue(one.plugin, assembly))
-            if (one.entry.kind, one.entry.name) == ("broker", name)
-            else one
-            for one in assembly.loaded
+            attrs.evolve(plugin, plugin=self._at_venue(plugin.plugin, assembly))
+            if (plugin.entry.kind, plugin.entry.name) == ("broker", name)
+            else plugin
+            for plugin in assembly.loaded
         )
         placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = {}
         if self.entrants:
@@ -213,13 +213,13 @@ def rehearse_broker(plugin: Plugin, seed: int) -> RehearsedDay:
         write_instance(home, texts)
         day.entrants.append(_entrant(chances.stream("signals")))
         ended = run(lambda day: live_with_faults(day, chances.stream("faults"), faults))
-        found = day.venue.wait(day.venue.broker.snapshot(session.open))
+        snapshot = day.venue.wait(day.venue.broker.snapshot(session.open))
         requests = list(day.venue.server.requests)
         seen = venue_summary(day.venue)
         events = _events(home)
     violations = [
         *([ended] if isinstance(ended, str) else []),
-        *_violations(events, found),
+        *_violations(events, snapshot),
         *sent_twice(requests, events),
     ]
     report = SeedReport(
@@ -233,7 +233,7 @@ def rehearse_broker(plugin: Plugin, seed: int) -> RehearsedDay:
         violations=tuple(violations),
         venue=seen,
     )
-    return RehearsedDay(report=report, events=events, requests=requests, account=found, home=home)
+    return RehearsedDay(report=report, events=events, requests=requests, account=snapshot, home=home)
 
 
 def alert_settings(installed: Iterable[PluginListing]) -> dict[str, str]:
@@ -241,7 +241,9 @@ def alert_settings(installed: Iterable[PluginListing]) -> dict[str, str]:
 
     Raises PluginError without one.
     """
-    channels = sorted((one.entry.name != "console", one.entry.name) for one in installed if one.entry.kind == "alert")
+    channels = sorted(
+        (listing.entry.name != "console", listing.entry.name) for listing in installed if listing.entry.kind == "alert"
+    )
     if not channels:
         raise PluginError(
             "A run needs an alert channel, and none is installed.", "Install tbot-alert-console, or another channel."

@@ -111,27 +111,29 @@ class _VenueMonitor:
         if held is None or held.exit_reason is not None or decision_engine.position_manager.exits.exits_blocked(symbol):
             return False
         stop = held.stop
-        stops = [one for one in self._matching.open if one.ours and stop is not None and one.cid == stop.cid]
-        return any(not one.triggered and held.plan.is_ahead_of(one.level) for one in stops)
+        stops = [order for order in self._matching.open if order.ours and stop is not None and order.cid == stop.cid]
+        return any(not order.triggered and held.plan.is_ahead_of(order.level) for order in stops)
 
     def _lost_request(self, symbol: str, now: float) -> bool:
         # Whether a cancel or replace of a resting order of the symbol got lost recently.
-        rests = {one.cid for one in self._matching.open if one.ours and one.order.symbol == symbol}
+        rests = {order.cid for order in self._matching.open if order.ours and order.order.symbol == symbol}
         recent = takewhile(lambda one: now - one.at <= _ALARM_S, reversed(self._way.requests))
-        return any(one.kind in _CHANGES and one.client_order_id in rests and not one.reached for one in recent)
+        return any(
+            request.kind in _CHANGES and request.client_order_id in rests and not request.reached for request in recent
+        )
 
     def _refused_change(self, symbol: str, now: float) -> bool:
         # Whether a change of a resting order was refused recently: it is requested again when a minute closes.
-        rests = {one.cid for one in self._matching.open if one.ours and one.order.symbol == symbol}
+        rests = {order.cid for order in self._matching.open if order.ours and order.order.symbol == symbol}
         recent = takewhile(lambda timed: now - timed[0] <= _MOVED_S, reversed(self._matching.timed_events))
         return any(one.kind == BrokerEventKind.CANCEL_REFUSED and one.client_order_id in rests for _, one in recent)
 
     def _closing(self, symbol: str, units: int) -> Counter[Leg]:
         # The units that our working orders would close, by leg; all of their units if nothing is held.
         close = Counter[Leg]()
-        for one in self._matching.open:
-            if one.ours and one.order.symbol == symbol and one.order.leg in _CLOSING:
-                close[one.order.leg] += one.remaining_units if not units or one.order.buy is (units < 0) else 0
+        for order in self._matching.open:
+            if order.ours and order.order.symbol == symbol and order.order.leg in _CLOSING:
+                close[order.order.leg] += order.remaining_units if not units or order.order.buy is (units < 0) else 0
         return +close
 
 
@@ -155,7 +157,7 @@ def _unreserved(supervisor: BrokerSupervisor, symbol: str) -> Iterator[tuple[str
     if exposure.gross() < reserved:
         yield symbol, f"the gross exposure counts {exposure.gross()} of {reserved} atoms held and reserved"
     for book in (broker.portfolio for broker in exposure.all_brokers):
-        gained = sum(one.pnl_atoms for one in (*book.closed, *book.positions.values()))
+        gained = sum(position.pnl_atoms for position in (*book.closed, *book.positions.values()))
         gained += sum(one.pnl_atoms for one in book.surplus)
         if book.pnl_atoms != gained:
             yield symbol, f"the profit of the session counts {book.pnl_atoms} atoms, its trades gained {gained}"

@@ -502,9 +502,9 @@ def spoil_snapshot(right: AccountSnapshot, fault: str, stream: RandomStream) -> 
 def differing_rows(right: AccountSnapshot, shown: AccountSnapshot) -> frozenset[tuple[str, str]]:
     """The list, `positions` or `orders`, and the symbol of each row in which two snapshots differ."""
     rows, wrong = (
-        {("positions", holding.symbol, holding.quantity) for holding in it.holdings}
-        | {("orders", order.symbol, order.broker_order_id, order.time) for order in it.orders}
-        for it in (right, shown)
+        {("positions", holding.symbol, holding.quantity) for holding in snapshot.holdings}
+        | {("orders", order.symbol, order.broker_order_id, order.time) for order in snapshot.orders}
+        for snapshot in (right, shown)
     )
     return frozenset((subject, symbol) for subject, symbol, *_ in sorted(rows ^ wrong))
 

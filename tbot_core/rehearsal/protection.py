@@ -237,21 +237,21 @@ class _Symbol:
 
     def add(self, kind: _Class, seconds: float) -> None:
         """Add seconds to the position's result."""
-        one = self.result
-        if one is None:
+        position = self.result
+        if position is None:
             return
         self.span_s = 0.0 if kind in {"covered", "emulated"} else self.span_s + seconds * (kind == "counted")
         shown = kind in {"counted", "uncounted"} and abs(self.shown_held) > self.shown_cover
         claimed = shown and self.claim == "resting"
         self.claim_s = self.claim_s + seconds if claimed else 0.0
         self.result = attrs.evolve(
-            one,
-            bare_s=one.bare_s + seconds * (kind == "counted"),
-            uncounted_s=one.uncounted_s + seconds * (kind == "uncounted"),
-            unseen_s=one.unseen_s + seconds * (kind == "unseen"),
-            emulated_s=one.emulated_s + seconds * (kind == "emulated"),
-            longest_bare_s=max(one.longest_bare_s, self.span_s),
-            false_claim_s=max(one.false_claim_s, self.claim_s),
+            position,
+            bare_s=position.bare_s + seconds * (kind == "counted"),
+            uncounted_s=position.uncounted_s + seconds * (kind == "uncounted"),
+            unseen_s=position.unseen_s + seconds * (kind == "unseen"),
+            emulated_s=position.emulated_s + seconds * (kind == "emulated"),
+            longest_bare_s=max(position.longest_bare_s, self.span_s),
+            false_claim_s=max(position.false_claim_s, self.claim_s),
         )
 
 
@@ -282,8 +282,13 @@ class _Meter:
 
     def results(self) -> list[PositionProtection]:
         """The positions, also those that are open."""
-        found = [one for symbol in self._symbols.values() for one in (*symbol.ended, symbol.result) if one is not None]
-        return sorted(found, key=lambda one: (one.symbol, one.opened_at))
+        positions = [
+            position
+            for symbol in self._symbols.values()
+            for position in (*symbol.ended, symbol.result)
+            if position is not None
+        ]
+        return sorted(positions, key=lambda one: (one.symbol, one.opened_at))
 
     def _class_of(self, symbol: _Symbol, at: float) -> _Class:
         since = symbol.bare_since

@@ -114,7 +114,7 @@ class RecordedMarket:
     def _match(self, venue: Recording, matching: MatchingEngine, bars: Bars) -> None:
         # Fill the orders of the venue by the last of the minutes.
         minute = bars.minutes - 1
-        working = {one.client_order_id: one for one in venue.working() if one.client_order_id in self._orders}
+        working = {order.client_order_id: order for order in venue.working() if order.client_order_id in self._orders}
         resting = {order.order.client_order_id: order for order in matching.resting}
         for cid in resting.keys() - working.keys():
             matching.cancel(cid)
@@ -130,7 +130,7 @@ class RecordedMarket:
             if event.fill is not None:
                 self.fills.append(event.fill)
                 venue.fill(event.client_order_id, event.fill.price, event.fill.quantity)
-            elif event.kind in _ENDED and event.client_order_id in {one.client_order_id for one in venue.working()}:
+            elif event.kind in _ENDED and event.client_order_id in {order.client_order_id for order in venue.working()}:
                 venue.expire(event.client_order_id)
 
 

@@ -254,7 +254,7 @@ def _critical_alerts(events: Sequence[Event]) -> list[str]:
     rules, found = AlertRules(RoutineEvents()), dict[str, None]()
     for event in events:
         raised = [*rules.apply(event), *rules.open_incidents(event.applied).values()]
-        found.update((one.what, None) for one in raised if one.urgency is Urgency.CRITICAL)
+        found.update((notice.what, None) for notice in raised if notice.urgency is Urgency.CRITICAL)
     return [*found]
 
 

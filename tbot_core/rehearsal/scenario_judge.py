@@ -154,7 +154,7 @@ def _is_bare_cancel(order: SeenOrder, day: ObservedDay) -> bool:
     if not holdings or not holdings[-1].quantity:
         return False
     followed = (request for request in day.requests if request.symbol == order.symbol and request.act in _CLOSING)
-    return not any(ended_at <= one.at <= until for one in followed)
+    return not any(ended_at <= request.at <= until for request in followed)
 
 
 def _second_ids(day: ObservedDay) -> int:
@@ -176,7 +176,11 @@ def _pairs(day: ObservedDay) -> Iterator[tuple[SeenRequest, SeenRequest]]:
     sent = [request for request in day.requests if request.act in _CLOSING and request.client_order_id]
     seen: set[str] = set()
     for number, one in enumerate(sent):
-        others = [it for it in sent[:number] if it.symbol == one.symbol and it.client_order_id != one.client_order_id]
+        others = [
+            request
+            for request in sent[:number]
+            if request.symbol == one.symbol and request.client_order_id != one.client_order_id
+        ]
         if one.client_order_id not in seen and others:
             yield others[-1], one
         seen.add(one.client_order_id)

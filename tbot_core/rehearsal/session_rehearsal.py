@@ -296,10 +296,10 @@ def recorded_days(home: Path, first: dt.date, last: dt.date, clock: Clock) -> tu
     """The sessions of a range that an instance has bars of; raises DataError for none."""
     assembly = assemble(home, "replay", clock)
     store, symbols = _store(assembly), assembly.settings.trading.universe
-    found = store.sessions(first, last, symbols or None)
-    if not found:
+    sessions = store.sessions(first, last, symbols or None)
+    if not sessions:
         raise store.absence(first, last, symbols)
-    return tuple(session.date for session in found)
+    return tuple(session.date for session in sessions)
 
 
 def rehearse_session(plugin: Plugin, home: Path, day: dt.date, terms: SessionTerms, clock: Clock) -> SessionReport:
@@ -373,7 +373,7 @@ def differences(live: SessionRecord, replay: SessionRecord, session: Session, ha
 
 def by_cause(found: Iterable[Difference]) -> dict[Cause, int]:
     """How many differences each cause has."""
-    return dict(Counter(one.cause for one in found))
+    return dict(Counter(difference.cause for difference in found))
 
 
 def _report(
@@ -475,8 +475,8 @@ def _settle(home: Path, scratch: Path, changes: dict[str, str]) -> None:
     # The settings of the instance, with what both runs need.
     sources = configuration.read_settings_files(Instance.at(home), live=False)
     changes = {**_COMMON, **alert_settings(discovery.installed_plugins()), **changes}
-    for name, one in ((".env", sources.env), (".env_bot", sources.bot)):
-        kept = [(entry.key, entry.value) for entry in one.parsed.entries if entry.key not in changes]
+    for name, file in ((".env", sources.env), (".env_bot", sources.bot)):
+        kept = [(entry.key, entry.value) for entry in file.parsed.entries if entry.key not in changes]
         lines = [*kept, *(changes.items() if name == ".env_bot" else ())]
         filesystem.write_atomic(scratch / name, "".join(f"{key}={value}\n" for key, value in lines).encode())
 
@@ -501,8 +501,8 @@ def _cause(
 ) -> Cause:
     # The cause of a difference; those found before it count, and what the venue quoted and refused.
     half_spread, refused = venue
-    known = [one for one in found if one.cause is not Cause.NONE]
-    own = any(one.place.symbol == place.symbol and _same_signal(one.place, place) for one in known)
+    known = [difference for difference in found if difference.cause is not Cause.NONE]
+    own = any(difference.place.symbol == place.symbol and _same_signal(difference.place, place) for difference in known)
     changes = place.kind is Kind.DECISION or place.leg == Leg.ENTRY.value
     if half_spread and changes and not own and _is_priced(place, *rows):
         return Cause.SPREAD
@@ -510,7 +510,7 @@ def _cause(
         return Cause.SIGNAL
     if place.symbol in refused and place.kind is not Kind.DECISION:
         return Cause.REFUSED
-    held = any(one.changes_holdings and one.minute <= place.minute for one in known)
+    held = any(difference.changes_holdings and difference.minute <= place.minute for difference in known)
     return Cause.HOLDINGS if held and _counts_holdings(place, *rows) else Cause.NONE
 
 

@@ -349,7 +349,7 @@ class VenueMatchingEngine:
         if working is not None:
             known["ours"], known["client_order_id"] = working.ours, working.cid
             known["broker_order_id"], known["symbol"] = working.broker_order_id, working.order.symbol
-            self._changed.update((one.broker_order_id, one) for one in working.family)
+            self._changed.update((order.broker_order_id, order) for order in working.family)
         known.update(terms)
         self.books.write(VenueFact(at=self.moment(self.now), kind=kind, **known))
 

@@ -141,9 +141,9 @@ def _stopped(history: RehearsalHistory) -> Iterator[str]:
     if history.struck:
         return
     for way in history.world.ways:
-        for one in way.exchange.matching.open:
-            if one.ours:
-                yield f"{one.cid} rests at a venue after the stop has ended"
+        for order in way.exchange.matching.open:
+            if order.ours:
+                yield f"{order.cid} rests at a venue after the stop has ended"
 
 
 def _working(history: RehearsalHistory) -> Iterator[str]:

@@ -185,7 +185,7 @@ class ExposureReckoner:
         """
         signal, direction = records.signal_of(payload["signal"]), 1 if payload["buy"] else -1
         if payload["reason"] == ExitReason.EXCESS.value:
-            entered = sum(one.net for one in self.entries.values() if one.symbol == signal.symbol)
+            entered = sum(exposure.net for exposure in self.entries.values() if exposure.symbol == signal.symbol)
             return max(-direction * (entered + self._reversed[signal.symbol]), 0)
         entry = self.entries.get(signal.text)
         # A quantity of the other side is no position of the signal: only a reversal may close it.
@@ -201,9 +201,9 @@ class ExposureReckoner:
     def _intended(self, cid: str, payload: Mapping[str, Any]) -> SignalExposure | None:
         signal = records.signal_of(payload["signal"])
         self._parts[cid] = signal.text, None
-        direction, known = 1 if payload["buy"] else -1, self.entries.get(signal.text)
+        direction, exposure = 1 if payload["buy"] else -1, self.entries.get(signal.text)
         if Leg(payload["leg"]) is not Leg.ENTRY:
-            if known is not None and direction == known.side:
+            if exposure is not None and direction == exposure.side:
                 self._reversals[cid] = direction
             return None
         market = payload["type"] == OrderType.MARKET.value
@@ -249,7 +249,11 @@ class ExposureReckoner:
                     part.bought, part.units = (units * after // before for units in (part.bought, part.units))
 
     def _adjusted(self, payload: Mapping[str, Any]) -> None:
-        held = [one for one in self.entries.values() if one.symbol == payload["symbol"] and one.bought > one.sold]
+        held = [
+            exposure
+            for exposure in self.entries.values()
+            if exposure.symbol == payload["symbol"] and exposure.bought > exposure.sold
+        ]
         for entry in held:
             entry.sold += units_of(Decimal(payload["quantity"]))
 
@@ -356,14 +360,14 @@ def _i3(history: RehearsalHistory) -> Iterator[str]:
         if entry is None:
             continue
         entries = ledger.entries.values()
-        sent = sum(1 for one in entries if one.strategy == entry.strategy)
-        of_symbol = sum(one.exposure for one in entries if one.symbol == entry.symbol)
+        sent = sum(1 for exposure in entries if exposure.strategy == entry.strategy)
+        of_symbol = sum(exposure.exposure for exposure in entries if exposure.symbol == entry.symbol)
         figures = (
-            ("gross exposure", sum(one.exposure for one in entries), int(equity * risk.max_gross_exposure)),
+            ("gross exposure", sum(exposure.exposure for exposure in entries), int(equity * risk.max_gross_exposure)),
             (f"exposure in {entry.symbol}", of_symbol, int(equity * symbol_limit(risk))),
-            ("leveraged exposure", sum(one.exposure for one in entries), int(equity * risk.max_leverage)),
+            ("leveraged exposure", sum(exposure.exposure for exposure in entries), int(equity * risk.max_leverage)),
             *_index_figures(history, entries, entry, equity),
-            ("positions and entries", sum(1 for one in entries if one.alive), risk.max_open_positions),
+            ("positions and entries", sum(1 for exposure in entries if exposure.alive), risk.max_open_positions),
             (f"entries of {entry.strategy}", sent, risk.max_trades),
         )
         yield from (f"{event.cid}: {what} {much}, {most} allowed" for what, much, most in figures if much > most)
@@ -378,9 +382,15 @@ def _index_figures(
         if entry.symbol not in members:
             continue
         side = 1 if entry.side * members[entry.symbol] > 0 else -1
-        held = sum(int(one.side * members[one.symbol] * one.cost) for one in entries if one.symbol in members)
+        held = sum(
+            int(exposure.side * members[exposure.symbol] * exposure.cost)
+            for exposure in entries
+            if exposure.symbol in members
+        )
         working = (
-            int(one.side * members[one.symbol] * (one.exposure - one.cost)) for one in entries if one.symbol in members
+            int(exposure.side * members[exposure.symbol] * (exposure.exposure - exposure.cost))
+            for exposure in entries
+            if exposure.symbol in members
         )
         yield f"exposure in {name}", side * held + sum(max(0, side * it) for it in working), limit
 

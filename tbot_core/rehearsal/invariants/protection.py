@@ -119,7 +119,7 @@ def _positions(history: RehearsalHistory) -> Iterator[Held | Cover | ForeignCanc
     guards = _guards(history)
     for symbol, steps in units.items():
         mine = [guard for guard in guards if guard.order.symbol == symbol]
-        changes = sorted({at for one in mine for at, _ in one.past} | {at for at, _ in steps})
+        changes = sorted({at for order in mine for at, _ in order.past} | {at for at, _ in steps})
         known, held = iter([*steps, (float("inf"), 0)]), 0
         upcoming = next(known)
         for at in changes:
@@ -127,7 +127,7 @@ def _positions(history: RehearsalHistory) -> Iterator[Held | Cover | ForeignCanc
                 held, upcoming = upcoming[1], next(known)
             quantity = quantity_of(abs(held)) // 1 if whole else quantity_of(abs(held))
             yield Held(at=at, symbol=symbol, quantity=quantity if held >= 0 else -quantity)
-            yield Cover(at=at, symbol=symbol, quantity=sum((_closable(one, at, held) for one in mine), Decimal(0)))
+            yield Cover(at=at, symbol=symbol, quantity=sum((_closable(order, at, held) for order in mine), Decimal(0)))
     yield from _foreign_cancels(history)
 
 
@@ -322,7 +322,7 @@ def _readings(history: RehearsalHistory) -> Iterator[Reading]:
     cancels, lag_s = [*_foreign_cancels(history)], matching.character.rules.list_lag_s
     for reading in history.way.readings:
         for symbol in sorted(symbols):
-            if any(one.symbol == symbol and 0 <= reading.asked_at - one.at < lag_s for one in cancels):
+            if any(cancel.symbol == symbol and 0 <= reading.asked_at - cancel.at < lag_s for cancel in cancels):
                 continue  # what is asked for so soon after a foreign cancel shows nothing of it
             for subject in _SUBJECTS:
                 agrees = (subject, symbol) not in reading.wrong
