@@ -191,8 +191,8 @@ def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
     kinds = {report.client_order_id: report.kind for report in found.orders}
     demand(kinds.get("kit-2") == OrderStatus.WORKING, "a working order must be listed as open")
     if (lister := OPEN_ORDERS.of(venue.broker)) is not None:
-        working = [one for one in venue.wait(lister.open_orders()) if one.kind == OrderStatus.WORKING]
-        demand([one.client_order_id for one in working] == ["kit-2"], "open_orders must list exactly what works")
+        working = [report for report in venue.wait(lister.open_orders()) if report.kind == OrderStatus.WORKING]
+        demand([report.client_order_id for report in working] == ["kit-2"], "open_orders must list exactly what works")
     if venue.broker.capabilities.lists_closed:
         demand(kinds.get("kit-1") == OrderStatus.FILLED, "a filled order must be listed as filled")
     if venue.broker.capabilities.lists_fills:

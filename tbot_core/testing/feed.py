@@ -158,12 +158,14 @@ def f12_prices_are_as_they_were_traded(venue: FeedUnderTest) -> None:
     if not isinstance(venue, SplittingVenue):
         raise NotClaimed("the venue has no symbol that was split")
     history, earlier = _history(venue, minutes=False)
-    split, days = venue.split, [one.date for one in earlier]
+    split, days = venue.split, [session.date for session in earlier]
     before, after = (earlier[days.index(split.date) + number] for number in (-1, 0))
     pair = venue.wait(history.daily((split.symbol,), before.date, after.date))
     _demand_split([bar.close for bar in pair[:1]], [bar.open for bar in pair[1:]], split, "daily bar")
     history, _ = _history(venue)
-    older, newer = (venue.wait(history.history((split.symbol,), one.open, one.close)) for one in (before, after))
+    older, newer = (
+        venue.wait(history.history((split.symbol,), session.open, session.close)) for session in (before, after)
+    )
     _demand_split([bar.close for bar in older], [bar.open for bar in newer], split, "minute bar")
 
 
@@ -176,8 +178,8 @@ def f04_unknown_symbols_are_left_out(venue: FeedUnderTest) -> None:
     if not _has_minutes(session_of(venue)):
         return
     first, last = earlier[-1].moment(0), earlier[-1].moment(30)
-    known, mixed = _minutes(venue, history, first, last), venue.wait(history.history(symbols, first, last))
-    demand(_places(mixed) == _places(known), "an unknown symbol must be left out of the minute bars")
+    bars, mixed = _minutes(venue, history, first, last), venue.wait(history.history(symbols, first, last))
+    demand(_places(mixed) == _places(bars), "an unknown symbol must be left out of the minute bars")
     for one in UNKNOWN:
         demand(not venue.wait(history.history((one,), first, last)), "an unknown symbol alone must have no bars")
 
@@ -186,8 +188,8 @@ def f05_one_call_spans_several_sessions(venue: FeedUnderTest) -> None:
     """Minute bars of three sessions in one call are those of three calls, whatever the vendor's pages are."""
     history, earlier = _history(venue)
     together = _minutes(venue, history, earlier[0].open, earlier[-1].close)
-    single = [bar for one in earlier for bar in _minutes(venue, history, one.open, one.close)]
-    regular = [bar for bar in together if any(one.open <= bar.start < one.close for one in earlier)]
+    single = [bar for session in earlier for bar in _minutes(venue, history, session.open, session.close)]
+    regular = [bar for bar in together if any(session.open <= bar.start < session.close for session in earlier)]
     demand(_places(regular) == _places(single), "one call must have the bars of all its sessions")
     for one in earlier:
         demand(
@@ -199,7 +201,7 @@ def f05_one_call_spans_several_sessions(venue: FeedUnderTest) -> None:
 def f06_days_have_the_requested_bounds(venue: FeedUnderTest) -> None:
     """One daily bar for each exchange day from first to last, both included, by date within each symbol."""
     history, earlier = _history(venue, minutes=False)
-    days = [one.date for one in earlier]
+    days = [session.date for session in earlier]
     for first, last in ((days[0], days[-1]), (days[1], days[1])):
         bars = _days(venue, history, first, last)
         _demand_sorted([(bar.symbol, bar.date) for bar in bars])
@@ -248,12 +250,12 @@ def f14_splits_have_the_requested_days(venue: FeedUnderTest) -> None:
     history, earlier = _history(venue, minutes=False)
     if not isinstance(history, SupportsSplits):
         raise NotClaimed("the feed reports no splits")
-    days, symbols = [one.date for one in earlier], (*UNKNOWN, *venue.feed_symbols)
-    found = venue.wait(history.splits(symbols, days[0], days[-1]))
-    demand_figures(found)
-    demand({one.symbol for one in found} <= {*venue.feed_symbols}, "a split must be of a requested symbol")
-    demand(all(days[0] <= one.date <= days[-1] for one in found), "a split must be of a requested day")
-    demand(len({(one.symbol, one.date) for one in found}) == len(found), "a split must not come twice")
+    days, symbols = [session.date for session in earlier], (*UNKNOWN, *venue.feed_symbols)
+    splits = venue.wait(history.splits(symbols, days[0], days[-1]))
+    demand_figures(splits)
+    demand({split.symbol for split in splits} <= {*venue.feed_symbols}, "a split must be of a requested symbol")
+    demand(all(days[0] <= split.date <= days[-1] for split in splits), "a split must be of a requested day")
+    demand(len({(split.symbol, split.date) for split in splits}) == len(splits), "a split must not come twice")
     if isinstance(venue, SplittingVenue):
         _demand_reported(venue, history, days)
 
@@ -385,8 +387,8 @@ def _demand_reported(venue: FeedUnderTest, history: SupportsSplits, days: Sequen
         ((split.symbol,), split.date + day, split.date + 7 * day, False),
         (others, days[0], days[-1], False),
     ):
-        found = venue.wait(history.splits(symbols, first, last))
-        ratios = [one.after / one.before for one in found if (one.symbol, one.date) == (split.symbol, split.date)]
+        splits = venue.wait(history.splits(symbols, first, last))
+        ratios = [one.after / one.before for one in splits if (one.symbol, one.date) == (split.symbol, split.date)]
         words = f"the split of {split.symbol} must be reported, with its ratio, where its symbol and day are requested"
         demand(ratios == ([split.after / split.before] if is_wanted else []), f"{words}, and nowhere else")
 

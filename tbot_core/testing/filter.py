@@ -70,10 +70,10 @@ def f01_it_is_a_filter(tested: FilterUnderTest) -> None:
 def f02_it_compares_something(tested: FilterUnderTest) -> None:
     """Each step has a comparison; otherwise the other cases prove nothing. An options model may compare nothing."""
     subject, frame, market = tested.parts
-    found = [*_screen(subject, market, frame), *_judge(subject, market, frame)]
-    if not found and isinstance(subject, OptionsModel):
+    checks = [*_screen(subject, market, frame), *_judge(subject, market, frame)]
+    if not checks and isinstance(subject, OptionsModel):
         raise NotClaimed("it judges options alone: case f11")
-    demand(bool(found), "it compares nothing")
+    demand(bool(checks), "it compares nothing")
 
 
 def f03_a_screen_has_a_value_a_row(tested: FilterUnderTest) -> None:
@@ -127,8 +127,8 @@ def f07_a_session_is_the_same_in_a_block(tested: FilterUnderTest) -> None:
             f"session {index} screened",
         )
         rows = attrs.evolve(signals.take(own), cells=(signals.cells[-1][own],))
-        seen = subject.judge(rows, MarketView(bars=alone[0], day=alone[1]), frame)
-        _same([check_rows(check, own) for check in whole[1]], seen, f"session {index} judged")
+        checks = subject.judge(rows, MarketView(bars=alone[0], day=alone[1]), frame)
+        _same([check_rows(check, own) for check in whole[1]], checks, f"session {index} judged")
 
 
 def f08_signals_are_judged_alone(tested: FilterUnderTest) -> None:
@@ -136,8 +136,8 @@ def f08_signals_are_judged_alone(tested: FilterUnderTest) -> None:
     subject, frame, market = tested.parts
     whole, signals = _judge(subject, market, frame), pick(market[0])
     order = np.random.default_rng(5).permutation(len(signals))[: len(signals) // 2]
-    seen = subject.judge(signals.take(order), MarketView(bars=market[0], day=market[1]), frame)
-    _same([check_rows(check, order) for check in whole], seen, "half of the signals in another order")
+    checks = subject.judge(signals.take(order), MarketView(bars=market[0], day=market[1]), frame)
+    _same([check_rows(check, order) for check in whole], checks, "half of the signals in another order")
 
 
 def f09_the_future_does_not_matter(tested: FilterUnderTest) -> None:
@@ -163,8 +163,8 @@ def f10_the_unknown_is_no_error(tested: FilterUnderTest) -> None:
     _fit(subject.screen(unknown, bars.symbols, frame), (len(bars.symbols),))
     signals = pick(bars)
     for quotes in (None, _quotes(len(bars.symbols), np.nan)):
-        seen = subject.judge(signals, MarketView(bars=bars, day=without_facts, quotes=quotes), frame)
-        _fit(seen, (len(signals),))
+        checks = subject.judge(signals, MarketView(bars=bars, day=without_facts, quotes=quotes), frame)
+        _fit(checks, (len(signals),))
 
 
 def f12_what_it_fetches_has_names_and_days(tested: FilterUnderTest) -> None:
@@ -183,13 +183,13 @@ def f13_what_it_fetches_it_compares(tested: FilterUnderTest) -> None:
     """Each fact that it fetches matters to a comparison, under the same name; `market_cap` has limits of its own."""
     names = _fetched(_fetching(tested)) - {MARKET_CAP}
     subject, frame, (bars, day) = tested.parts
-    known = [*_screen(subject, (bars, day), frame), *_judge(subject, (bars, day), frame)]
+    checks = [*_screen(subject, (bars, day), frame), *_judge(subject, (bars, day), frame)]
     for name in sorted(names):
         without = attrs.evolve(day, recorded={one: values for one, values in day.recorded.items() if one != name})
         seen = [*_screen(subject, (bars, without), frame), *_judge(subject, (bars, without), frame)]
-        same = len(seen) == len(known) and all(
+        same = len(seen) == len(checks) and all(
             _bits(one, part) == _bits(other, part)
-            for one, other in zip(known, seen, strict=True)
+            for one, other in zip(checks, seen, strict=True)
             for part in ("value", "low", "high")
         )
         demand(not same, f"it fetches {name}, but no comparison uses day.fact({name!r})")
@@ -201,13 +201,13 @@ def f11_an_options_model_refuses_what_no_market_quotes(tested: FilterUnderTest) 
     if not isinstance(subject, OptionsModel):
         raise NotClaimed("it prices no options")
     sound = option_request()
-    found = subject.value_option(sound)
-    demand(found.verdict is not OptionVerdict.UNKNOWN, f"it has no verdict on a sound quote: {found.reason}")
-    demand(found == subject.value_option(sound), "the same request has another valuation")
+    valuation = subject.value_option(sound)
+    demand(valuation.verdict is not OptionVerdict.UNKNOWN, f"it has no verdict on a sound quote: {valuation.reason}")
+    demand(valuation == subject.value_option(sound), "the same request has another valuation")
     for what, request in _unsound_requests(sound).items():
-        found = subject.value_option(request)
-        demand(found.verdict is OptionVerdict.UNKNOWN, f"its verdict is {found.verdict} for {what}")
-        demand(bool(found.reason), f"it gives no reason for {what}")
+        valuation = subject.value_option(request)
+        demand(valuation.verdict is OptionVerdict.UNKNOWN, f"its verdict is {valuation.verdict} for {what}")
+        demand(bool(valuation.reason), f"it gives no reason for {what}")
 
 
 CASES: Final[tuple[ContractCase, ...]] = (

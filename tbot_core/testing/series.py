@@ -107,11 +107,11 @@ def s02_a_service_that_fails_is_unavailable(venue: SeriesVenue) -> None:
     for fault in (*faults, ServerFault.UNREADABLE, ServerFault.EMPTY):
         venue.server.fail(fault, times=None)
         try:
-            found = _values(venue, venue.names[0])
+            values = _values(venue, venue.names[0])
         except Unavailable:
             pass
         else:
-            raise AssertionError(f"{fault.name}: daily_series returned {len(found)} values instead of Unavailable")
+            raise AssertionError(f"{fault.name}: daily_series returned {len(values)} values instead of Unavailable")
         finally:
             venue.server.recover()
     demand(bool(_values(venue, venue.names[0])), "after the service is back nothing is published")
