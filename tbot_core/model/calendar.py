@@ -101,7 +101,7 @@ class SessionGap:
 def session_gaps(sessions: Iterable[Session], there: Container[dt.date]) -> tuple[SessionGap, ...]:
     """The gaps of these sessions, which are in order, where only the days `there` lack nothing."""
     groups = itertools.groupby(sessions, key=lambda one: one.date in there)
-    lacking = [[one.date for one in group] for is_complete, group in groups if not is_complete]
+    lacking = [[session.date for session in group] for is_complete, group in groups if not is_complete]
     return tuple(SessionGap(first=days[0], last=days[-1], count=len(days)) for days in lacking)
 
 

@@ -43,7 +43,7 @@ class AlpacaAssets:
         if self._known is None or now - self._known[0] > _ASSETS_S:
             rows = (await self._client.get("/v2/assets", {"status": "active", "asset_class": parse.EQUITY})).json()
             with parse.readable("assets"):
-                self._known = now, {one.symbol: one for one in map(parse.instrument, rows)}
+                self._known = now, {instrument.symbol: instrument for instrument in map(parse.instrument, rows)}
         return self._known[1]
 
     async def hours(self, day: date) -> Session | None:

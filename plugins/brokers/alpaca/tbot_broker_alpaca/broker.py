@@ -87,14 +87,14 @@ class AlpacaBroker:
             fault.message, fault.remedy = f"{fault.message.rstrip('.')}.", _ADDRESS
             raise
         with parse.readable("account"):
-            found = parse.account(document, self._client.mode)
+            account = parse.account(document, self._client.mode)
         wanted = self._client.wanted_account
-        if wanted and wanted not in {found.account_id, document.get("id")}:
+        if wanted and wanted not in {account.account_id, document.get("id")}:
             raise AccountRefused(
-                f"alpaca: the key is that of account {found.account_id}, not of {wanted}.",
+                f"alpaca: the key is that of account {account.account_id}, not of {wanted}.",
                 "Correct account_id in the broker's section, or use the key of that account: tbot secrets set broker",
             )
-        return found
+        return account
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Place an order; trade updates report what becomes of it."""
@@ -204,10 +204,10 @@ class AlpacaBroker:
         # Alpaca's id of the order that works.
         known = self._ids.latest(client_order_id)
         if known is None:
-            found = await self.find(client_order_id)
-            if found is None:
+            report = await self.find(client_order_id)
+            if report is None:
                 raise UnknownOrder(f"Alpaca knows no order {client_order_id}.")
-            known = found.broker_order_id
+            known = report.broker_order_id
         return known
 
     async def _successors(self, first: Mapping[str, Any]) -> list[Mapping[str, Any]]:

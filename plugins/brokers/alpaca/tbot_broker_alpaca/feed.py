@@ -95,10 +95,10 @@ class MarketData:
             self._has_splits = False
             self._log.warning("splits.not_permitted", reason=fault.message, remedy="Import them: tbot data import")
             return []
-        found, left_out = market_data.splits(row for row in rows if row[0] in wanted and first <= row[1] <= last)
+        splits, left_out = market_data.splits(row for row in rows if row[0] in wanted and first <= row[1] <= last)
         if left_out:
             self._log.warning("splits.left_out", reasons=left_out, remedy="Import them: tbot data import")
-        return found
+        return splits
 
     async def latest_consolidated(self) -> datetime:
         """The time up to which consolidated bars may be requested: on the basic plan a quarter of an hour ago."""

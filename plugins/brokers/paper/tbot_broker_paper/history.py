@@ -43,13 +43,13 @@ class SimulatedHistory:
             for session in sessions
             if session.open < last and first < session.close
         ]
-        found = (
+        bars = (
             bar
             for _, column in _listed(symbols)
             for session, fields in parts
             for bar in _minute_bars(session, fields, column)
         )
-        return [bar for bar in found if first <= bar.start < last]
+        return [bar for bar in bars if first <= bar.start < last]
 
 
 def _listed(symbols: Sequence[str]) -> Iterator[tuple[str, int]]:

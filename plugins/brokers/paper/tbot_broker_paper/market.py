@@ -93,13 +93,13 @@ class SimulatedMarket:
         return level
 
     def _before(self, session: Session, count: int) -> list[Session]:
-        found: list[Session] = []
-        while len(found) < count:
-            day = (found[-1] if found else session).date
+        sessions: list[Session] = []
+        while len(sessions) < count:
+            day = (sessions[-1] if sessions else session).date
             if day not in self._previous:
                 self._previous[day] = self._calendar.previous(day)
-            found.append(self._previous[day])
-        return found[::-1]
+            sessions.append(self._previous[day])
+        return sessions[::-1]
 
     def _summary(self, session: Session) -> _Daily:
         if session.date in self._daily:

@@ -146,23 +146,23 @@ def valuation_document(priced: PricedOption) -> dict[str, Any]:
 
 def valuation_lines(priced: PricedOption) -> Iterator[str]:
     """The valuation as text: model, market, deviation, verdict, then each input with its source."""
-    contract, found = priced.contract, priced.valuation
+    contract, valuation = priced.contract, priced.valuation
     yield f"{contract.underlying} {contract.expiry} {contract.strike:g} {contract.right} by {priced.model}"
-    rows = [("model", _price(found.model)), ("market", _price(found.market))]
-    if found.deviation is not None:
+    rows = [("model", _price(valuation.model)), ("market", _price(valuation.market))]
+    if valuation.deviation is not None:
         rows.append(
             (
                 "deviation",
-                f"{format_percent(found.deviation, 1, signed=True)}, at most {format_percent(found.limit, 1)}",
+                f"{format_percent(valuation.deviation, 1, signed=True)}, at most {format_percent(valuation.limit, 1)}",
             )
         )
-    if found.implied_volatility is not None:
-        rows.append(("implied volatility", format_percent(found.implied_volatility)))
-    rows.append(("verdict", f"{found.verdict.upper()}: {found.reason}"))
+    if valuation.implied_volatility is not None:
+        rows.append(("implied volatility", format_percent(valuation.implied_volatility)))
+    rows.append(("verdict", f"{valuation.verdict.upper()}: {valuation.reason}"))
     yield from (f"  {label:<20}{text}" for label, text in rows)
     yield "Inputs:"
-    yield from (f"  {one.name:<20}{_shown(one):<12}{one.source}" for one in found.inputs)
-    for one in found.missing:
+    yield from (f"  {one.name:<20}{_shown(one):<12}{one.source}" for one in valuation.inputs)
+    for one in valuation.missing:
         yield f"Missing: {one}{f' (give {_OPTIONS[one]})' if one in _OPTIONS else ''}."
     if priced.note:
         yield priced.note
@@ -220,10 +220,10 @@ def value_option(instance: Instance, assembly: Assembly, request: OptionRequest)
     """The option by the options model of the instance; what the request lacks comes from stored bars."""
     name, model = options_model(assembly)
     filled, note = stored_prices(instance, assembly.calendar, request)
-    found = model.value_option(filled)
-    lacking = {"spot", "volatility"}.intersection(found.missing)
+    valuation = model.value_option(filled)
+    lacking = {"spot", "volatility"}.intersection(valuation.missing)
     notes = (_early_expiry(request.contract), note if lacking else "")
-    return PricedOption(contract=request.contract, model=name, valuation=found, note=" ".join(filter(None, notes)))
+    return PricedOption(contract=request.contract, model=name, valuation=valuation, note=" ".join(filter(None, notes)))
 
 
 def _request(given: _PriceOptions, calendar: ExchangeCalendar, at: datetime) -> OptionRequest:

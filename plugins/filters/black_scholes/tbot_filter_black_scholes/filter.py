@@ -140,14 +140,14 @@ class BlackScholes:
             words = f"RISK_FREE_RATE_SOURCE=dynamic, but the bot has no identity, so no jurisdiction: {used}"
             source = "RISK_FREE_RATE, since the bot has no identity"
             return self._static(source), f"{words} `tbot secrets set bot_identity` sets it."
-        found = self.rates.at(code, day)
-        if found is None:
+        rate = self.rates.at(code, day)
+        if rate is None:
             source = f"RISK_FREE_RATE, since the table has no rate of {code}"
             return self._static(source), f"The table of rates has none of {code} for {day}: {used} {_RENEW}"
-        source = f"rates.csv, {code} since {found.day}: {found.source}"
-        age = (day - found.day).days
-        old = f"The rate of {code} in the table, {found.rate:g}, is of {found.day}, {age} days old. {_RENEW}"
-        return ModelInput(name="rate", value=found.rate, source=source), old if age > TABLE_AGE_DAYS else ""
+        source = f"rates.csv, {code} since {rate.day}: {rate.source}"
+        age = (day - rate.day).days
+        old = f"The rate of {code} in the table, {rate.rate:g}, is of {rate.day}, {age} days old. {_RENEW}"
+        return ModelInput(name="rate", value=rate.rate, source=source), old if age > TABLE_AGE_DAYS else ""
 
     def _static(self, source: str) -> ModelInput:
         return ModelInput(name="rate", value=self.config.risk_free_rate, source=source)

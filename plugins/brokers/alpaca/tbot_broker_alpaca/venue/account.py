@@ -391,7 +391,7 @@ def _assert_no_wash_trade(terms: Terms, others: list[VenueOrder]) -> None:
 def _assert_quantity(terms: Terms, listing: Listing, held: Decimal, others: list[VenueOrder]) -> None:
     # What closes a position may not be more than is not promised to other orders: it never turns to the other side.
     closing = [other for other in others if other.buy is terms.buy and other.status != "held"]
-    reserved = sum((one.remaining for one in closing), _NO)
+    reserved = sum((order.remaining for order in closing), _NO)
     available = abs(held) - reserved
     if terms.quantity > available:
         requested = f"requested: {text_of(terms.quantity)}, available: {text_of(available)}"
@@ -400,7 +400,7 @@ def _assert_quantity(terms: Terms, listing: Listing, held: Decimal, others: list
             available=text_of(available),
             existing_qty=text_of(abs(held)),
             held_for_orders=text_of(reserved),
-            related_orders=[one.id for one in closing],
+            related_orders=[order.id for order in closing],
             symbol=listing.symbol,
         )
 

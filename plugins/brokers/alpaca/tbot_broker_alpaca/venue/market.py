@@ -267,9 +267,9 @@ class VenueMarket:
         today = f"{exchange_time(self.clock.now()):%Y-%m-%d}"
         first, last = (exchange_time(moment_of(query.get(name, today))).date() for name in ("start", "end"))
         found = [
-            (f"{one.date}|{one.symbol}", (_split_type(one), _split_document(one)))
-            for one in sorted(self.splits, key=lambda one: (one.date, one.symbol))
-            if first <= one.date <= last and (not symbols or one.symbol in symbols) and _split_type(one) in types
+            (f"{split.date}|{split.symbol}", (_split_type(split), _split_document(split)))
+            for split in sorted(self.splits, key=lambda one: (one.date, one.symbol))
+            if first <= split.date <= last and (not symbols or split.symbol in symbols) and _split_type(split) in types
         ]
         if query.get("sort") == "desc":
             found.reverse()
@@ -364,7 +364,7 @@ class VenueMarket:
 
     def _factor(self, symbol: str, day: dt.date) -> float:
         later = [split for split in self.splits if split.symbol == symbol and day < split.date]
-        return math.prod(one.after / one.before for one in later)
+        return math.prod(split.after / split.before for split in later)
 
 
 def _split_type(split: Split) -> str:

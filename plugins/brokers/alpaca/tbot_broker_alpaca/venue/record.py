@@ -190,8 +190,8 @@ class VenueRecord:
         # The position, and what would close it.
         held, _ = self._account.held.get(symbol, (_NO, _NO))
         working = (order for order in self._account.orders if order.symbol == symbol and order.status in MATCHED)
-        closing = (one for one in working if held and one.buy is (held < 0) and one.type in _PROTECTING)
-        cover = sum((one.remaining for one in closing), _NO)
+        closing = (order for order in working if held and order.buy is (held < 0) and order.type in _PROTECTING)
+        cover = sum((order.remaining for order in closing), _NO)
         before = self._measured.get(symbol, (_NO, _NO))
         self._measured[symbol] = held, cover
         if cover != before[1]:

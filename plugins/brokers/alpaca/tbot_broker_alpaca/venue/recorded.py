@@ -49,8 +49,8 @@ class VenueRecording:
         self._account.end(self._working(client_order_id), "expired")
 
     def _working(self, client_order_id: str) -> VenueOrder:
-        found = (order for order in self._account.orders if order.status in MATCHED)
-        return next(one for one in found if self._first(one).client_order_id == client_order_id)
+        orders = (order for order in self._account.orders if order.status in MATCHED)
+        return next(order for order in orders if self._first(order).client_order_id == client_order_id)
 
     def _first(self, order: VenueOrder) -> VenueOrder:
         # The first order of the chain of replacements that an order is part of.

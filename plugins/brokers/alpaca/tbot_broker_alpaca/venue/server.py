@@ -258,7 +258,7 @@ def _listed(account: VenueAccount, query: Mapping[str, str], *, nested: bool) ->
     status, known = query.get("status", "open"), account.orders
     opened = {*map(id, account.open_orders)}
     symbols = set(filter(None, query.get("symbols", "").split(",")))
-    found = [
+    orders = [
         order
         for order in known
         if (status == "all" or (id(order) in opened) is (status == "open"))
@@ -268,13 +268,13 @@ def _listed(account: VenueAccount, query: Mapping[str, str], *, nested: bool) ->
         and ("until" not in query or order.at < moment_of(query["until"]))
     ]
     if query.get("direction", "desc") == "desc":
-        found.reverse()
+        orders.reverse()
     place = {order.id: number for number, order in enumerate(known)}
     for name, after in (("after_order_id", True), ("before_order_id", False)):
         if name in query:
             at = place[account.find(query[name]).id]
-            found = [order for order in found if (place[order.id] > at if after else place[order.id] < at)]
-    return found[: whole_of(query.get("limit"), 50, _MOST_ORDERS)]
+            orders = [order for order in orders if (place[order.id] > at if after else place[order.id] < at)]
+    return orders[: whole_of(query.get("limit"), 50, _MOST_ORDERS)]
 
 
 def _activities(account: VenueAccount, query: Mapping[str, str], kind: list[str]) -> list[dict[str, Any]]:

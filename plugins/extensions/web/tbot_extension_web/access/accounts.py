@@ -113,7 +113,7 @@ class Accounts:
     @property
     def has_admin_with_codes(self) -> bool:
         """Whether an admin exists who logs in with one-time codes."""
-        return any(one.role is Role.ADMIN and one.totp is not None for one in self.read().values())
+        return any(account.role is Role.ADMIN and account.totp is not None for account in self.read().values())
 
     async def add(self, name: str, password: str, role: Role, *, actor: str) -> Account:
         """Add a user; the name is folded to lower case."""
@@ -254,8 +254,8 @@ def _has_admin(accounts: Mapping[str, Account]) -> bool:
 
 
 def _existing(accounts: Mapping[str, Account], name: str) -> Account:
-    found = accounts.get(name)
-    return _unknown_user() if found is None else found
+    account = accounts.get(name)
+    return _unknown_user() if account is None else account
 
 
 def _unknown_user() -> NoReturn:

@@ -370,8 +370,8 @@ class StoredSessions:
 
     def find(self, token: str) -> StoredSession | None:
         """The session of a token."""
-        found = self._select("hash = ?", _token_hash(token))
-        return found[0] if found else None
+        sessions = self._select("hash = ?", _token_hash(token))
+        return sessions[0] if sessions else None
 
     def of_user(self, user: str | None = None) -> list[StoredSession]:
         """The sessions of a user, or of all."""

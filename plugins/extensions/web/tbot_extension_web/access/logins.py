@@ -199,10 +199,10 @@ class Logins:
 
     async def log_out(self, token: str) -> None:
         """End the session of a token."""
-        found = self._store.sessions.find(token)
-        if found is not None:
-            self._store.sessions.end(found.id)
-            await self._record("logout", found.user, "ok", "")
+        session = self._store.sessions.find(token)
+        if session is not None:
+            self._store.sessions.end(session.id)
+            await self._record("logout", session.user, "ok", "")
 
     async def enrol_totp(self, token: str, secret: str, code: str) -> tuple[LoggedIn, tuple[str, ...]]:
         """Set a user's one-time passwords once a code proves that the app has the secret; returns recovery codes.
@@ -242,14 +242,21 @@ class Logins:
         self._end_expired()
         accounts = self.accounts.read()
         return [
-            OpenSession(id=it.id, user=it.user, source=it.source, agent=it.agent, started=it.started, idle_s=it.idle_s)
-            for it in self._store.sessions.of_user(user)
-            if it.user in accounts and accounts[it.user].stamp == it.stamp
+            OpenSession(
+                id=session.id,
+                user=session.user,
+                source=session.source,
+                agent=session.agent,
+                started=session.started,
+                idle_s=session.idle_s,
+            )
+            for session in self._store.sessions.of_user(user)
+            if session.user in accounts and accounts[session.user].stamp == session.stamp
         ]
 
     def end_session(self, user: str, number: int) -> bool:
         """End a session of a user by its number; False where the user has none of that number."""
-        mine = any(it.id == number for it in self._store.sessions.of_user(user))
+        mine = any(session.id == number for session in self._store.sessions.of_user(user))
         if mine:
             self._store.sessions.end(number)
         return mine

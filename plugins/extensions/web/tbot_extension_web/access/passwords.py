@@ -34,10 +34,10 @@ class HashParameters:
 
 def hash_parameters(text: str) -> HashParameters | None:
     """The parameters in a hash's text; None for another kind of hash, and for a cost that no login could pay."""
-    found = _TEXT.fullmatch(text)
-    if found is None:
+    match = _TEXT.fullmatch(text)
+    if match is None:
         return None
-    memory, iterations, lanes = (int(part) for part in found.groups())
+    memory, iterations, lanes = (int(part) for part in match.groups())
     sound = all(1 <= one <= most for one, most in zip((memory, iterations, lanes), _MOST, strict=True))
     if not sound or memory < 8 * lanes:
         return None

@@ -42,7 +42,7 @@ async def show(call: Call) -> Response:
 
 async def acknowledge(call: Call) -> Response:
     """Acknowledge the chosen alerts, or all of them."""
-    ids = [int(found[1]) for name in call.form if (found := _FIELD.fullmatch(name))]
+    ids = [int(match[1]) for name in call.form if (match := _FIELD.fullmatch(name))]
     if not ids and "all" not in call.form:
         raise UsageError("No alert is chosen.", "Choose those that you have seen, or acknowledge all.")
     wanted = [] if "all" in call.form else ids

@@ -95,13 +95,13 @@ async def restore(call: Call) -> Response:
 
 
 def _restored(setup: SetUp, text: bytes, name: str, phrase: Secret, actor: str) -> tuple[str, ...]:
-    with setup.turn, bundles.open_backup(text, name, phrase) as found:
+    with setup.turn, bundles.open_backup(text, name, phrase) as backup:
         if is_set_up(setup.instance):  # by who pressed a button at the same time
             raise UsageError("The set-up is finished already.", "Open the page again.")
-        state = SetUpState(setup=setup, draft=Draft(files=bundles.backup_texts(setup.instance, found)))
+        state = SetUpState(setup=setup, draft=Draft(files=bundles.backup_texts(setup.instance, backup)))
         if outside := list(outside_words(state)):
             raise UsageError("\n".join(outside), "Restore it in an empty folder with `tbot secrets restore`.")
-        return setup.restore(found, actor)
+        return setup.restore(backup, actor)
 
 
 def listed(home: Path) -> dict[str, Any]:

@@ -85,10 +85,10 @@ async def _events(call: Call) -> AsyncIterator[str]:
 def _lasts(call: Call) -> bool:
     # Whether the session goes on with its role; who cannot be looked up sees nothing more.
     try:
-        found = call.site.logins.session(call.token, active=False)
+        session = call.site.logins.session(call.token, active=False)
     except TbotError:
         return False
-    return found is not None and found.role is call.user.role
+    return session is not None and session.role is call.user.role
 
 
 def _message(parts: Mapping[str, str]) -> str:

@@ -124,8 +124,8 @@ async def trades_csv(call: Call) -> Response:
 
 def report_policy(text: str) -> str:
     """The policy for a report: only the script and style whose hashes its head names, in an origin of its own."""
-    found = _REPORT_POLICY.search(text[:_REPORT_HEAD])
-    script, style = ("'none'", "'none'") if found is None else found.groups()
+    match = _REPORT_POLICY.search(text[:_REPORT_HEAD])
+    script, style = ("'none'", "'none'") if match is None else match.groups()
     return (
         f"sandbox allow-scripts; default-src 'none'; script-src {script}; style-src {style}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

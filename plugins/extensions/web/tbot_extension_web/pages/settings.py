@@ -138,8 +138,8 @@ def _found(view: SettingsView, query: str) -> list[str]:
     words = query.casefold().split()
 
     def text(name: str) -> str:
-        one = view.values[name].declaration
-        return " ".join((name, *one.aliases, one.doc)).casefold()
+        declaration = view.values[name].declaration
+        return " ".join((name, *declaration.aliases, declaration.doc)).casefold()
 
     found = [name for name in view.values if all(word in text(name) for word in words)]
     return sorted(found, key=lambda name: not all(word in name.casefold() for word in words))

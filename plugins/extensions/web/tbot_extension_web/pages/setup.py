@@ -213,10 +213,10 @@ def _listed(steps: Sequence[Step], state: SetUpState, present: str) -> list[Mapp
 
 
 def _steps_at(call: Call, state: SetUpState) -> tuple[tuple[Step, ...], Step]:
-    found = step_named(state, _named(call))
-    if found is None:
+    step = step_named(state, _named(call))
+    if step is None:
         raise HTTPException(404)
-    return needed_steps(state), found
+    return needed_steps(state), step
 
 
 def _named(call: Call) -> str:

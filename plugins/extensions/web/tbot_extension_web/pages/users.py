@@ -60,8 +60,8 @@ async def show(call: Call) -> Response:
 async def add(call: Call) -> Response:
     """Add a user."""
     name, password = call.form.get("name", ""), _new_password(call)
-    made = await call.site.logins.accounts.add(name, password, _role(call), actor=call.user.user)
-    return call.to("/users", f"{made.name} is added as {made.role}.")
+    account = await call.site.logins.accounts.add(name, password, _role(call), actor=call.user.user)
+    return call.to("/users", f"{account.name} is added as {account.role}.")
 
 
 async def set_role(call: Call) -> Response:

@@ -55,13 +55,13 @@ def _faults(_state: SetUpState, values: Values) -> Iterator[Fault]:
 
 
 def _shows(state: SetUpState) -> Mapping[str, Any]:
-    found = offered("alert")
+    offer = offered("alert")
     fields = {field.name: field for field in _fields(state)}
     rows = [
         (name, one.plugin.summary, [fields[f"{urgency}.{name}"] for urgency in _SETTINGS])
-        for name, one in found.installed.items()
+        for name, one in offer.installed.items()
     ]
-    return {"rows": rows, "absent": found.absent, "failures": found.failures}
+    return {"rows": rows, "absent": offer.absent, "failures": offer.failures}
 
 
 def _chosen(values: Values, urgency: str) -> list[str]:

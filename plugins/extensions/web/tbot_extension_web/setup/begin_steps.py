@@ -147,9 +147,10 @@ def outside_words(state: SetUpState) -> Iterator[str]:
 
     The person at a browser may not choose where on the machine files are written.
     """
-    for name, one in examined(state).values.items():
-        if one.declaration.kind.name == "path" and state.setup.instance.outside(one.text):
-            yield f"{name}={printable_value(one.text)} is outside of the folder, where an uploaded file cannot lead."
+    for name, setting in examined(state).values.items():
+        if setting.declaration.kind.name == "path" and state.setup.instance.outside(setting.text):
+            path = printable_value(setting.text)
+            yield f"{name}={path} is outside of the folder, where an uploaded file cannot lead."
 
 
 def _missing(state: SetUpState, kind: str) -> Iterator[str]:

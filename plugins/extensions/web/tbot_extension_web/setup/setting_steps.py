@@ -87,25 +87,25 @@ def _group(title: str, about: str, values: dict[str, EffectiveSetting]) -> Setti
 
 def _fields(group: SettingsGroup) -> Iterator[FormField]:
     usual = {entry.key: entry.value for entry in parse_dotenv(".env_bot", paper_settings().encode()).entries}
-    for name, one in group.values.items():
-        declared = one.declaration
+    for name, setting in group.values.items():
+        declared = setting.declaration
         yield FormField(
             name=name,
             label=name,
             doc=declared.doc if declared.acted_on else f"{declared.doc} tbot accepts it and does nothing with it yet.",
             kind=declared.kind,
             default=declared.default_text,
-            value=one.written or one.text,
+            value=setting.written or setting.text,
             sample=usual.get(name, ""),
             blank=declared.kind.empty,
         )
 
 
 def _keep(state: SetUpState, values: Values, group: SettingsGroup) -> SetUpState:
-    for name, one in group.values.items():
-        declared = one.declaration
+    for name, setting in group.values.items():
+        declared = setting.declaration
         text = values.get(name, "") or ("" if declared.kind.empty else declared.default_text)
-        if text != (one.written or one.text):
+        if text != (setting.written or setting.text):
             state = state.with_setting(name, text, file=declared.file)
     return state
 
@@ -125,7 +125,7 @@ def _faults(state: SetUpState, values: Values, group: SettingsGroup) -> Iterator
 
 def examined(state: SetUpState) -> ExaminedSettings:
     """Every setting and every finding, as at a paper start."""
-    declared = [one.declared for one in state.enabled]
+    declared = [plugin.declared for plugin in state.enabled]
     return examine_settings(state.setup.instance.home, mode="paper", declared=declared, sources=state.sources)
 
 

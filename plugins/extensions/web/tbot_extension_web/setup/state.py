@@ -66,7 +66,7 @@ class SetUpState:
     @cached_property
     def texts(self) -> dict[str, str]:
         """The text of each variable of both settings files, as the answers are now."""
-        return {entry.key: entry.value for one in self.sources.both for entry in one.parsed.entries}
+        return {entry.key: entry.value for file in self.sources.both for entry in file.parsed.entries}
 
     @cached_property
     def enabled(self) -> Sequence[LoadedPlugin]:
@@ -143,7 +143,7 @@ def offered(kind: str) -> Offered:
     there = {name for _, name in wanted}
     known = {plugin.name: distribution_of(kind, plugin.name) for plugin in known_plugins() if plugin.kind == kind}
     return Offered(
-        installed={one.entry.name: one for one in loaded},
+        installed={plugin.entry.name: plugin for plugin in loaded},
         absent={name: dist for name, dist in sorted(known.items()) if name not in there and dist},
         failures=tuple(one.sentence for one in failed),
     )

@@ -74,8 +74,8 @@ def _keep_broker(state: SetUpState, values: Values) -> SetUpState:
 
 def _named_after(state: SetUpState, before: str, broker: str) -> SetUpState:
     # The identity, which is asked for first, names the broker: where it named the one before, it names this one.
-    found = PATTERN.fullmatch(state.section("bot_identity", "").get(FIELD, ""))
-    identity = None if found is None else Identity.parse(found[0])
+    match = PATTERN.fullmatch(state.section("bot_identity", "").get(FIELD, ""))
+    identity = None if match is None else Identity.parse(match[0])
     if identity is None or identity.broker != Identity.proposed(before, _NO_BOT).broker:
         return state
     changed = attrs.evolve(identity, broker=Identity.proposed(broker, _NO_BOT).broker)
@@ -84,8 +84,8 @@ def _named_after(state: SetUpState, before: str, broker: str) -> SetUpState:
 
 def _absent(kind: str) -> Callable[[SetUpState], Mapping[str, Any]]:
     def shows(_state: SetUpState) -> Mapping[str, Any]:
-        found = offered(kind)
-        return {"absent": found.absent, "failures": found.failures}
+        offer = offered(kind)
+        return {"absent": offer.absent, "failures": offer.failures}
 
     return shows
 
@@ -118,9 +118,9 @@ def _keep_screeners(state: SetUpState, values: Values) -> SetUpState:
 
 
 def _absent_screeners(_state: SetUpState) -> Mapping[str, Any]:
-    found = offered("filter")
+    offer = offered("filter")
     reading = {plugin.name for plugin in known_plugins() if plugin.kind == "filter" and plugin.secrets}
-    return {"absent": {name: it for name, it in found.absent.items() if name in reading}, "failures": found.failures}
+    return {"absent": {name: it for name, it in offer.absent.items() if name in reading}, "failures": offer.failures}
 
 
 def _is_accounting(_kind: str, category: str) -> bool:
@@ -128,9 +128,9 @@ def _is_accounting(_kind: str, category: str) -> bool:
 
 
 def _absent_accounting(_state: SetUpState) -> Mapping[str, Any]:
-    found = offered("extension")
+    offer = offered("extension")
     reading = {plugin.name for plugin in known_plugins() if plugin.kind == "extension" and "acct_api" in plugin.secrets}
-    return {"absent": {name: it for name, it in found.absent.items() if name in reading}, "failures": ()}
+    return {"absent": {name: it for name, it in offer.absent.items() if name in reading}, "failures": ()}
 
 
 def _secrets_step(wanted: Callable[[str, str], bool], **traits: Any) -> Step:
@@ -210,7 +210,7 @@ STEPS: Final = (
 
 def needed_steps(state: SetUpState) -> tuple[Step, ...]:
     """The steps that apply with these answers."""
-    return tuple(one for one in STEPS if one.needed(state))
+    return tuple(step for step in STEPS if step.needed(state))
 
 
 def step_named(state: SetUpState, name: str) -> Step | None:

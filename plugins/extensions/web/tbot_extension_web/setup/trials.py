@@ -23,7 +23,9 @@ def try_broker(state: SetUpState) -> DrillStep:
     """Log in at the broker with the stored credentials, and log out; no order is sent."""
     texts = state.texts
     name = texts.get("BROKER_NAME", SIMULATED).lower()
-    loaded = next((one for one in state.enabled if (one.entry.kind, one.entry.name) == ("broker", name)), None)
+    loaded = next(
+        (plugin for plugin in state.enabled if (plugin.entry.kind, plugin.entry.name) == ("broker", name)), None
+    )
     if loaded is None:
         return DrillStep(what=name, passed=False, words=f"The broker {name} is not installed: it cannot be tried.")
     credentials = state.section("broker", name)
@@ -41,7 +43,9 @@ def try_channels(state: SetUpState) -> DrillStep:
     """Send a test message by each channel of the answers that has secrets."""
     identity = state.section("bot_identity", "").get(FIELD, "")
     answers = []
-    for loaded in (one for one in state.enabled if one.entry.kind == "alert" and any(one.declared.secrets.values())):
+    for loaded in (
+        plugin for plugin in state.enabled if plugin.entry.kind == "alert" and any(plugin.declared.secrets.values())
+    ):
         given = {category: state.section(category, loaded.entry.name) for category in loaded.declared.secrets}
         hosts = (host_setting_name(loaded.entry.name, host) for host in loaded.declared.hosts)
         chosen = {name: text for name in hosts if (text := state.texts.get(name))}

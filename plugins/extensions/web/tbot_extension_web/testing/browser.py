@@ -48,8 +48,8 @@ class Browser:
     @property
     def token(self) -> str:
         """The token of the form that is shown."""
-        found = _CSRF.search(self.text)
-        return found.group(1) if found else ""
+        match = _CSRF.search(self.text)
+        return match.group(1) if match else ""
 
     @property
     def text(self) -> str:
