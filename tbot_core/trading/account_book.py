@@ -49,10 +49,6 @@ if TYPE_CHECKING:
 _PROTECTION: Final = frozenset({Leg.STOP, Leg.TARGET})
 
 
-def _is_stop(ticket: Ticket) -> bool:
-    return ticket.order.leg is Leg.STOP
-
-
 def _working_ids(tickets: list[Ticket]) -> list[str]:
     return [one.cid for one in tickets if one.works]
 
@@ -79,7 +75,8 @@ class ManagedPosition:
     number of its stops that somebody else cancelled. `reading_after`: nothing is sent or cancelled for it before a
     reading of the account is applied that was requested at this second of a steady clock or later; None if it need not
     wait. `unshown_units`: what others closed of it by events, less what readings have shown of that. `unsent`: what it
-    waits for after an order of it was not sent.
+    waits for after an order of it was not sent. `own_stop`: the orders of its entry's bracket, if any, are to end, and
+    a stop of its own protects it.
     """
 
     plan: ExitPlan
@@ -98,6 +95,7 @@ class ManagedPosition:
     reading_after: float | None = None
     unshown_units: int = 0
     unsent: Unsent | None = attrs.field(default=None, eq=False)
+    own_stop: bool = False
 
     def bar_value(self, bars: Bars, field: str, minute: int) -> float:
         """A field of the symbol's bar in a minute; NaN without a bar."""
@@ -139,13 +137,13 @@ class ManagedPosition:
     def is_bracketed(self) -> bool:
         """Whether the stop of its entry's bracket protects it, and is to stay; else it needs a stop of its own."""
         stop = self.stop
-        return stop is not None and stop.in_bracket and not stop.cancel_wanted
+        return stop is not None and stop.in_bracket and not (self.own_stop or stop.outdated)
 
     @property
     def is_stop_ending(self) -> bool:
-        """Whether its stop is to end, because another takes its place."""
+        """Whether its stop is to end, because another takes its place, or a cancel of it was requested."""
         stop = self.stop
-        return stop is not None and stop.cancel_wanted
+        return stop is not None and (stop.outdated or stop.cancel_asked or (stop.in_bracket and self.own_stop))
 
     @property
     def awaits_release(self) -> bool:
@@ -209,10 +207,12 @@ class SignalPlan:
     """How a signal is traded: its exit plan, and the row of its symbol in the bars if any.
 
     `tickets` are those of its orders, `attempts` the number of its orders of each leg, of earlier sessions too.
+    `closed`: its position was closed, so that none of its orders may fill any more.
     """
 
     plan: ExitPlan
     row: int | None
+    closed: bool = False
     attempts: dict[Leg, int] = attrs.field(factory=dict)
     tickets: list[Ticket] = attrs.field(factory=list)
 
@@ -261,18 +261,19 @@ class Ticket:
     Sent: on record since `recorded_at`, sent at `sent_at`, by the journal's clock. `sent_second` counts on a steady
     clock, from the restart that found it. `left_queue`: it no longer waits for the rate limit.
 
-    Requested: `cancel_wanted`, it is to end, so that a cancel is requested each minute until it has; with `cancel_due`
-    also with the next commands. `requested` has the seconds of its unanswered cancel and replace, `unanswered` the
-    latest one before a restart. `is_cancelling`: as a reader of the journal finds it, a cancel was requested and not
-    refused. `cancels`: how often it was cancelled for its age or for a position that waits, `next_cancel_at` the
-    earliest second of the next time. `cancel_withheld`: a cancel waits until the broker knows the order again;
-    `unknown_to_broker`: it said that it does not.
+    `outdated`: it does not fit its position any more, or another takes its place: it is to end.
+
+    Requested: `cancel_minute`, the minute in which a cancel was last decided, -1 for one from before a restart.
+    `requested` has the seconds of its unanswered cancel and replace, `unanswered` the latest one before a restart.
+    `is_cancelling`: as a reader of the journal finds it, a cancel was requested and not refused. `cancels`: how often
+    it was cancelled for its age or for a position that waits, `next_cancel_at` the earliest second of the next time.
+    `cancel_withheld`: a cancel waits until the broker knows the order again; `unknown_to_broker`: it said that it does
+    not.
 
     Unknown: `must_look_up`, an event left its state open; `lookup`, how it is being looked up; `was_queried`, it was
     looked up after its end for fills that no list has. `orphan`: what of it the broker works and the books do not, and
     `orphan_confirmed` by a second source. `is_lost`: given up, and not reported since. `works`: its end, or its loss,
-    was not applied to its position yet. `may_protect_entry`: it is lost, and if it appears it may still protect its
-    entry.
+    was not applied to its position yet.
     """
 
     record: OrderRecord
@@ -290,8 +291,8 @@ class Ticket:
     sent_second: float | None = None
     left_queue: bool = False
     requested: dict[str, float] = attrs.field(factory=dict)
-    cancel_wanted: bool = False
-    cancel_due: bool = False
+    outdated: bool = False
+    cancel_minute: int | None = None
     unanswered: Literal["", "cancel", "replace"] = ""
     cancels: int = 0
     next_cancel_at: float | None = None
@@ -306,19 +307,11 @@ class Ticket:
     reused_at: dict[Fill, float] = attrs.field(factory=dict)
     is_lost: bool = False
     works: bool = True
-    may_protect_entry: bool = False
 
-    def cancel_next_minute(self) -> None:
-        """Cancel it with the next minute, and with each one until it has ended: a cancel may get lost."""
-        self.cancel_wanted = True
-
-    def cancel_now(self) -> None:
-        """Cancel it with the next commands, without waiting for the minute."""
-        self.cancel_wanted = self.cancel_due = True
-
-    def on_ended(self) -> None:
-        """Apply to its position that it has ended, or is lost."""
-        self.works = self.cancel_wanted = self.cancel_due = False
+    @property
+    def cancel_asked(self) -> bool:
+        """Whether a cancel of it was decided."""
+        return self.cancel_minute is not None
 
     @property
     def order(self) -> Order:
@@ -458,26 +451,6 @@ class AccountBook:
         if was is not None and ticket.open_units > 0:
             ticket.open_units += units_of(was.quantity) - units_of(fill.quantity)
         return was
-
-    @property
-    def tickets_to_cancel(self) -> list[Ticket]:
-        """The tickets of the orders that are to end, the stops last, since they protect meanwhile."""
-        wanted = [ticket for ticket in self.tickets.values() if ticket.cancel_wanted]
-        return sorted(wanted, key=_is_stop) if wanted else wanted
-
-    def cancels_for_minute(self) -> list[Ticket]:
-        """The orders to cancel with a minute: all that are to end."""
-        wanted = self.tickets_to_cancel
-        for ticket in wanted:
-            ticket.cancel_due = False
-        return wanted
-
-    def cancels_due_now(self) -> list[Ticket]:
-        """The orders to cancel now; each is returned once."""
-        due = [ticket for ticket in self.tickets_to_cancel if ticket.cancel_due]
-        for ticket in due:
-            ticket.cancel_due = False
-        return due
 
     def records(self) -> dict[str, OrderRecord]:
         """What the broker has reported of each order, by client order id."""

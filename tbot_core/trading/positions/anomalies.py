@@ -17,11 +17,9 @@ from tbot_core.trading.positions import order_factory
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from tbot_core.contracts import BrokerEvent
     from tbot_core.model.types import Order
     from tbot_core.trading.account_book import AccountBook, ManagedPosition, Ticket
     from tbot_core.trading.orders import OrderIdFactory
-    from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.risk.exposure import ExposureBook
 
 
@@ -73,74 +71,12 @@ class OverfillCorrector:
 ENDINGS = frozenset({BrokerEventKind.EXPIRED, BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED})
 """The kinds of broker events that end an order."""
 
-_WORKS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED, BrokerEventKind.TRIGGERED})
-
-
-class MissingOrders:
-    """The orders of a session that are lost, or that ended before their position was opened."""
-
-    def __init__(self, book: AccountBook, exposure: ExposureBook) -> None:
-        self._book = book
-        self._exposure = exposure
-
-    def mark_lost(self, ticket: Ticket) -> None:
-        """Record a lost order; if it appears later it is cancelled, except an entry and its protection."""
-        ticket.is_lost = True
-        if self._may_protect(ticket):
-            ticket.may_protect_entry = True
-        elif ticket.order.leg is not Leg.ENTRY:
-            ticket.cancel_next_minute()
-
-    def on_position_closing(self, held: ManagedPosition) -> None:
-        """Cancel the lost bracket orders of a position that is being closed or has its own stop, if they appear."""
-        if held.exit_reason is None and (held.is_bracketed or held.stop is None):
-            return
-        for ticket in self._book.tickets.values():
-            if ticket.may_protect_entry and ticket.order.signal == held.position.signal:
-                ticket.may_protect_entry = False
-                ticket.cancel_now()
-
-    def on_event(self, event: BrokerEvent, ticket: Ticket) -> None:
-        """Apply a broker event of an order: a lost one is working, or has ended."""
-        works = event.fill is not None or event.kind in _WORKS
-        if ticket.is_lost and (works or event.kind in ENDINGS):
-            ticket.is_lost = ticket.may_protect_entry = False
-            if works and ticket.order.leg in order_factory.REASONS:
-                self._on_found(ticket)
-
-    def _on_found(self, ticket: Ticket) -> None:
-        # A lost bracket order that works protects its entry further, unless another order was placed.
-        order, held = ticket.order, self._book.held.get(ticket.order.symbol)
-        leg = order.leg
-        if held is None or held.position.signal != order.signal:
-            if not self._may_protect(ticket):
-                ticket.cancel_now()
-            ticket.works = True
-        elif held.exit is not None or held.working(leg) is not None or (leg is Leg.TARGET and not held.is_bracketed):
-            ticket.cancel_now()
-        elif held.exit_reason is not None:  # an exit that was not sent waits for its end
-            ticket.works = True
-            ticket.cancel_now()
-        else:
-            ticket.works = True
-            ticket.cancel_wanted = ticket.cancel_due = False
-            if leg is Leg.STOP:
-                held.plan.on_close = not held.plan.stop_rests
-
-    def _may_protect(self, ticket: Ticket) -> bool:
-        # Whether it was lost before its entry's fill, and the entry may still fill.
-        signal, held = ticket.order.signal, self._book.held.get(ticket.order.symbol)
-        if ticket.order.leg is Leg.ENTRY or (held is not None and held.position.signal == signal):
-            return False
-        return any(entry.signal == signal for entry in self._exposure.working.values())
-
 
 class MismatchedOrders:
     """Replaces the protection of orders that the broker works or fills with other terms than the books have."""
 
-    def __init__(self, book: AccountBook, protection: ProtectiveStops) -> None:
+    def __init__(self, book: AccountBook) -> None:
         self._book = book
-        self._protection = protection
 
     def on_orphan_cancel(self, client_order_id: str) -> None:
         """Apply that an orphan order is being cancelled: the broker works it for more than the books have.
@@ -170,12 +106,9 @@ class MismatchedOrders:
         held = self._book.held.get(ticket.order.symbol)
         if held is None or not missing:
             return
-        rests = held.stop is ticket and not held.is_bracketed and not ticket.stop_rejected
-        exits = held.exit is ticket
-        if rests:
+        if held.stop is ticket and not held.is_bracketed and not ticket.stop_rejected:
             self._replace(held, ticket)
-        if rests or exits:
-            ticket.cancel_now()
+        ticket.outdated |= held.exit is ticket
 
     def on_wrong_fill(self, ticket: Ticket) -> None:
         """Cancel an order that was filled with another symbol or side, and its protection.
@@ -185,27 +118,24 @@ class MismatchedOrders:
         order, held = ticket.order, self._book.held.get(ticket.order.symbol)
         ticket.filled_wrongly = True
         for part in self._book.parts(order):
-            part.cancel_now()
+            part.outdated = True
         if held is None or held.position.signal != order.signal:
             return
         if ticket in held.protection:
             self._replace(held, ticket)
-            self._protection.cancel_all(held)
-        elif order.protection:
-            self._protection.cancel_all(held)
+        held.own_stop |= bool(order.protection)
 
     def on_orphan_ended(self, client_order_id: str) -> None:
         """Apply that an orphan order no longer works, without a broker event of it."""
         ticket = self._book.tickets[client_order_id]
         held = self._book.held.get(ticket.order.symbol)
-        ticket.cancel_wanted = ticket.cancel_due = False
         if held is not None and held.stop is ticket:
             ticket.works = False
 
     def _replace(self, held: ManagedPosition, ticket: Ticket) -> None:
         # A mismatched stop counts as a rejected one. The position is not closed at once, since the exit could be
         # mismatched as well: it is closed when the stop's level is reached.
-        self._protection.replace_bracket(held)
+        held.own_stop = ticket.outdated = True
         if ticket.order.leg is Leg.STOP and not ticket.stop_rejected:
             ticket.stop_rejected = True
             held.refused_stops += 1
@@ -232,7 +162,7 @@ class UnsentOrders:
         if held is None:
             return
         if held.stop is ticket:
-            ticket.cancel_next_minute()
+            ticket.outdated = True
             held.unsent = Unsent.BARRED if barred else Unsent.CONNECTION
         elif held.exit is ticket:
             held.unsent = Unsent.BARRED_EXIT if barred else Unsent.CONNECTION

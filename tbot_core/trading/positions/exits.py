@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderType, RiskState, Side, price_of
 from tbot_core.trading import exit_plan
-from tbot_core.trading.commands import CancelOrder, SubmitOrder, TradingCommand
+from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.risk.exposure import lot_of
 
@@ -108,8 +108,7 @@ class ExitEvaluator:
         # Unknown trading rules do not count here: a stop could not be placed either.
         still = self._is_unclear(symbol)
         if held.trim_to_units is not None and (still or self.must_wait(ExitReason.REBALANCE)):
-            held.trim_to_units = None
-            self._protection.replace_bracket(held)
+            held.trim_to_units, held.own_stop = None, True
         if reason is None or held.exit is not None or held.plan.is_expired:
             return
         if self._closes_fraction(held) and self._stays_unprotected(symbol):
@@ -120,8 +119,7 @@ class ExitEvaluator:
         if held.stop_triggered:
             held.exit_reason = held.plan.stop_reason
         else:
-            held.exit_reason = None
-            self._protection.replace_bracket(held)
+            held.exit_reason, held.own_stop = None, True
 
     def is_unprotected_fraction(self, held: ManagedPosition) -> bool:
         """Whether a position of less than one share has no stop and must not be held without one.
@@ -230,5 +228,5 @@ class ExitSubmitter:
         early = held.exit_placed_minute == minute or minute + 1 < self._session.minutes - SENT_AGAIN
         if held.exit is None or self._venue.simulated or early:
             return []
-        held.exit.cancel_next_minute()
-        return [CancelOrder(client_order_id=held.exit.cid, exit_symbol=held.position.signal.symbol)]
+        held.exit.outdated = True
+        return []

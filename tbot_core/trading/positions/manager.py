@@ -30,10 +30,10 @@ from tbot_core.trading.positions import rebalance_rules
 from tbot_core.trading.positions.anomalies import (
     ENDINGS,
     MismatchedOrders,
-    MissingOrders,
     OverfillCorrector,
     UnsentOrders,
 )
+from tbot_core.trading.positions.desired import CLOSING, Desired
 from tbot_core.trading.positions.exits import ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.rebalancing import PositionTrimmer, TopUps
 from tbot_core.trading.positions.recovery import PositionRecovery
@@ -57,6 +57,10 @@ if TYPE_CHECKING:
 
 _ANSWERS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REJECTED})
 
+_WORKS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED, BrokerEventKind.TRIGGERED})
+
+_BRACKET = Desired(bracket=True)
+
 
 class PositionManager:
     """Manages the positions and orders of one session; `name` creates client order ids."""
@@ -69,11 +73,10 @@ class PositionManager:
         self.book = AccountBook(exposure.portfolio)
         self._held, self._tickets = self.book.held, self.book.tickets
         self.protection = ProtectiveStops(self.book, rules.venue, exposure, name)
-        self.mismatched_orders = MismatchedOrders(self.book, self.protection)
+        self.mismatched_orders = MismatchedOrders(self.book)
         self.exits = ExitEvaluator(rules, exposure, self.protection, self.flatten_from)
         self._exit_submitter = ExitSubmitter(self.book, rules.venue, exposure, session, name)
         self.unsent_orders = UnsentOrders(self.book)
-        self._missing = MissingOrders(self.book, exposure)
         self._trimmer = PositionTrimmer(self.book, rules, exposure, self.protection, name)
         self.top_ups = TopUps(self.book, rules, exposure, session)
         self.overfills = OverfillCorrector(self.book, exposure, name)
@@ -92,22 +95,20 @@ class PositionManager:
 
     @property
     def orders_to_cancel(self) -> tuple[str, ...]:
-        """The ids of the orders to cancel."""
-        return tuple(one.cid for one in self.book.tickets_to_cancel)
+        """The ids of the orders that are to end."""
+        return tuple(ticket.cid for ticket in self._ending())
 
     @property
     def awaited_cancels(self) -> list[str]:
         """The ids of the orders whose end a position waits for, before its next stop or its exit can be sent."""
-        found = []
-        for symbol, held in self._held.items():
-            if held.reading_after is not None or self.exits.exits_blocked(symbol):
+        awaited = list[str]()
+        for ticket in self._ending():
+            held = self._held.get(ticket.order.symbol)
+            if held is None or held.reading_after is not None or self.exits.exits_blocked(symbol_of(held)):
                 continue
-            if held.exit_reason is not None:
-                waits_for = self._blocking_orders(held) if held.exit is None else [held.exit]
-                found += [one.cid for one in waits_for if held.exit is None or one.cancel_wanted]
-            elif held.stop is not None and held.is_stop_ending:
-                found.append(held.stop.cid)
-        return found
+            if held.exit_reason is not None or held.stop is ticket:
+                awaited.append(ticket.cid)
+        return awaited
 
     @property
     def flatten_from(self) -> int:
@@ -133,7 +134,7 @@ class PositionManager:
         if ticket is None:
             return
         order = ticket.order
-        self._missing.on_event(event, ticket)
+        self._find_lost(event, ticket)
         if event.fill is not None:
             self._apply_fill(event.fill, ticket, event.words)
             return
@@ -146,7 +147,7 @@ class PositionManager:
         if event.kind in ENDINGS:
             closing = self._held.get(order.symbol)
             is_exit = closing is not None and closing.exit is ticket
-            was_unwanted = ticket.cancel_wanted
+            was_unwanted = ticket.outdated or ticket.cancel_asked
             if closing is not None and self._is_stop_taken(closing, ticket):
                 self.protection.on_stop_taken(closing, at)
             self._on_order_ended(ticket)
@@ -155,7 +156,7 @@ class PositionManager:
 
     def _is_stop_taken(self, held: ManagedPosition, ticket: Ticket) -> bool:
         # Whether the position's stop has ended, and tbot neither cancels it nor closes the position.
-        asked = held.exit_reason is not None or ticket.cancel_wanted or self._rules.venue.simulated
+        asked = held.exit_reason is not None or held.is_stop_ending or self._rules.venue.simulated
         return held.stop is ticket and not asked
 
     def _on_exit_ended(self, held: ManagedPosition, event: BrokerEvent, at: float) -> None:
@@ -175,7 +176,7 @@ class PositionManager:
         if held.plan.is_expired or held.refused_stops > 1:
             return
         held.exit_reason = None
-        self.protection.replace_bracket(held)
+        held.own_stop = True
 
     def on_market_open(self) -> list[TradingCommand]:
         """Trading resumes: submit the exits that were waiting."""
@@ -219,7 +220,8 @@ class PositionManager:
             del self._held[fill.symbol]
             self._exposure.count_closed(fill, held.position.pnl_atoms)
         else:
-            self._cancel_blocking(held)
+            for ticket in held.protection:  # the venue ends no bracket by itself
+                ticket.outdated = True
             self._on_closed(held.position, fill)
 
     @staticmethod
@@ -273,7 +275,7 @@ class PositionManager:
         self.protection.apply_split(held, ratio)
         for ticket in (*held.protection, held.exit):
             if ticket is not None:
-                ticket.cancel_now()
+                ticket.outdated = True
 
     def on_fill_corrected(self, fill: Fill) -> None:
         """Apply a corrected execution, void if the quantity is 0; a position that it had closed is protected again.
@@ -299,16 +301,19 @@ class PositionManager:
         position, held = self._portfolio.positions.get(symbol), self._held.get(symbol)
         if held is not None and (position is None or held.position.signal != position.signal):
             # Its working orders must not open a position.
-            self._cancel_blocking(held)
-            if held.exit is not None:
-                held.exit.cancel_now()
+            self.book.signals[held.position.signal].closed = True
+            for working in held.protection:
+                working.outdated = True
             del self._held[symbol]
             held = None
         if position is None:
             return
         if held is None:
             ours = self.book.signals.get(position.signal) or self.book.signals[ticket.order.signal]
-            self._held[symbol] = ManagedPosition(plan=ours.plan, row=ours.row, position=position, tickets=ours.tickets)
+            ours.closed = False
+            self._held[symbol] = ManagedPosition(
+                plan=ours.plan, row=ours.row, position=position, tickets=ours.tickets, own_stop=True
+            )
             return
         before, held.position = held.position.units, position
         if before != position.units:
@@ -316,11 +321,7 @@ class PositionManager:
 
     def _on_size_changed(self, held: ManagedPosition) -> None:
         # A bracket has the wrong size now: a separate stop replaces it, and the target is emulated.
-        if held.stop is not None and held.is_bracketed:
-            held.stop.cancel_now()
-        for ticket in (held.target, *held.oversized_exits(held.position.units)):
-            if ticket is not None:
-                ticket.cancel_now()
+        held.own_stop = True
 
     def on_dropped(self, client_order_id: str, *, barred: bool = False) -> None:
         """Apply that a recorded order will never be sent; `barred`: for a reason other than the broker's connection.
@@ -342,20 +343,37 @@ class PositionManager:
         ticket = self._tickets[client_order_id]
         held = self._held.get(ticket.order.symbol)
         if held is not None and held.stop is ticket:
-            self.protection.replace_bracket(held)
+            held.own_stop = True
         elif held is not None and held.exit is ticket and reading_after is not None:
             self._put_stop_back(held)
         if held is not None and reading_after is not None and self.is_current(ticket.order):
             held.reading_after = reading_after
         if ticket.order.leg is not Leg.ENTRY:
+            ticket.outdated |= not ticket.in_bracket or (held is not None and held.stop is ticket)
             self._on_order_ended(ticket)
-        self._missing.mark_lost(ticket)
+        ticket.is_lost = True
+
+    def _find_lost(self, event: BrokerEvent, ticket: Ticket) -> None:
+        # A lost order works, or has ended. One of a bracket protects its entry further if it came in time.
+        works = event.fill is not None or event.kind in _WORKS
+        if not ticket.is_lost or not (works or event.kind in ENDINGS):
+            return
+        ticket.is_lost = False
+        if not works or ticket.order.leg is Leg.ENTRY:
+            return
+        ticket.works, ticket.cancel_minute, order = True, None, ticket.order
+        held, stands = (
+            self._held.get(order.symbol),
+            any(entry.signal == order.signal for entry in self._exposure.working.values()),
+        )
+        ticket.outdated |= held is None and not stands
+        if held is not None and held.stop is ticket and not ticket.outdated:
+            held.plan.on_close = not held.plan.stop_rests
 
     def close_at_stop(self, held: ManagedPosition) -> list[TradingCommand]:
         """Close a position whose emulated stop was reached: cancel what works for it, or send its exit."""
-        held.exit_reason, symbol = held.plan.stop_reason, symbol_of(held)
-        cancels = [CancelOrder(client_order_id=one.cid, exit_symbol=symbol) for one in self._blocking_orders(held)]
-        return [*cancels, *self.orders_due_now()]
+        held.exit_reason = held.plan.stop_reason
+        return self.orders_due_now()
 
     def is_current(self, order: Order) -> bool:
         """Whether a position, or a surplus, waits for what becomes of this order: its stop, its target or its exit."""
@@ -403,7 +421,7 @@ class PositionManager:
         """
         self._minute, self._is_open = minute, True
         self.unsent_orders.release(barred=True)
-        actions, active = _cancels(self.book.cancels_for_minute()), self.exits.active(self._held.values(), bars, minute)
+        actions, active = self._cancels(repeated=True), self.exits.active(self._held.values(), bars, minute)
         exits_only = self._exposure.current_state >= RiskState.EXIT_ONLY
         barred = self.exits.flattening or self._exposure.daily_loss or exits_only
         entries = self._exposure.working if barred or minute + 1 >= self.flatten_from else ()
@@ -411,13 +429,15 @@ class PositionManager:
         self.is_still = not (actions or active or entries or checked or self.overfills.confirmed)
         if self.is_still:
             return []
-        actions += [CancelOrder(client_order_id=one) for one in entries if not self._tickets[one].is_lost]
+        for ticket in [self._tickets[cid] for cid in entries]:
+            if not ticket.is_lost:
+                ticket.cancel_minute = minute
+                actions.append(CancelOrder(client_order_id=ticket.cid))
         for held in sorted(active, key=symbol_of):
             if held.reading_after is None and not self.exits.exits_blocked(symbol_of(held)):
                 actions += self._orders_for_position(held, bars, minute)
         if checked:
             self._trimmer.check_sizes(bars, minute)
-        actions += self._trimmer.cancel_protection()
         for symbol in sorted(() if self.exits.must_wait(ExitReason.EXCESS) else self.overfills.confirmed):
             if not self.exits.exits_blocked(symbol) and not self._has_working_order(symbol):
                 actions += self.overfills.close_excess(symbol)
@@ -430,8 +450,7 @@ class PositionManager:
             self.exits.cancel_blocked_exit(held)
             if self.exits.is_unprotected_fraction(held) and not self._working_entries(held):
                 self.exits.close_unprotected(held)
-            self._missing.on_position_closing(held)
-        actions = _cancels(self.book.cancels_due_now())
+        actions = self._cancels()
         for held in sorted(changing, key=symbol_of):
             if held.awaits_release or held.reading_after is not None:
                 continue
@@ -439,9 +458,64 @@ class PositionManager:
                 actions.append(self._exit_submitter.place_exit(held, self._minute))
             elif held.trim_to_units is not None and held.exit_reason is None:
                 actions += self._trimmer.place_trim(held)
-            elif self._may_place_stop(held):
-                actions += self.protection.protect(held, self._working_entries(held))
+            elif self._may_place_stop(held) and not (self._working_entries(held) and not self._rules.venue.both_sides):
+                actions += self.protection.protect(held)
         return actions
+
+    def _cancels(self, *, repeated: bool = False) -> list[TradingCommand]:
+        # Cancel what is to end and was not asked to; `repeated`: a minute begins, and all are asked again, since a
+        # request may get lost. The venue ends the rest of a bracket by itself, so it gets until then. A lost order that
+        # another has replaced waits, too.
+        cancels = list[TradingCommand]()
+        for ticket in self._ending():
+            ends_itself = ticket.in_bracket and self._signal_plan(ticket).closed and not ticket.outdated
+            waits = ends_itself or (ticket.is_lost and ticket.outdated)
+            if repeated or (ticket.cancel_minute is None and not waits):
+                ticket.cancel_minute = self._minute
+                held = self._held.get(ticket.order.symbol)
+                closing = "" if held is None or held.exit_reason is None else symbol_of(held)
+                cancels.append(CancelOrder(client_order_id=ticket.cid, exit_symbol=closing))
+        return cancels
+
+    def _ending(self) -> list[Ticket]:
+        # The orders that are to end, the stops last, since they protect meanwhile.
+        working = [ticket for ticket in self._tickets.values() if ticket.works or ticket.is_lost]
+        desired = {symbol: self._desired(held) for symbol, held in self._held.items()} if working else {}
+        ending = [ticket for ticket in working if not self._belongs(ticket, desired)]
+        return sorted(ending, key=_is_stop)
+
+    def _belongs(self, ticket: Ticket, desired: Mapping[str, Desired]) -> bool:
+        # Whether an order belongs to what should work for its position, or for one that its entry may still open.
+        held, planned = self._held.get(ticket.order.symbol), self._signal_plan(ticket)
+        if held is not None and held.tickets is planned.tickets:
+            return desired[ticket.order.symbol].includes(ticket, held)
+        stays = not planned.closed or ticket.order.reason is ExitReason.EXCESS
+        return not ticket.outdated and (stays or (ticket.order.leg is Leg.ENTRY and ticket.is_lost))
+
+    def _signal_plan(self, ticket: Ticket) -> SignalPlan:
+        return self.book.signals[ticket.order.signal]
+
+    def _desired(self, held: ManagedPosition) -> Desired:
+        # What should work for a position. What waits leaves its orders as they are.
+        if held.is_settled:
+            return _BRACKET
+        if self._is_closing(held):
+            return CLOSING
+        if held.trim_to_units is not None and held.exit_reason is None:
+            return Desired()
+        if held.awaits_release or held.reading_after is not None or not self._may_place_stop(held):
+            return Desired(bracket=not held.own_stop, stop=None)
+        if held.stop_triggered:
+            return Desired(bracket=not held.own_stop, stop=None)
+        units = self.protection.units_to_cover(held)
+        first = held.stop is None and self.protection.may_place(held, units)
+        return Desired(bracket=not held.own_stop, stop=units, entries=self._rules.venue.both_sides or not first)
+
+    def _is_closing(self, held: ManagedPosition) -> bool:
+        # Whether the way is to be cleared for its exit.
+        waits = self.exits.exits_blocked(symbol_of(held)) or self.exits.must_wait(held.exit_reason)
+        waits |= held.reading_after is not None or (held.plan.is_expired and not self._is_open)
+        return held.exit_reason is not None and not waits
 
     def add_entry(self, order: Order, plan: ExitPlan, row: int | None) -> None:
         """Add a recorded entry with its protection; `row` is its symbol's row in the bars, None without bars."""
@@ -456,8 +530,8 @@ class PositionManager:
         if ticket.order.leg is Leg.ENTRY:
             self._exposure.working.pop(ticket.cid, None)
         elif held is not None and held.stop is ticket:  # not an older attempt
-            held.plan.on_close |= held.exit_reason is None and not ticket.cancel_wanted
-        ticket.on_ended()
+            held.plan.on_close |= held.exit_reason is None and not held.is_stop_ending
+        ticket.works = False
 
     def _apply_fill(self, fill: Fill, ticket: Ticket, words: str) -> None:
         order, surplus = ticket.order, len(self._portfolio.surplus)
@@ -474,17 +548,13 @@ class PositionManager:
                 held = self._held[order.symbol]
                 if held.stop is ticket:  # not an older one that is reported late
                     self.protection.on_triggered(held)
-                for one in held.oversized_exits(position.units):
-                    one.cancel_now()
         if ticket.open_units <= 0:
             self._on_order_ended(ticket)
 
     def _on_closed(self, position: Position, fill: Fill) -> None:
-        # Working orders of a closed position must not open another; the broker cancels the rest of a bracket.
-        held = self._held.pop(position.signal.symbol)
-        self._cancel_blocking(held, now=not held.is_bracketed)
-        for ticket in held.oversized_exits(position.units):
-            ticket.cancel_now()
+        # Working orders of a closed position must not open another.
+        del self._held[position.signal.symbol]
+        self.book.signals[position.signal].closed = True
         self._exposure.count_closed(fill, position.pnl_atoms)
 
     def _on_entry_fill(self, fill: Fill, ticket: Ticket, position: Position) -> None:
@@ -500,18 +570,17 @@ class PositionManager:
             self._on_topped_up(held)
         if held is not None and ticket.open_units < 0 and held.is_bracketed:
             # Overfilled: the bracket's size is not known, so a separate stop replaces it.
-            self.protection.cancel_all(held)
+            held.own_stop = True
 
     def _open_position(self, fill: Fill, ticket: Ticket, position: Position) -> ManagedPosition:
         order, planned = ticket.order, self.book.signals[ticket.order.signal]
         planned.plan.on_entry_fill(self.session.minute(fill.time))
         protection = [self._tickets[one.client_order_id] for one in order.protection]
         held = ManagedPosition(plan=planned.plan, row=planned.row, position=position, tickets=planned.tickets)
-        if ticket.filled_wrongly and held.stop is not None:
-            held.stop.cancel_next_minute()
+        held.own_stop, planned.closed = ticket.filled_wrongly, False
         self._held[order.symbol] = held
         for one in protection:
-            if not one.works:  # its end was reported before the entry's fill
+            if not (one.works or one.is_lost):  # its end was reported before the entry's fill
                 self._on_protection_ended_early(held, one)
         return held
 
@@ -521,7 +590,7 @@ class PositionManager:
         if ticket.stop_rejected:
             self.protection.on_stop_rejected(ticket)
         elif ticket.order.leg is Leg.STOP and not self._rules.venue.simulated:
-            self.protection.replace_bracket(held)
+            held.own_stop = True
         self._on_order_ended(ticket)
 
     def _on_topped_up(self, held: ManagedPosition) -> None:
@@ -530,8 +599,7 @@ class PositionManager:
         if held.stop_triggered or held.exit_reason is not None:
             held.exit_reason = held.exit_reason or held.plan.stop_reason
             return
-        held.trim_to_units, held.top_up_denial = held.position.units, None
-        self.protection.cancel_all(held)
+        held.trim_to_units, held.top_up_denial, held.own_stop = held.position.units, None, True
 
     def _orders_for_position(self, held: ManagedPosition, bars: Bars, minute: int) -> list[TradingCommand]:
         if held.exit is not None:
@@ -542,8 +610,7 @@ class PositionManager:
                 held.plan.trail(held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute))
             return self.protection.move_lagging(held, minute)
         held.exit_reason = reason
-        symbol = held.position.signal.symbol
-        return [CancelOrder(client_order_id=one.cid, exit_symbol=symbol) for one in self._blocking_orders(held)]
+        return []
 
     def _may_place_exit(self, held: ManagedPosition) -> bool:
         # Whether a due exit can be sent: nothing else works for its position, and it need not wait. An entry in doubt
@@ -561,12 +628,7 @@ class PositionManager:
     def _has_working_order(self, symbol: str) -> bool:
         # Whether an entry or an order to cancel of the symbol may still fill.
         entries = any(one.signal.symbol == symbol for one in self._exposure.working.values())
-        return entries or any(one.order.symbol == symbol for one in self.book.tickets_to_cancel)
-
-    def _cancel_blocking(self, held: ManagedPosition, *, now: bool = True) -> None:
-        for ticket in self._blocking_orders(held):
-            ticket.cancel_next_minute()
-            ticket.cancel_due |= now
+        return entries or any(ticket.order.symbol == symbol for ticket in self._ending())
 
     def _blocking_orders(self, held: ManagedPosition) -> list[Ticket]:
         # The working orders of a position except its exit: its entries, its trim, then its protection, the stop last.
@@ -579,8 +641,8 @@ class PositionManager:
         return [one for one in held.tickets if one.works and one.order.leg is Leg.ENTRY and not one.is_lost]
 
 
-def _cancels(tickets: list[Ticket]) -> list[TradingCommand]:
-    return [CancelOrder(client_order_id=one.cid) for one in tickets]
+def _is_stop(ticket: Ticket) -> bool:
+    return ticket.order.leg is Leg.STOP
 
 
 def _is_unknown_entry(ticket: Ticket) -> bool:

@@ -11,7 +11,7 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE, Leg
 from tbot_core.trading import exit_plan
-from tbot_core.trading.commands import CancelOrder, SubmitOrder, TradingCommand
+from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory, rebalance_rules
 from tbot_core.trading.proposals import Proposal
 from tbot_core.trading.risk.exposure import lot_of
@@ -159,16 +159,6 @@ class PositionTrimmer:
             self._rules, keep
         ):  # else the rest would be unprotected
             held.trim_to_units = keep
-
-    def cancel_protection(self) -> list[TradingCommand]:
-        """Cancel the resting orders of positions to trim, so that no more is for sale than is held."""
-        due = [one for one in self._book.held.values() if one.trim_to_units is not None and one.exit_reason is None]
-        resting = list[str]()
-        for held in sorted(due, key=lambda one: one.position.signal.symbol):
-            if held.stop is not None:
-                held.stop.cancel_next_minute()
-            resting += (one.cid for one in held.protection)
-        return [CancelOrder(client_order_id=one) for one in resting]
 
     def place_trim(self, held: ManagedPosition) -> list[TradingCommand]:
         """Once nothing rests: place a stop for the part to keep, and the order that sells the rest."""

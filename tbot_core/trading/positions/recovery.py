@@ -72,5 +72,8 @@ class PositionRecovery:
             plan = self._book.signals[ticket.order.signal].plan
             plan.stop = ticks_of(float(replace.stop_price))
             ticket.stop_level.request(plan.stop, replace.reason)
-        elif held is not None and held.exit_reason is None and held.stop is ticket:
-            ticket.cancel_next_minute()
+            return
+        if not ticket.outdated:  # else it is asked again at once
+            ticket.cancel_minute = -1
+        if held is not None and held.exit_reason is None and held.stop is ticket:
+            held.own_stop = True

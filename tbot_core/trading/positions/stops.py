@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from tbot_core.contracts import BrokerEventKind, RejectionMeaning
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderType, price_of
-from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
+from tbot_core.trading.commands import ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.risk.exposure import grid_of, lot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from fractions import Fraction
 
     from tbot_core.contracts import BrokerCapabilities, BrokerEvent
@@ -48,38 +47,20 @@ class ProtectiveStops:
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
 
-    def protect(
-        self, held: ManagedPosition, entries: Sequence[Ticket] = (), *, trimming: int = 0
-    ) -> list[TradingCommand]:
-        """Place a stop of the open quantity, or replace one of another size; nothing while price steps are unknown.
+    def protect(self, held: ManagedPosition, *, trimming: int = 0) -> list[TradingCommand]:
+        """Place a stop of the open quantity, unless one works; nothing while price steps are unknown."""
+        units = self.units_to_cover(held, trimming)
+        if held.stop is not None or not self.may_place(held, units):
+            return []
+        attempt = self._book.signals[held.position.signal].next_attempt(Leg.STOP)
+        order = order_factory.stop_order(self._name, held.position, held.plan, attempt, units)
+        held.stop_triggered, held.own_stop = False, True
+        self._book.add_ticket(order)
+        return [SubmitOrder(order=order)]
 
-        `entries` may still fill: where the venue takes orders on one side only, they end before the stop is placed.
-        """
-        resting, units = held.stop, self.units_to_cover(held, trimming)
-        if resting is None and (not units or self._exposure.rules_unknown.get(held.position.signal.symbol)):
-            return []
-        if resting is None and entries and not self._venue.both_sides:
-            fresh = [one for one in entries if not one.cancel_wanted]
-            for entry in fresh:
-                entry.cancel_next_minute()
-            return [CancelOrder(client_order_id=one.cid) for one in fresh]
-        if resting is None:
-            attempt = self._book.signals[held.position.signal].next_attempt(Leg.STOP)
-            order = order_factory.stop_order(self._name, held.position, held.plan, attempt, units)
-            held.stop_triggered = False
-            self._book.add_ticket(order)
-            return [SubmitOrder(order=order)]
-        if held.stop_triggered or resting.open_units == units:
-            return []
-        return self.replace_stop(resting)
-
-    @staticmethod
-    def replace_stop(stop: Ticket) -> list[TradingCommand]:
-        """Cancel a stop; the next one is placed when the broker reports its end."""
-        if stop.cancel_wanted:
-            return []
-        stop.cancel_next_minute()
-        return [CancelOrder(client_order_id=stop.cid)]
+    def may_place(self, held: ManagedPosition, units: int) -> bool:
+        """Whether a stop of so many units can be placed: there are some, and the price steps are known."""
+        return bool(units) and not self._exposure.rules_unknown.get(held.position.signal.symbol)
 
     @staticmethod
     def is_in_place(held: ManagedPosition) -> bool:
@@ -94,11 +75,12 @@ class ProtectiveStops:
         covers the position meanwhile. Only where the venue cannot replace, the stop is cancelled and placed again.
         """
         stop = self._lagging(held)
-        if stop is None or stop.cancel_wanted or stop.stop_level.requested_minute == minute:
+        if stop is None or held.is_stop_ending or stop.stop_level.requested_minute == minute:
             return []
         stop.stop_level.requested_minute = minute
         if not self._venue.replaces:
-            return self.replace_stop(stop)
+            held.own_stop = stop.outdated = True
+            return []
         level, reason = held.plan.stop, held.plan.stop_reason
         stop.stop_level.request(level, reason)
         return [ReplaceOrder(client_order_id=stop.cid, stop_price=price_of(level), reason=reason)]
@@ -138,8 +120,10 @@ class ProtectiveStops:
         rejection.
         """
         held.taken_stops += 1
+        if held.stop is not None:
+            held.stop.outdated = True
         held.reading_after = at + self._venue.list_lag_s
-        self.replace_bracket(held)
+        held.own_stop = True
         if held.taken_stops > 1:
             self._count_refusal(held)
 
@@ -164,7 +148,7 @@ class ProtectiveStops:
         held.stop_triggered = False
         if stop := held.stop:
             stop.stop_level.ticks = None
-            stop.cancel_next_minute()
+            held.own_stop = stop.outdated = True
 
     def on_instrument_rules(self, symbol: str) -> None:
         """Apply known price steps: a rejected stop is placed at a valid level, or the position is closed."""
@@ -178,11 +162,11 @@ class ProtectiveStops:
 
     def on_stop_rejected(self, stop: Ticket) -> None:
         """Apply a rejected stop: a separate stop is tried once, then the position is closed."""
-        stop.stop_rejected = True
+        stop.stop_rejected = stop.outdated = True
         held = self._held_by(stop)
         if held is None:
             return
-        self.replace_bracket(held)
+        held.own_stop = True
         if self._exposure.rules_unknown.get(stop.order.symbol):
             held.refused_stops += 1
             held.rejected_stop_price = stop.order.stop_price
@@ -195,17 +179,3 @@ class ProtectiveStops:
         held.refused_stops += 1
         if held.refused_stops > 1:
             held.exit_reason = held.exit_reason or ExitReason.UNPROTECTED
-
-    @staticmethod
-    def replace_bracket(held: ManagedPosition) -> None:
-        """Protect the whole position by a separate stop; the target is cancelled, as both could sell too much."""
-        if held.stop is not None:
-            held.stop.cancel_next_minute()
-        if held.target is not None:
-            held.target.cancel_now()
-
-    @staticmethod
-    def cancel_all(held: ManagedPosition) -> None:
-        """Cancel all resting orders of a position at once; a separate stop is placed when the last one has ended."""
-        for ticket in held.protection:
-            ticket.cancel_now()
