@@ -13,12 +13,13 @@ from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading.account_book import ManagedPosition, Ticket
 from tbot_core.trading.orders import OrderEvent
 from tbot_core.trading.positions import order_factory
+from tbot_core.trading.positions.desired import Desired
 from tbot_core.trading.positions.exits import SENT_AGAIN, ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.manager import PositionManager
 from tbot_core.trading.positions.stops import ProtectiveStops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from decimal import Decimal
 
     from tbot_core.model.types import Fill
@@ -39,23 +40,25 @@ def stop_for_all_that_was_entered() -> Swaps:
 
 def stop_kept_whatever_is_held() -> Swaps:
     """A stop that rests is left as it is when more or less is held."""
-    protect = current_attribute(ProtectiveStops, "protect")
+    desired = current_attribute(PositionManager, "_desired")
 
-    def once(self: Any, held: ManagedPosition, entries: Sequence[Ticket] = (), **trimming: int) -> list[Any]:
-        return [] if held.stop is not None else list(protect(self, held, entries, **trimming))
+    def as_it_rests(self: Any, held: ManagedPosition) -> Desired:
+        found: Desired = desired(self, held)
+        return attrs.evolve(found, stop=None) if found.stop else found
 
-    return ((ProtectiveStops, "protect", once),)
+    return ((PositionManager, "_desired", as_it_rests),)
 
 
 def oversized_stop_kept() -> Swaps:
     """A stop that rests for more than is held stays."""
-    protect = current_attribute(ProtectiveStops, "protect")
+    desired = current_attribute(PositionManager, "_desired")
 
-    def unless_larger(self: Any, held: ManagedPosition, entries: Sequence[Ticket] = (), **trimming: int) -> list[Any]:
-        enough = held.stop is not None and held.stop.open_units >= self.units_to_cover(held)
-        return [] if enough else list(protect(self, held, entries, **trimming))
+    def unless_larger(self: Any, held: ManagedPosition) -> Desired:
+        found: Desired = desired(self, held)
+        enough = found.stop and held.stop is not None and held.stop.open_units >= found.stop
+        return attrs.evolve(found, stop=None) if enough else found
 
-    return ((ProtectiveStops, "protect", unless_larger),)
+    return ((PositionManager, "_desired", unless_larger),)
 
 
 def confirmed_replace_takes_the_newest_level() -> Swaps:
@@ -122,8 +125,8 @@ def trim_beside_a_stop_for_all() -> Swaps:
     """The stop beside a trim is for all that is held, not for what the trim leaves."""
     protect = current_attribute(ProtectiveStops, "protect")
 
-    def for_all(self: Any, held: ManagedPosition, entries: Sequence[Ticket] = (), **_trimming: int) -> list[Any]:
-        return list(protect(self, held, entries))
+    def for_all(self: Any, held: ManagedPosition, **_trimming: int) -> list[Any]:
+        return list(protect(self, held))
 
     return ((ProtectiveStops, "protect", for_all),)
 
@@ -155,8 +158,7 @@ def orphan_protection_left() -> Swaps:
 
     def leave(self: Any, position: Position, fill: Fill) -> None:
         closed(self, position, fill)
-        for one in self.book.tickets_to_cancel:
-            one.cancel_wanted = one.cancel_due = False
+        self.book.signals[position.signal].closed = False
 
     return ((PositionManager, "_on_closed", leave),)
 
@@ -186,11 +188,15 @@ def waiting_exit_keeps_the_stop_away() -> Swaps:
 def exit_beside_a_target() -> Swaps:
     """The target of a bracket is in no exit's way, and goes on resting beside it."""
     in_the_way = current_attribute(PositionManager, "_blocking_orders")
+    includes = current_attribute(Desired, "includes")
 
     def without(self: Any, held: ManagedPosition) -> list[Ticket]:
-        return [one for one in in_the_way(self, held) if one is not held.target]
+        return [ticket for ticket in in_the_way(self, held) if ticket is not held.target]
 
-    return ((PositionManager, "_blocking_orders", without),)
+    def with_target(self: Any, ticket: Ticket, held: ManagedPosition) -> bool:
+        return ticket is held.target or bool(includes(self, ticket, held))
+
+    return ((PositionManager, "_blocking_orders", without), (Desired, "includes", with_target))
 
 
 def _whole(make: Callable[..., Order]) -> Callable[..., Order]:
