@@ -19,6 +19,7 @@ from tbot_core.model.types import Fill, Leg, Order, ticks_of
 from tbot_core.system import log
 from tbot_core.trading.orders import AMENDS, BROKER_EVENT_KINDS, OrderRecord
 from tbot_core.trading.risk.exposure import ExposureBook, grid_of
+from tbot_core.trading.risk.holds import WITHOUT_RULES, Hold, Holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,18 +38,20 @@ class FrozenInstruments:
     def __init__(self, recorder: JournalRecorder, exposure: ExposureBook) -> None:
         self._recorder = recorder
         self._exposure = exposure
+        self._holds = exposure.holds
 
     def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
         """Freeze a symbol until it is thawed; `lasting`: to the session's end."""
-        if symbol not in self._exposure.frozen or (lasting and symbol not in self._exposure.frozen_for_session):
-            self._exposure.freeze(symbol, words, lasting=lasting)
+        if not self._holds.has(symbol, Hold.FROZEN_FOR_SESSION if lasting else Hold.FROZEN):
+            _freeze(self._holds, symbol, words, lasting=lasting)
             self._record(symbol, words, there=True)
             _log.error("instrument.frozen", symbol=symbol, words=words)
 
     def thaw(self, symbols: Iterable[str]) -> None:
         """Thaw symbols that match the books, except those frozen to the session's end."""
-        for symbol in sorted({*symbols} & self._exposure.frozen.keys() - self._exposure.frozen_for_session):
-            self._exposure.frozen.pop(symbol)
+        lasting = self._holds.symbols(Hold.FROZEN_FOR_SESSION)
+        for symbol in sorted({*symbols} & self._holds.symbols(Hold.FROZEN) - lasting):
+            self._holds.end(symbol, Hold.FROZEN)
             self._record(symbol, "the account matches the books", there=False)
 
     def on_broker_event(self, event: BrokerEvent, record: OrderRecord) -> None:
@@ -71,14 +74,14 @@ class FrozenInstruments:
 
         If they could not be had before and an exit is rejected, exits are given up: the symbol is frozen.
         """
-        symbol, rules_unknown = order.symbol, self._exposure.rules_unknown
+        symbol = order.symbol
         grid = grid_of(self._exposure, symbol)
         if grid and any(ticks_of(float(price)) % grid for price in (order.limit_price, order.stop_price) if price):
             return  # the order was made before the current rules were known
-        if symbol not in rules_unknown:
-            rules_unknown[symbol] = True
+        if not self._holds.has(symbol, *WITHOUT_RULES):
+            self._holds.add(symbol, Hold.RULES_REQUESTED)
             self._recorder.record(InstrumentRulesReported.unknown(symbol, words, waiting=True))
-        elif not rules_unknown[symbol] and order.leg is Leg.EXIT:
+        elif self._holds.has(symbol, Hold.RULES_UNKNOWN) and order.leg is Leg.EXIT:
             self.freeze(symbol, f"the broker does not accept this quantity: {words}", lasting=True)
 
     def reused_id_entry(self, event: BrokerEvent, was: Event, ticket: Ticket) -> NewEvent | None:
@@ -131,7 +134,7 @@ class FrozenInstruments:
                     yield fill
 
     def _record(self, symbol: str, words: str, *, there: bool) -> None:
-        lasting = symbol in self._exposure.frozen_for_session
+        lasting = self._holds.has(symbol, Hold.FROZEN_FOR_SESSION)
         self._recorder.record(SymbolFrozen(symbol=symbol, there=there, words=words, lasting=lasting))
 
 
@@ -167,9 +170,15 @@ def fills_by_execution_id(execution_id: str, booked: Mapping[str, Fill], reporte
 def recall_frozen(exposure: ExposureBook, payload: Mapping[str, Any]) -> None:
     """Apply a journaled freeze or thaw from before a restart."""
     if payload["there"]:
-        exposure.freeze(payload["symbol"], payload["words"], lasting=payload["lasting"])
+        _freeze(exposure.holds, payload["symbol"], payload["words"], lasting=payload["lasting"])
     else:
-        exposure.frozen.pop(payload["symbol"], None)
+        exposure.holds.end(payload["symbol"], Hold.FROZEN)
+
+
+def _freeze(holds: Holds, symbol: str, words: str, *, lasting: bool) -> None:
+    holds.add(symbol, Hold.FROZEN, words)
+    if lasting:
+        holds.add(symbol, Hold.FROZEN_FOR_SESSION)
 
 
 def _differs(event: BrokerEvent, was: Event) -> bool:

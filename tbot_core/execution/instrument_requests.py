@@ -16,6 +16,7 @@ from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.model.types import Leg, OrderState, units_of
 from tbot_core.system import log
 from tbot_core.trading.risk.exposure import grid_of, lot_of
+from tbot_core.trading.risk.holds import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ class InstrumentRules:
     async def run_once(self) -> None:
         """Request what is missing of the session's symbols, and unknown rules until `ANSWER_WITHIN_S` is over."""
         await self._request_missing()
-        for symbol in [symbol for symbol, waiting in self._decision_engine.exposure.rules_unknown.items() if waiting]:
+        for symbol in sorted(self._decision_engine.exposure.holds.symbols(Hold.RULES_REQUESTED)):
             until = self._until.setdefault(symbol, self._clock.monotonic() + ANSWER_WITHIN_S)
             broker = INSTRUMENTS.of(self._execution.venue.broker)
             words = "the broker does not report them"
@@ -68,7 +69,8 @@ class InstrumentRules:
                     self._apply_rules(found)
                 except BrokerError as fault:
                     words = fault.message
-            if self._decision_engine.exposure.rules_unknown.get(symbol) and self._clock.monotonic() >= until:
+            waits = self._decision_engine.exposure.holds.has(symbol, Hold.RULES_REQUESTED)
+            if waits and self._clock.monotonic() >= until:
                 self._give_up(symbol, words)
 
     async def _request_missing(self) -> None:

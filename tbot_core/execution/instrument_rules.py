@@ -11,6 +11,7 @@ from tbot_core.contracts.abilities import INSTRUMENTS
 from tbot_core.errors import BrokerError
 from tbot_core.journal.events.accounts import InstrumentRulesReported
 from tbot_core.model.reasons import Reason
+from tbot_core.trading.risk.holds import WITHOUT_RULES, Hold
 
 if TYPE_CHECKING:
     from tbot_core.journal.store import JournalRecorder
@@ -62,11 +63,12 @@ def apply_instrument_rules(decision_engine: DecisionEngine, rules: InstrumentRul
     """Apply the journaled rules of an instrument, or that they are unknown."""
     symbol, exposure = rules.symbol, decision_engine.exposure
     if rules.known:
-        exposure.rules_unknown.pop(symbol, None)
+        exposure.holds.end(symbol, *WITHOUT_RULES)
         exposure.instruments[symbol] = rules.instrument
         decision_engine.position_manager.protection.on_instrument_rules(symbol)
     else:
-        exposure.rules_unknown[symbol] = rules.waiting
+        exposure.holds.end(symbol, *WITHOUT_RULES)
+        exposure.holds.add(symbol, Hold.RULES_REQUESTED if rules.waiting else Hold.RULES_UNKNOWN)
 
 
 def instrument_rules_text(rules: InstrumentRulesReported) -> str:

@@ -48,6 +48,7 @@ from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.system import log
 from tbot_core.trading.order_lookup import IN_FLIGHT_S, SETTLING_S, UNANSWERED_S, WATCHED_S, OrderLookup
 from tbot_core.trading.orders import ENDED, IN_DOUBT, WORKING, OrderRecord
+from tbot_core.trading.risk.holds import Hold
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Reconciler:
         self._trading_state.on_reconciled(clean=clean)
         update_account(self._decision_engine, self._execution.recorder, snapshot.account, crossed=crossed)
         self.verdict = findings.verdict
-        if self._decision_engine.exposure.disputed_symbols:
+        if self._decision_engine.exposure.holds.symbols(Hold.DISPUTED):
             pause_s = max(IN_FLIGHT_S, self._broker.capabilities.list_lag_s) if self._contradicted else IN_FLIGHT_S
             self._next_reading = self._clock.monotonic() + pause_s
         await self._orphans.cancel_confirmed()
@@ -569,8 +570,8 @@ class Reconciler:
         unclear = {one.symbol for one in waiting} | in_question | self._orphans.symbols | _working_symbols(findings)
         self._decision_engine.position_manager.on_reading(self._requested_at, unclear)
         self._confirm_overfills(differs)
-        frozen = self._decision_engine.exposure.frozen
-        clear = (one for one in [*frozen] if one not in differs and not self._must_query(one))
+        frozen = sorted(self._decision_engine.exposure.holds.symbols(Hold.FROZEN))
+        clear = [symbol for symbol in frozen if symbol not in differs and not self._must_query(symbol)]
         self._execution.frozen_instruments.thaw(clear)
         return not unexplained
 
@@ -591,8 +592,8 @@ class Reconciler:
         recorder, exposure = self._execution.recorder, self._decision_engine.exposure
         before, unclear = self._contradicted, frozenset(one.symbol for one in waiting)
         self._contradicted = frozenset(one.symbol for one in contradicted)
-        opened = exposure.disputed_symbols & unclear if self.has_read_account else unclear
-        exposure.disputed_symbols = opened | self._contradicted
+        opened = exposure.holds.symbols(Hold.DISPUTED) & unclear if self.has_read_account else unclear
+        exposure.holds.keep_only(Hold.DISPUTED, opened | self._contradicted)
         for one in contradicted:
             if one.symbol not in before:
                 recorder.record(PositionDisputed(symbol=one.symbol, there=True, ours=one.ours, theirs=one.theirs))

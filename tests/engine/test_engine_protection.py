@@ -24,6 +24,7 @@ from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Leg, Order, SignalId, atoms_of
 from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.risk.holds import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -188,7 +189,7 @@ def test_a_position_is_protected_by_an_order_or_by_fresh_prices(
             bench.report("acknowledged", "stop 1")
             bench.report("cancelled", "stop 1")
         case "readings contradict it":
-            bench.desk.exposure.disputed_symbols = frozenset({"AAA"})
+            bench.desk.exposure.holds.add("AAA", Hold.DISPUTED)
     bench.rounds(ROUND_S, *quotes)
     if case == "its quote is old":
         bench.rounds(SILENT_S + 1)

@@ -32,6 +32,7 @@ from tbot_core.rehearsal.bot import BotConfig, bot_config
 from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.world import World
 from tbot_core.trading.orders import ClientOrderIds
+from tbot_core.trading.risk.holds import Hold
 
 if TYPE_CHECKING:
     from tbot_core.contracts import Broker, FeedSession, LiveSession
@@ -197,7 +198,8 @@ def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, h
                 control.prepare_folder(scene.home / "control")
                 (scene.home / "control" / control.KILL).touch(mode=0o600)
             else:
-                run.decision_engine.exposure.freeze(symbol, "nobody knows", lasting=True)
+                for frozen in (Hold.FROZEN, Hold.FROZEN_FOR_SESSION):
+                    run.decision_engine.exposure.holds.add(symbol, frozen)
 
     scene.watch = watch
     life = scene.live()

@@ -33,6 +33,7 @@ from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.risk.holds import Hold, Holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -227,7 +228,7 @@ def test_f42_a_broker_that_cannot_say_its_rules_leaves_the_instrument_without_en
     assert bench.last.client_order_id == "AAA exit 1"
     assert bench.desk.decide([proposal(minute=27)])[0].reason.name == "RULES_UNKNOWN"
     bench.hear("rejected", "AAA exit 1", words=OFF)
-    assert "does not accept this quantity" in bench.desk.exposure.frozen["AAA"]
+    assert "does not accept this quantity" in bench.desk.exposure.holds.words("AAA", Hold.FROZEN)
     sent = len(bench.broker.sent)
     bench.close(100.0)
     bench.look()
@@ -269,8 +270,8 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
     assert (bench.last.client_order_id, bench.last.quantity) == ("AAA exit 2", Decimal(5))
     bench.hear("rejected", "AAA exit 2", words=OFF)
     bench.look()
-    assert bench.desk.exposure.frozen["AAA"].startswith("the broker refuses to close it")
-    assert bench.desk.exposure.frozen_for_session == {"AAA"}
+    assert bench.desk.exposure.holds.words("AAA", Hold.FROZEN).startswith("the broker refuses to close it")
+    assert bench.desk.exposure.holds.symbols(Hold.FROZEN_FOR_SESSION) == {"AAA"}
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
 def test_f42_what_the_rules_forbid_is_denied(bench: Bench, told: dict[str, Any], reason: str) -> None:
     """Not traded any more: frozen, as F44 has it. Not shortable, or not reported as such: no short is entered."""
     bench.hear("fill", "AAA stop 1", "97")
-    bench.desk.exposure.rules_unknown["AAA"] = True
+    bench.desk.exposure.holds.add("AAA", Hold.RULES_REQUESTED)
     bench.broker.found = Instrument(symbol="AAA", **told)
     bench.look()
     bench.desk.exposure.traded.clear()
@@ -315,11 +316,14 @@ def test_f42_a_restart_knows_the_rules(bench: Bench) -> None:
     """They are read from the journal: asked for, known, or given up."""
     bench.hear("rejected", "AAA stop 1", words=OFF)
     waiting = again(bench)
-    assert (waiting.exposure.rules_unknown, waiting.exposure.instruments) == ({"AAA": True}, {})
+    assert (waiting.exposure.holds.symbols(Hold.RULES_REQUESTED), waiting.exposure.instruments) == (
+        frozenset({"AAA"}),
+        {},
+    )
     bench.broker.found = Instrument(symbol="AAA", tick=Decimal("0.05"), shortable=False)
     bench.look()
     known = again(bench)
-    assert (known.exposure.rules_unknown, known.exposure.instruments) == ({}, {"AAA": bench.broker.found})
+    assert (known.exposure.holds, known.exposure.instruments) == (Holds(), {"AAA": bench.broker.found})
     assert known.exposure.instruments == bench.desk.exposure.instruments
 
 

@@ -61,6 +61,7 @@ from tbot_core.trading.order_lookup import IN_FLIGHT_S
 from tbot_core.trading.orders import SUPPOSED_PREFIX, OrderRecord
 from tbot_core.trading.portfolio import Portfolio
 from tbot_core.trading.risk.exposure import ExposureBook
+from tbot_core.trading.risk.holds import Hold
 from tbot_core.trading.risk.states import KINDS, LOCAL, StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -873,6 +874,11 @@ def proposed(bench: Bench) -> Order:
     return decision.order
 
 
+def frozen_symbols(bench: Bench) -> frozenset[str]:
+    """The symbols that are frozen."""
+    return bench.desk.exposure.holds.symbols(Hold.FROZEN)
+
+
 def frozen(bench: Bench) -> list[bool]:
     """Each time that an instrument was frozen (True) or free again."""
     return [event.payload["there"] for event in bench.journal.events(kind=records.FROZEN)]
@@ -1125,7 +1131,8 @@ def test_what_was_frozen_before_a_restart_is_frozen_after_it() -> None:
     frozen_instruments.recall_frozen(standing, said)
     frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "lasting": False})
     frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
-    assert (standing.frozen, standing.frozen_for_session) == ({"AAA": "gone"}, {"AAA"})
+    assert standing.holds.symbols(Hold.FROZEN) == standing.holds.symbols(Hold.FROZEN_FOR_SESSION) == {"AAA"}
+    assert standing.holds.words("AAA", Hold.FROZEN) == "gone"
 
 
 def test_a_rejection_for_want_of_money_is_followed_by_a_reading(bench: Bench) -> None:
@@ -1243,7 +1250,7 @@ def test_f19_an_order_that_the_broker_works_for_more_or_else_is_counted_and_take
     assert (bench.tender.verdict, {*bench.broker.cancels}) == (ReconciliationStatus.UNSETTLED, {"AAA entry"})
     assert bench.desk.exposure.gross() == gross + atoms_of(more * entry.limit_price)
     assert bench.count(records.OTHER_TERMS) == 1
-    assert bench.desk.exposure.frozen.keys() == {"AAA", taken.symbol}
+    assert frozen_symbols(bench) == {"AAA", taken.symbol}
 
 
 def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: Bench) -> None:
@@ -1317,7 +1324,7 @@ def test_f19_what_was_filled_for_something_else_is_not_the_signals_position(
     amiss = attrs.evolve(fill(entry, "100", "7"), **other)
     if streamed:
         hears(bench, "fill", told=amiss)
-        assert bench.desk.exposure.frozen.keys() == {"AAA", amiss.symbol}
+        assert frozen_symbols(bench) == {"AAA", amiss.symbol}
     bench.broker.shown = [reading(attrs.evolve(report(entry, "fill", "7"), fills=(amiss,), **other), **held)]
     for _ in range(3):
         bench.later(31)
@@ -1328,7 +1335,7 @@ def test_f19_what_was_filled_for_something_else_is_not_the_signals_position(
     assert {*bench.execution.tickets} == {"AAA entry"}
     assert bench.desk.exposure.working == {}
     assert (bench.tender.verdict, bench.tender.external) == (ReconciliationStatus.MATCHED, {})
-    assert bench.desk.exposure.frozen.keys() == {"AAA"}  # what was filled is as the books have it
+    assert frozen_symbols(bench) == {"AAA"}  # what was filled is as the books have it
     assert bench.desk.exposure.current_state is RiskState.EXIT_ONLY
     assert bench.desk.decide([proposal()])[0].order is None
 
@@ -1349,7 +1356,8 @@ def test_f19_an_exit_that_the_broker_took_for_another_symbol_is_not_sent_again(b
     assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE, "AAB": -7 * UNITS_PER_SHARE}
     assert [one.order.leg for one in bench.execution.tickets.values() if not one.terminal] == [Leg.STOP]
     assert "AAA exit 2" not in bench.execution.tickets
-    assert bench.desk.exposure.frozen.keys() == bench.desk.exposure.frozen_for_session | {"AAB"} == {"AAA", "AAB"}
+    assert frozen_symbols(bench) == {"AAA", "AAB"}
+    assert bench.desk.exposure.holds.symbols(Hold.FROZEN_FOR_SESSION) | {"AAB"} == {"AAA", "AAB"}
 
 
 def test_what_is_left_of_an_order_that_was_filled_for_something_else_is_taken_back(bench: Bench) -> None:
@@ -1454,7 +1462,7 @@ def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_thi
     for _ in range(3):
         bench.later(31)
     asyncio.run(bench.execution.process_broker_events())
-    assert (stops(bench), bench.desk.exposure.frozen) == (["AAA stop", "AAA stop 2"], {})
+    assert (stops(bench), frozen_symbols(bench)) == (["AAA stop", "AAA stop 2"], frozenset())
     for desk in (bench.desk, resumed(bench)):
         held = desk.position_manager.held["AAA"]
         assert (resting_ids(held), held.plan.on_close, names(desk)) == ({}, True, [])
@@ -1646,7 +1654,8 @@ def test_f29_an_execution_that_is_corrected_to_something_else_is_not_the_signals
         == fold_events(bench.journal.events()).portfolio.unassigned_units
         == {wrong.symbol: units}
     )
-    assert (bench.broker.cancels, bench.desk.exposure.frozen_for_session) == (["AAA stop"], {"AAA"})
+    assert bench.broker.cancels == ["AAA stop"]
+    assert bench.desk.exposure.holds.symbols(Hold.FROZEN_FOR_SESSION) == {"AAA"}
     hears(bench, "cancelled", "AAA stop")
     hears(bench, "corrected", told=right)
     asyncio.run(bench.execution.process_broker_events())

@@ -26,6 +26,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg, Order, OrderState, SignalId, atoms_of
 from tbot_core.testing.trades import order, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.risk.holds import Hold, Holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,7 +112,7 @@ def test_the_meaning_is_in_the_journal_and_the_words_decide_nothing(
     found = [event.payload.get("meaning") for event in bench.journal.events(kind="rejected")]
     assert found == ([] if meaning in {RejectionMeaning.DUPLICATE_ID, *UNPROCESSED} else [meaning])
     if meaning is None:
-        assert not bench.desk.exposure.rules_unknown
+        assert bench.desk.exposure.holds == Holds()
         assert not bench.execution.rejections.must_read
 
 
@@ -184,9 +185,9 @@ def test_an_instrument_that_is_gone_is_frozen_by_a_rejected_order_alone(bench: B
     """A refused cancel does not say that the instrument is no longer traded."""
     bench.enter(None)
     bench.report("cancel_refused", RejectionMeaning.NOT_TRADABLE)
-    assert not bench.desk.exposure.frozen
+    assert not bench.desk.exposure.holds.symbols(Hold.FROZEN)
     bench.report("rejected", RejectionMeaning.NOT_TRADABLE)
-    assert bench.desk.exposure.frozen_for_session == {"AAA"}
+    assert bench.desk.exposure.holds.symbols(Hold.FROZEN_FOR_SESSION) == {"AAA"}
 
 
 @pytest.mark.parametrize(

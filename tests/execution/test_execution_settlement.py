@@ -42,6 +42,7 @@ from tbot_core.testing.trades import fill, proposal, resting_ids, rules, session
 from tbot_core.trading.commands import SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.order_lookup import UNANSWERED_S
+from tbot_core.trading.risk.holds import Hold
 from tbot_core.trading.risk.states import StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -651,7 +652,7 @@ def test_while_readings_contradict_the_books_a_time_exit_waits_and_the_first_sto
     bench.enter()
     bench.venue.held = Decimal(4)
     bench.rounds(60)
-    assert bench.desk.exposure.disputed_symbols == {"AAA"}
+    assert bench.desk.exposure.holds.symbols(Hold.DISPUTED) == {"AAA"}
     bench.desk.position_manager.exits.flattening = True
     assert bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), 60) == []
     held = bench.desk.position_manager.held["AAA"]

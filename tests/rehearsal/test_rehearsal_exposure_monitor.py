@@ -31,7 +31,7 @@ def bot(causes: tuple[StateCause, ...] = (), **held: object) -> BotProcess:
         portfolio=SimpleNamespace(unassigned_units={}),
         book=SimpleNamespace(tickets={}),
         position_manager=SimpleNamespace(held=held, exits=leaving),
-        exposure=SimpleNamespace(frozen={}, rules_unknown={}, working={}, gross=lambda: 0, all_brokers=()),
+        exposure=SimpleNamespace(working={}, gross=lambda: 0, all_brokers=()),
     )
     post = SimpleNamespace(
         name="alpha",
@@ -147,9 +147,7 @@ def test_an_entry_that_may_fill_stays_reserved(state: OrderState, working: bool,
     reserved = {"entry": SimpleNamespace(worst_atoms=100)} if working else {}
     portfolio = SimpleNamespace(positions={}, closed=[], surplus=[], pnl_atoms=0)
     book = SimpleNamespace(portfolio=portfolio, working=reserved)
-    engine.decision_engine.exposure = SimpleNamespace(
-        frozen={}, rules_unknown={}, working=reserved, gross=lambda: gross, all_brokers=(book,)
-    )
+    engine.decision_engine.exposure = SimpleNamespace(working=reserved, gross=lambda: gross, all_brokers=(book,))
 
     async def main() -> None:
         hold(world.ways[0].exchange.matching, 10)

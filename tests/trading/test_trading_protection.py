@@ -22,6 +22,7 @@ from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 from tbot_core.trading.orders import BROKER_EVENT_KINDS, ExecutionUpdate
 from tbot_core.trading.portfolio import CarriedPosition
+from tbot_core.trading.risk.holds import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -1368,9 +1369,9 @@ def test_f38_nothing_is_taken_back_of_a_symbol_that_is_frozen_or_still_worked() 
     both_legs(found)
     found.position_manager.apply_split("AAA", Fraction(2))
     found.position_manager.overfills.confirmed = frozenset({"AAA"})
-    found.exposure.freeze("AAA", "not clear")
+    found.exposure.holds.add("AAA", Hold.FROZEN, "not clear")
     assert placed_of(found, SessionDraft().bars(), 40) == []
-    found.exposure.frozen.clear()
+    found.exposure.holds.end("AAA", Hold.FROZEN)
     (back,) = placed_of(found, SessionDraft().bars(), 41)
     assert back.quantity == 14
 
@@ -1428,12 +1429,12 @@ def kill(found: DecisionEngine) -> None:
 
 def freeze(found: DecisionEngine) -> None:
     """What is true of the symbol is not clear."""
-    found.exposure.freeze("AAA", "nobody knows")
+    found.exposure.holds.add("AAA", Hold.FROZEN, "the quantity is unclear")
 
 
 def halt(found: DecisionEngine) -> None:
     """The symbol does not trade."""
-    found.position_manager.exits.halted = frozenset({"AAA"})
+    found.exposure.holds.add("AAA", Hold.HALTED)
 
 
 @pytest.mark.parametrize("holds", [kill, freeze, halt])
@@ -1463,8 +1464,9 @@ def test_an_exit_that_must_wait_gives_the_stop_its_place_back(
     stop = placed(found.position_manager.orders_due_now())
     assert (stop.client_order_id, stop.quantity, stop.stop_price) == ("AAA stop 2", Decimal(7), Decimal(98))
     assert names(found.position_manager.orders_after_minute(late(61, 99.0), 60)) == []
-    found.exposure.imposed_state, found.position_manager.exits.halted = RiskState.NORMAL, frozenset()
-    found.exposure.frozen.clear()
+    found.exposure.imposed_state = RiskState.NORMAL
+    found.exposure.holds.end("AAA", Hold.HALTED)
+    found.exposure.holds.end("AAA", Hold.FROZEN)
     assert names(found.position_manager.orders_after_minute(late(61, 99.0), 61)) == ["cancel AAA stop 2"]
     say(found, "cancelled", "AAA stop 2")
     assert placed(found.position_manager.orders_due_now()).reason is ExitReason.TIME
@@ -1553,7 +1555,7 @@ def test_a_stop_that_has_begun_to_fill_waits_for_the_end_of_a_halt() -> None:
     halt(found)
     say(found, "cancelled", "AAA stop")
     assert found.position_manager.orders_due_now() == []
-    found.position_manager.exits.halted = frozenset()
+    found.exposure.holds.end("AAA", Hold.HALTED)
     assert placed(found.position_manager.orders_due_now()).reason is ExitReason.STOP
 
 
@@ -1643,7 +1645,7 @@ def test_a_restart_knows_that_an_exit_was_given_up() -> None:
     restarted.position_manager.recovery.restore_order(placed(exits))
     dropped(restarted, exits)
     restarted.position_manager.recovery.restore_order(again)
-    live.exposure.frozen.clear()
+    live.exposure.holds.end("AAA", Hold.FROZEN)
     live.position_manager.exits.flattening = False
     for one in (live, restarted):
         say(one, "acknowledged", "AAA stop 2")

@@ -46,6 +46,7 @@ from tbot_core.trading.risk.gate import (
     loss_limit_breached,
     review_loss_limits,
 )
+from tbot_core.trading.risk.holds import Hold
 from tbot_core.trading.risk.limits import Limits
 from tbot_core.trading.risk.sizing import SizedEntry
 from tbot_core.trading.risk.states import StateCause
@@ -226,8 +227,8 @@ CONDITIONS: list[tuple[Reason, Callable[[ExposureBook], object], dict[str, Any]]
     (Reason.CONSECUTIVE_LOSSES, three_losses, {"max_consecutive_losses": 3}),
     (Reason.EQUITY_JUMP, having(equity_jump=True), {}),
     (Reason.WINDOW_LOSS, having(window_loss={"open"}), {}),
-    (Reason.INSTRUMENT_FROZEN, having(frozen={"AAA": "a split"}), {}),
-    (Reason.RULES_UNKNOWN, having(rules_unknown={"AAA": False}), {}),
+    (Reason.INSTRUMENT_FROZEN, lambda book: book.holds.add("AAA", Hold.FROZEN, "a split"), {}),
+    (Reason.RULES_UNKNOWN, lambda book: book.holds.add("AAA", Hold.RULES_UNKNOWN), {}),
     (Reason.ALREADY_HELD, lambda book: hold(book, "AAA", 100), {}),
     (Reason.SYMBOL_TRADED, having(traded={"AAA"}), {}),
     (Reason.MAX_TRADES, having(sent={"open": 4}), {}),

@@ -17,6 +17,7 @@ from tbot_core.trading.positions.desired import Desired
 from tbot_core.trading.positions.exits import SENT_AGAIN, ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.manager import PositionManager
 from tbot_core.trading.positions.stops import ProtectiveStops
+from tbot_core.trading.risk.holds import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +116,7 @@ def no_first_stop_while_disputed() -> Swaps:
     may_place = current_attribute(PositionManager, "_may_place_stop")
 
     def undisputed(self: Any, held: ManagedPosition) -> bool:
-        disputed = held.position.signal.symbol in self._exposure.disputed_symbols
+        disputed = self._exposure.holds.has(held.position.signal.symbol, Hold.DISPUTED)
         return not disputed and bool(may_place(self, held))
 
     return ((PositionManager, "_may_place_stop", undisputed),)

@@ -23,6 +23,7 @@ from tbot_core.trading.positions.recovery import PositionRecovery
 from tbot_core.trading.risk import gate
 from tbot_core.trading.risk.exposure import ExposureBook
 from tbot_core.trading.risk.gate import RiskEngine
+from tbot_core.trading.risk.holds import Hold, Holds
 from tbot_core.trading.risk.states import TradingState
 
 if TYPE_CHECKING:
@@ -66,7 +67,13 @@ def symbol_entered_again_while_one_is_out() -> Swaps:
 
 def frozen_instruments_traded_all_the_same() -> Swaps:
     """A frozen instrument is recorded and reported, but its entries and exits are not blocked."""
-    return ((ExposureBook, "freeze", lambda _self, _symbol, _words, **_lasting: None),)
+    add = current_attribute(Holds, "add")
+
+    def all_but_frozen(self: Any, symbol: str, hold: Hold, words: str = "") -> None:
+        if hold is not Hold.FROZEN:
+            add(self, symbol, hold, words)
+
+    return ((Holds, "add", all_but_frozen),)
 
 
 def busts_not_taken_in() -> Swaps:

@@ -21,6 +21,7 @@ from tbot_core.system import log
 from tbot_core.trading.commands import CancelOrder
 from tbot_core.trading.exit_plan import STOPS
 from tbot_core.trading.orders import WORKING
+from tbot_core.trading.risk.holds import Hold
 from tbot_core.trading.risk.states import KILLS_AND_STOPS, StateCause
 
 if TYPE_CHECKING:
@@ -102,10 +103,10 @@ class BrokerSupervisor:
 
     def denial_reason(self, order: Order, *, flattening: bool) -> str:
         """Why an order may not be sent here now: a frozen symbol, the risk state, or a position that changes."""
-        frozen = self.broker_session.decision_engine.exposure.frozen.get(order.symbol)
-        if frozen is not None and order.leg in {Leg.ENTRY, Leg.EXIT}:
-            return f"frozen: {frozen}"
-        if self.broker_session.decision_engine.exposure.rules_unknown.get(order.symbol):
+        holds = self.broker_session.decision_engine.exposure.holds
+        if holds.has(order.symbol, Hold.FROZEN) and order.leg in {Leg.ENTRY, Leg.EXIT}:
+            return f"frozen: {holds.words(order.symbol, Hold.FROZEN)}"
+        if holds.has(order.symbol, Hold.RULES_REQUESTED):
             return "its instrument rules are being requested"
         if closed := self.broker_session.execution.rejections.denial_reason(order):
             return closed

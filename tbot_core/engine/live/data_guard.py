@@ -29,6 +29,7 @@ from tbot_core.model.steady_clock import SKEW_S, SteadyClock, median_skew
 from tbot_core.model.types import Leg, Order, Side, ticks_of
 from tbot_core.system import log
 from tbot_core.trading.commands import CancelOrder
+from tbot_core.trading.risk.holds import Hold
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -228,9 +229,10 @@ class DataGuard:
         )
         changes = self._mark()
         for broker_session in self._books.broker_sessions:
-            manager = broker_session.decision_engine.position_manager
-            resumed, fresh = manager.exits.halted - seen.halted, seen.halted - manager.exits.halted
-            manager.exits.halted = seen.halted
+            holds = broker_session.decision_engine.exposure.holds
+            before = holds.symbols(Hold.HALTED)
+            resumed, fresh = before - seen.halted, seen.halted - before
+            holds.keep_only(Hold.HALTED, seen.halted)
             if fresh:
                 await self._cancel_entries(broker_session, fresh)
             own_changes = changes if broker_session is self._books.broker_sessions[0] else ()

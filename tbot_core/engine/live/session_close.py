@@ -18,6 +18,7 @@ from tbot_core.journal.events.risk import ClosingLate, PositionLeft, PositionStu
 from tbot_core.journal.projections import carryover
 from tbot_core.model.types import Leg, OrderState, RiskState
 from tbot_core.trading.orders import IN_DOUBT
+from tbot_core.trading.risk.holds import Hold
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ class SessionClose:
         halted_to_close, is_late = self._halted_to_close(), session.close - ALERT_BEFORE_CLOSE <= now
         for supervisor, position in self._held():
             broker_session, symbol = supervisor.broker_session, position.signal.symbol
-            is_stuck = halted_to_close or symbol in broker_session.decision_engine.exposure.frozen_for_session
+            is_stuck = halted_to_close or broker_session.decision_engine.exposure.holds.has(
+                symbol, Hold.FROZEN_FOR_SESSION
+            )
             key = broker_session.journal_tag, symbol
             if (is_stuck or is_late) and key not in self._reported:
                 self._reported.add(key)
@@ -125,12 +128,13 @@ def _blocked_by(supervisor: BrokerSupervisor, symbol: str) -> str:
     # What still prevents an exit from being sent; "" if nothing does.
     if supervisor.state is RiskState.HALTED:
         return "a kill suspends its exit"
-    return "it is frozen" if symbol in supervisor.broker_session.decision_engine.exposure.frozen else ""
+    holds = supervisor.broker_session.decision_engine.exposure.holds
+    return "it is frozen" if holds.has(symbol, Hold.FROZEN) else ""
 
 
 def _why(supervisor: BrokerSupervisor, position: Position) -> str:
     symbol, tickets = position.signal.symbol, supervisor.broker_session.execution.tickets.values()
-    if symbol in supervisor.broker_session.decision_engine.position_manager.exits.halted:
+    if supervisor.broker_session.decision_engine.exposure.holds.has(symbol, Hold.HALTED):
         return "it is halted"
     exits = [one for one in tickets if one.order.leg is Leg.EXIT and one.order.signal == position.signal]
     if exits and exits[-1].state in {*IN_DOUBT, OrderState.SENDING}:

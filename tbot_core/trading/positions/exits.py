@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderType, RiskState, Side, price_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.risk.exposure import lot_of
+from tbot_core.trading.risk.holds import NO_EXIT, UNCLEAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,20 +24,16 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.exposure import ExposureBook
 
 
-_NO_SYMBOLS: Final = frozenset[str]()
-
-
 class ExitEvaluator:
     """Decides the exits of a session's positions; `flatten_from` is the minute from which all are closed.
 
-    While `flattening` is set all are closed. `halted` symbols are not closed and keep their stops. `keeps_positions`:
-    whether the process will end and keep its positions.
+    While `flattening` is set all are closed. `keeps_positions`: whether the process will end and keep its positions.
     """
 
     def __init__(
         self, rules: TradingRules, exposure: ExposureBook, protection: ProtectiveStops, flatten_from: int
     ) -> None:
-        self.flattening, self.halted = False, _NO_SYMBOLS
+        self.flattening = False
         self.keeps_positions: Callable[[], bool] = lambda: False
         self._rules = rules
         self._exposure = exposure
@@ -94,7 +91,7 @@ class ExitEvaluator:
 
     def exits_blocked(self, symbol: str) -> bool:
         """Whether exits of a symbol are blocked: it is halted, or its quantity or trading rules are unclear."""
-        return self._is_unclear(symbol) or bool(self._exposure.rules_unknown.get(symbol))
+        return self._exposure.account_unread or self._exposure.holds.has(symbol, *NO_EXIT)
 
     def cancel_blocked_exit(self, held: ManagedPosition) -> None:
         """Cancel an exit or trim that was not sent and must wait now, and place the stop again.
@@ -150,13 +147,7 @@ class ExitEvaluator:
 
     def _is_unclear(self, symbol: str) -> bool:
         # Whether nothing is closed and stops continue: the quantity is unclear, or the symbol is not traded.
-        exposure = self._exposure
-        return (
-            exposure.account_unread
-            or symbol in self.halted
-            or symbol in exposure.frozen
-            or symbol in exposure.disputed_symbols
-        )
+        return self._exposure.account_unread or self._exposure.holds.has(symbol, *UNCLEAR)
 
     def _due_reason(self, held: ManagedPosition, bars: Bars, minute: int, close: float) -> ExitReason | None:
         if self._exposure.daily_loss:

@@ -39,6 +39,7 @@ from tbot_core.trading.positions.rebalancing import PositionTrimmer, TopUps
 from tbot_core.trading.positions.recovery import PositionRecovery
 from tbot_core.trading.positions.stops import ProtectiveStops
 from tbot_core.trading.risk.exposure import count_traded
+from tbot_core.trading.risk.holds import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -623,7 +624,7 @@ class PositionManager:
     def _may_place_stop(self, held: ManagedPosition) -> bool:
         # Whether a stop of its own is due. While readings contradict the books, only a position's first one is.
         due = not held.is_bracketed and held.exit_reason is None and not held.plan.on_close
-        return due and not (held.had_stop and symbol_of(held) in self._exposure.disputed_symbols)
+        return due and not (held.had_stop and self._exposure.holds.has(symbol_of(held), Hold.DISPUTED))
 
     def _has_working_order(self, symbol: str) -> bool:
         # Whether an entry or an order to cancel of the symbol may still fill.

@@ -9,6 +9,7 @@ from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderType, p
 from tbot_core.trading.commands import ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.risk.exposure import grid_of, lot_of
+from tbot_core.trading.risk.holds import Hold
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -60,7 +61,7 @@ class ProtectiveStops:
 
     def may_place(self, held: ManagedPosition, units: int) -> bool:
         """Whether a stop of so many units can be placed: there are some, and the price steps are known."""
-        return bool(units) and not self._exposure.rules_unknown.get(held.position.signal.symbol)
+        return bool(units) and not self._exposure.holds.has(held.position.signal.symbol, Hold.RULES_REQUESTED)
 
     @staticmethod
     def is_in_place(held: ManagedPosition) -> bool:
@@ -167,7 +168,7 @@ class ProtectiveStops:
         if held is None:
             return
         held.own_stop = True
-        if self._exposure.rules_unknown.get(stop.order.symbol):
+        if self._exposure.holds.has(stop.order.symbol, Hold.RULES_REQUESTED):
             held.refused_stops += 1
             held.rejected_stop_price = stop.order.stop_price
         else:

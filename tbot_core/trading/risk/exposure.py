@@ -19,6 +19,7 @@ from tbot_core.model.types import UNITS_PER_SHARE, Fill, RiskState, Side, Signal
 from tbot_core.trading.portfolio import Portfolio
 from tbot_core.trading.risk.account import AccountRules
 from tbot_core.trading.risk.external import ExternalPositions
+from tbot_core.trading.risk.holds import Hold, Holds
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -61,11 +62,9 @@ class ExposureBook:
     the longest run. `funds`: the account's own rules. `equity_jump`: the opening
     equity is unexplained. `armed`: False blocks live entries. `blocking_causes`: causes that block entries until the
     trading state takes them over; None if no account can be read: then `state` keeps them to the session's end.
-    `all_brokers`: the books of all brokers of the session, which share their limits. `frozen`: frozen instruments and
-    why; `frozen_for_session` are frozen to the session's end. `account_unread`: the account was not read since the
-    start, and nothing is closed; `disputed_symbols`: the same for symbols that the first reading left open.
-    `instruments`: rules that the broker reported; `rules_unknown`: symbols with unknown rules, and whether an answer is
-    pending. `stated_atoms`: the exposure that a person stated for a broker that cannot be read.
+    `all_brokers`: the books of all brokers of the session, which share their limits. `holds`: what keeps orders in a
+    symbol back here. `account_unread`: the account was not read since the start, and nothing is closed. `instruments`:
+    rules that the broker reported. `stated_atoms`: the exposure that a person stated for a broker that cannot be read.
     """
 
     portfolio: Portfolio
@@ -91,12 +90,9 @@ class ExposureBook:
     blocking_causes: dict[StateCause, str] | None = None
     stated_atoms: int = 0
     external: ExternalPositions = attrs.field(factory=ExternalPositions)
-    frozen: dict[str, str] = attrs.field(factory=dict)
+    holds: Holds = attrs.field(factory=Holds)
     account_unread: bool = False
-    disputed_symbols: frozenset[str] = frozenset()
-    frozen_for_session: set[str] = attrs.field(factory=set)
     instruments: dict[str, Instrument] = attrs.field(factory=dict)
-    rules_unknown: dict[str, bool] = attrs.field(factory=dict)
     all_brokers: list[ExposureBook] = attrs.field(
         default=attrs.Factory(lambda self: [self], takes_self=True), eq=False, repr=False
     )
@@ -112,15 +108,9 @@ class ExposureBook:
         state = max(self.state, self.imposed_state)
         return max(state, RiskState.EXIT_ONLY) if self.blocking_causes else state
 
-    def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
-        """Freeze a symbol; `lasting`: to the session's end."""
-        self.frozen[symbol] = words
-        if lasting:
-            self.frozen_for_session.add(symbol)
-
     def is_frozen(self, symbol: str) -> bool:
         """Whether a symbol is frozen at any of the brokers."""
-        return any(symbol in one.frozen for one in self.all_brokers)
+        return any(one.holds.has(symbol, Hold.FROZEN) for one in self.all_brokers)
 
     def is_busy(self, symbol: str) -> bool:
         """Whether the symbol has a position, a surplus or a working entry at any broker."""

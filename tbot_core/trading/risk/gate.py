@@ -30,6 +30,7 @@ from tbot_core.trading.risk.exposure import (
     used_buying_power,
     working_buying_power,
 )
+from tbot_core.trading.risk.holds import WITHOUT_RULES
 from tbot_core.trading.risk.limits import Amount, Used, first_over, symbol_denial
 from tbot_core.trading.risk.states import StateCause
 
@@ -114,7 +115,7 @@ class RiskEngine:
                 None,
                 None,
             ),
-            (signal.symbol in exposure.rules_unknown, Reason.RULES_UNKNOWN, None, None),
+            (exposure.holds.has(signal.symbol, *WITHOUT_RULES), Reason.RULES_UNKNOWN, None, None),
         )
 
     def after_sizing(
