@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tbot_core.contracts.abilities import (
-        Instrument,
         InstrumentKind,
+        InstrumentRules,
         MaintenanceWindow,
         SupportsEventStream,
         SupportsInstruments,
@@ -158,8 +158,8 @@ __all__ = [
     "HttpClient",
     "HttpResponse",
     "IndexQuote",
-    "Instrument",
     "InstrumentKind",
+    "InstrumentRules",
     "JournalCursor",
     "JournalEntry",
     "KeyProvider",

@@ -96,8 +96,8 @@ def _kind(text: str | None) -> InstrumentKind | None:
 
 
 @attrs.frozen(kw_only=True)
-class Instrument:
-    """The current facts and trading rules of an instrument, as its broker reports them; None: not reported.
+class InstrumentRules:
+    """The current facts and trading rules of a symbol, as its broker reports them; None: not reported.
 
     `tick`: prices are multiples of it; None: the exchange's own grid. `quantity_step`: quantities are multiples of it;
     None: the broker's capabilities. `fractionable` false: whole shares only. `minimum_quantity` and `minimum_notional`:
@@ -128,7 +128,7 @@ class Instrument:
 class SupportsInstruments(Protocol):
     """A broker that reports the facts of instruments (`instruments`)."""
 
-    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[InstrumentRules]:
         """The current facts of these instruments, at most 200; one that the broker does not know is not tradable.
 
         Requested for all symbols of a session before it trades, for one before each short sale, and after an order was

@@ -75,7 +75,7 @@ class BrokerCapabilities:
     `requests_per_minute`: 0 without a limit. `quantity_step`: the smallest quantity in shares, for the types in
     `fractional_types`; without stops among them, the stop of a fraction is emulated on closed bars.
     `day_trade_rules`: the limits on day trades; all that are in force apply. `shortable`: every instrument may be sold
-    short unless its `Instrument` says otherwise, as at a simulator; without it only those whose `Instrument` says so.
+    short unless its `InstrumentRules` say otherwise, as at a simulator; without it only those whose rules say so.
     `both_sides`: orders to buy and to sell an instrument may work at once; without it the rest of an entry is cancelled
     when a part has filled, and the stop is placed when it has ended. `buy_stop_collar`: a stop to buy may become a
     stop-limit order there, with a limit of this fraction above its level; 0: never. A short whose price is beyond that

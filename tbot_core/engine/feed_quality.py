@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
-    from tbot_core.contracts import FeedRequest, FeedSession, IndexQuote, Instrument, LiveSession
+    from tbot_core.contracts import FeedRequest, FeedSession, IndexQuote, InstrumentRules, LiveSession
     from tbot_core.engine.assembly import Assembly
     from tbot_core.instance import Settings
 
@@ -72,7 +72,7 @@ class BarsOnlyBroker:
     vix_close: Callable[[dt.date], Coroutine[Any, Any, float | None]]
     vix_now: Callable[[], Coroutine[Any, Any, IndexQuote | None]]
     market_caps: Callable[[Sequence[str]], Coroutine[Any, Any, Mapping[str, float]]]
-    instruments: Callable[[Sequence[str]], Coroutine[Any, Any, Sequence[Instrument]]]
+    instruments: Callable[[Sequence[str]], Coroutine[Any, Any, Sequence[InstrumentRules]]]
 
     def __init__(self, broker: Broker, name: str) -> None:
         """Raises PluginError if the broker of that name supplies no bars."""

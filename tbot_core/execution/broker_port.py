@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         FeedRequest,
         Gap,
         IndexQuote,
-        Instrument,
+        InstrumentRules,
         MaintenanceWindow,
         OrderStatusReport,
         Permit,
@@ -198,7 +198,7 @@ class BrokerPort:
         """Every order that works at the account."""
         return await self._ask(calls.OPEN_ORDERS)
 
-    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[InstrumentRules]:
         """The current facts of these instruments."""
         return await self._ask(calls.INSTRUMENTS, symbols)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import Instrument
+from tbot_core.contracts import InstrumentRules
 from tbot_core.contracts.abilities import INSTRUMENTS
 from tbot_core.errors import BrokerError
 from tbot_core.execution.instrument_rules import apply_instrument_rules
@@ -35,7 +35,7 @@ AGAIN_S: Final = 60.0
 _log = log.logger(__name__)
 
 
-class InstrumentRules:
+class InstrumentRequests:
     """Requests the facts of instruments from a session's broker; call `run_once` about twice a second.
 
     `symbols` are those of the session: requested once, and again every `AGAIN_S` while that fails.
@@ -65,7 +65,7 @@ class InstrumentRules:
             words = "the broker does not report them"
             if broker is not None:
                 try:
-                    (found,) = await broker.instruments((symbol,)) or (Instrument(symbol=symbol, tradable=False),)
+                    (found,) = await broker.instruments((symbol,)) or (InstrumentRules(symbol=symbol, tradable=False),)
                     self._apply_rules(found)
                 except BrokerError as fault:
                     words = fault.message
@@ -91,14 +91,14 @@ class InstrumentRules:
                     self._store(one)
             del self._missing[: len(portion)]
 
-    def _store(self, found: Instrument) -> None:
+    def _store(self, found: InstrumentRules) -> None:
         exposure = self._decision_engine.exposure
         before = grid_of(exposure, found.symbol)
-        exposure.instruments[found.symbol] = found
+        exposure.instrument_rules[found.symbol] = found
         if grid_of(exposure, found.symbol) != before:  # levels of a position from before a restart
             self._decision_engine.position_manager.protection.on_instrument_rules(found.symbol)
 
-    def _apply_rules(self, found: Instrument) -> None:
+    def _apply_rules(self, found: InstrumentRules) -> None:
         self._until.pop(found.symbol, None)
         rules = InstrumentRulesReported.of(found)
         self._execution.recorder.record(rules)
@@ -111,7 +111,7 @@ class InstrumentRules:
             words = "the broker refuses to close it, although the order follows its rules"
             self._execution.frozen_instruments.freeze(found.symbol, words, lasting=True)
 
-    def _exit_would_repeat(self, found: Instrument) -> bool:
+    def _exit_would_repeat(self, found: InstrumentRules) -> bool:
         # Whether a rejected exit would be the same under these rules.
         position = self._decision_engine.portfolio.positions.get(found.symbol)
         if position is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Broker, Instrument
+from tbot_core.contracts import Broker, InstrumentRules
 from tbot_core.contracts.abilities import INSTRUMENTS
 from tbot_core.errors import BrokerError
 from tbot_core.journal.events.accounts import InstrumentRulesReported
@@ -24,10 +24,10 @@ RECHECK_S: Final = 2.0
 
 def mark_not_shortable(decision_engine: DecisionEngine, recorder: JournalRecorder, symbol: str, words: str) -> None:
     """Record that an instrument cannot be sold short now; its other rules stay."""
-    known = decision_engine.exposure.instruments.get(symbol, Instrument(symbol=symbol))
+    known = decision_engine.exposure.instrument_rules.get(symbol, InstrumentRules(symbol=symbol))
     found = attrs.evolve(known, shortable=False)
     recorder.record(InstrumentRulesReported.of(found, words))
-    decision_engine.exposure.instruments[symbol] = found
+    decision_engine.exposure.instrument_rules[symbol] = found
 
 
 async def short_sale_objection(broker: Broker, exposure: ExposureBook, symbol: str) -> str:
@@ -49,8 +49,8 @@ async def short_sale_objection(broker: Broker, exposure: ExposureBook, symbol: s
     except TimeoutError:
         found, words = None, f"{words}: no answer within {RECHECK_S:g} s"
     if found is not None:  # not its grid: the levels of the order and of its stop are on the known one
-        known = exposure.instruments.get(symbol, Instrument(symbol=symbol))
-        exposure.instruments[symbol] = attrs.evolve(
+        known = exposure.instrument_rules.get(symbol, InstrumentRules(symbol=symbol))
+        exposure.instrument_rules[symbol] = attrs.evolve(
             known, tradable=found.tradable, shortable=found.shortable, easy_to_borrow=found.easy_to_borrow
         )
     may = None if found is None else found.may_be_shorted
@@ -59,16 +59,15 @@ async def short_sale_objection(broker: Broker, exposure: ExposureBook, symbol: s
     return "" if may or broker.capabilities.shortable else f"{Reason.NOT_SHORTABLE.name}: {words}"
 
 
-def apply_instrument_rules(decision_engine: DecisionEngine, rules: InstrumentRulesReported) -> None:
+def apply_instrument_rules(decision_engine: DecisionEngine, reported: InstrumentRulesReported) -> None:
     """Apply the journaled rules of an instrument, or that they are unknown."""
-    symbol, exposure = rules.symbol, decision_engine.exposure
-    if rules.known:
-        exposure.holds.end(symbol, *WITHOUT_RULES)
-        exposure.instruments[symbol] = rules.instrument
+    symbol, exposure = reported.symbol, decision_engine.exposure
+    exposure.holds.end(symbol, *WITHOUT_RULES)
+    if reported.known:
+        exposure.instrument_rules[symbol] = reported.rules
         decision_engine.position_manager.protection.on_instrument_rules(symbol)
     else:
-        exposure.holds.end(symbol, *WITHOUT_RULES)
-        exposure.holds.add(symbol, Hold.RULES_REQUESTED if rules.waiting else Hold.RULES_UNKNOWN)
+        exposure.holds.add(symbol, Hold.RULES_REQUESTED if reported.waiting else Hold.RULES_UNKNOWN)
 
 
 def instrument_rules_text(rules: InstrumentRulesReported) -> str:

@@ -24,7 +24,7 @@ from tbot_core.execution.broker_port import READING_PRIORITY, AccountDiscarded
 from tbot_core.execution.contradictions import CONTRADICTED_S, Judgment
 from tbot_core.execution.corporate_actions import SplitMatcher
 from tbot_core.execution.frozen_instruments import lacks_execution
-from tbot_core.execution.instrument_requests import InstrumentRules
+from tbot_core.execution.instrument_requests import InstrumentRequests
 from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
     LocalBooks,
@@ -95,7 +95,7 @@ class Reconciler:
         self._trading_state = trading_state
         self.external = decision_engine.exposure.external.held
         self.splits = SplitMatcher(execution, decision_engine)
-        self.instruments = InstrumentRules(execution, decision_engine, clock, execution.symbols)
+        self.instruments = InstrumentRequests(execution, decision_engine, clock, execution.symbols)
         self.is_maintenance: Callable[[], bool] = lambda: False
         self.read_at: datetime | None = None
         self.verdict: ReconciliationStatus | None = None

@@ -20,7 +20,7 @@ from tbot_core.contracts import (
     Feed,
     Gap,
     IndexQuote,
-    Instrument,
+    InstrumentRules,
     MaintenanceWindow,
     OrderStatusReport,
     abilities,
@@ -93,8 +93,8 @@ FIND: Final = BrokerCall[OrderStatusReport | None](
 OPEN_ORDERS: Final = BrokerCall[Sequence[OrderStatusReport]](
     "open_orders", many(OrderStatusReport), abilities.OPEN_ORDERS, _LOOKUP, _READING, "the open orders"
 )
-INSTRUMENTS: Final = BrokerCall[Sequence[Instrument]](
-    "instruments", many(Instrument), abilities.INSTRUMENTS, _PROTECT, _READING, "the rules of instruments"
+INSTRUMENTS: Final = BrokerCall[Sequence[InstrumentRules]](
+    "instruments", many(InstrumentRules), abilities.INSTRUMENTS, _PROTECT, _READING, "the rules of instruments"
 )
 MAINTENANCE: Final = BrokerCall[Sequence[MaintenanceWindow]](
     "maintenance", many(MaintenanceWindow), abilities.MAINTENANCE, _READ, None, "the maintenance notices"

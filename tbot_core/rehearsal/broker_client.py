@@ -14,7 +14,7 @@ from tbot_core.contracts import (
     BrokerEvent,
     BrokerEventKind,
     Gap,
-    Instrument,
+    InstrumentRules,
     MaintenanceWindow,
     OrderStatusReport,
     Permit,
@@ -231,17 +231,17 @@ class SimulatedBroker:
             self._known_ids[client_order_id] = None
         return report
 
-    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[InstrumentRules]:
         """The current facts of these symbols."""
         passage = self._passage("instrument")
         return await self._read("instrument", lambda: [*map(self._instrument, symbols)], passage)
 
-    def _instrument(self, symbol: str) -> Instrument:
+    def _instrument(self, symbol: str) -> InstrumentRules:
         matching = self._exchange.matching
         path = matching.path(symbol)
         if path is None:
-            return Instrument(symbol=symbol, tradable=False)
-        return Instrument(
+            return InstrumentRules(symbol=symbol, tradable=False)
+        return InstrumentRules(
             symbol=symbol,
             tick=price_of(path.grid(matching.step)),
             quantity_step=self.capabilities.quantity_step,

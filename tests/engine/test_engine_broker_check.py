@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, FeedLabel, FeedQuality
-from tbot_core.contracts.abilities import Instrument
+from tbot_core.contracts.abilities import InstrumentRules
 from tbot_core.engine.live import broker_check
 from tbot_core.engine.live.broker_check import BrokerFinding, check_broker
 from tbot_core.errors import DataError, LoginNeeded, Unavailable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ACCOUNT = Account(
     account_id="PA1", equity=Decimal(1000), cash=Decimal(1000), margin=True, live=False, evidence="a paper host"
 )
-SPY = Instrument(symbol="SPY", tradable=True, fractionable=True)
+SPY = InstrumentRules(symbol="SPY", tradable=True, fractionable=True)
 
 
 @attrs.define
@@ -59,7 +59,7 @@ class Answers:
         assert day == session().date
         return cast("Session | None", told(self.hours_))
 
-    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[InstrumentRules]:
         """The instrument, if there is one."""
         assert list(symbols) == ["SPY"]
         found = told(self.instrument)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core.contracts import FeedMessage, Heartbeat, Instrument, LiveSession
+from tbot_core.contracts import FeedMessage, Heartbeat, InstrumentRules, LiveSession
 from tbot_core.engine import control
 from tbot_core.engine.live.feed_connection import OPEN_TIMEOUT_S, FeedConnection
 from tbot_core.engine.live.readiness import AGAIN, LASTS
@@ -127,7 +127,7 @@ def test_ready_says_which_signals_will_not_be_traded(
 
     reported = SimulatedBroker._instrument
 
-    def instrument(broker: SimulatedBroker, symbol: str) -> Instrument:
+    def instrument(broker: SimulatedBroker, symbol: str) -> InstrumentRules:
         return attrs.evolve(reported(broker, symbol), easy_to_borrow=symbol != "AAPL")
 
     monkeypatch.setattr(SimulatedInstance, "universe", universe)

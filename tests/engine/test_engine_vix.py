@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, Check, FeedRequest, Instrument, Plugin
+from tbot_core.contracts import BrokerCapabilities, Check, FeedRequest, InstrumentRules, Plugin
 from tbot_core.contracts.series import VIX, DailyValue
 from tbot_core.contracts.setting import NoSettings
 from tbot_core.contracts.settings import StrategySettings
@@ -89,9 +89,9 @@ class Register(Broker):
 
     capabilities = BrokerCapabilities(daily_vix=True, instruments=True)
 
-    async def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
+    async def instruments(self, symbols: Sequence[str]) -> list[InstrumentRules]:
         """The first one is a fund, and the others are stocks."""
-        return [Instrument(symbol=one, kind="stock" if number else "fund") for number, one in enumerate(symbols)]
+        return [InstrumentRules(symbol=one, kind="stock" if number else "fund") for number, one in enumerate(symbols)]
 
 
 def test_a_broker_says_which_symbols_are_funds(world: World, tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, InstrumentKind, Permit
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, InstrumentKind, InstrumentRules, Permit
 from tbot_core.engine.session.vix import funds
 from tbot_core.errors import Unavailable
 from tbot_core.execution import instrument_rules
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
-from tbot_core.execution.instrument_requests import AGAIN_S, PORTION, InstrumentRules
+from tbot_core.execution.instrument_requests import AGAIN_S, PORTION, InstrumentRequests
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import InstrumentRulesReported
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-EASY = Instrument(symbol="AAA", tradable=True, shortable=True, easy_to_borrow=True)
+EASY = InstrumentRules(symbol="AAA", tradable=True, shortable=True, easy_to_borrow=True)
 HARD = attrs.evolve(EASY, easy_to_borrow=False)
 UNKNOWN = attrs.evolve(EASY, easy_to_borrow=None)
 
@@ -52,7 +52,7 @@ class Knowing:
         self.asked: list[tuple[str, ...]] = []
         self.sent: list[Order] = []
 
-    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[InstrumentRules]:
         """What is known of them."""
         self.asked.append(tuple(symbols))
         if isinstance(self.answer, Exception):
@@ -85,7 +85,7 @@ class Bench:
             BrokerAccount(broker=told, name="told", account_id="A"),
             self.desk,
         )
-        self.requests = InstrumentRules(self.execution, self.desk, self.clock, symbols)
+        self.requests = InstrumentRequests(self.execution, self.desk, self.clock, symbols)
 
     def look(self, seconds: float = 0.5) -> None:
         """Some time passes, then a round is made."""
@@ -114,7 +114,7 @@ def test_all_symbols_are_requested_once_in_portions(journal: Journal) -> None:
     bench.look()
     bench.look()
     assert bench.broker.asked == [symbols[:PORTION], symbols[PORTION:]]
-    assert bench.desk.exposure.instruments.keys() == {*symbols}
+    assert bench.desk.exposure.instrument_rules.keys() == {*symbols}
     assert not list(journal.events(kind=records.INSTRUMENT))
 
 
@@ -127,7 +127,7 @@ def test_what_could_not_be_had_is_requested_again(journal: Journal) -> None:
     assert len(bench.broker.asked) == 1
     bench.broker.answer = EASY
     bench.look(AGAIN_S)
-    assert bench.desk.exposure.instruments == {"AAA": EASY}
+    assert bench.desk.exposure.instrument_rules == {"AAA": EASY}
 
 
 def test_a_broker_without_them_is_not_asked(journal: Journal) -> None:
@@ -150,7 +150,7 @@ def test_a_broker_without_them_is_not_asked(journal: Journal) -> None:
         (attrs.evolve(EASY, minimum_quantity=Decimal("0.1"), minimum_notional=Decimal(1)), "SENDING"),
     ],
 )
-def test_what_is_known_before_the_bell_decides(journal: Journal, found: Instrument, reason: str) -> None:
+def test_what_is_known_before_the_bell_decides(journal: Journal, found: InstrumentRules, reason: str) -> None:
     """Hard to borrow, or not known to be easy, is denied before anything is sent."""
     bench = Bench(journal, Knowing())
     bench.broker.answer = found
@@ -212,7 +212,7 @@ def test_an_instrument_may_be_traded_in_whole_shares_only(
     "found",
     [
         EASY,
-        Instrument(
+        InstrumentRules(
             symbol="AAA",
             fractionable=False,
             minimum_quantity=Decimal("0.5"),
@@ -222,17 +222,17 @@ def test_an_instrument_may_be_traded_in_whole_shares_only(
         ),
     ],
 )
-def test_the_journal_has_every_reported_rule(journal: Journal, found: Instrument) -> None:
+def test_the_journal_has_every_reported_rule(journal: Journal, found: InstrumentRules) -> None:
     """What a payload says is what was reported, without the name."""
     bench = Bench(journal, Knowing())
     instrument_rules.apply_instrument_rules(bench.desk, InstrumentRulesReported.of(found))
-    assert bench.desk.exposure.instruments["AAA"] == found
+    assert bench.desk.exposure.instrument_rules["AAA"] == found
 
 
 def test_an_unknown_kind_is_not_reported() -> None:
     """A warrant is neither a stock nor a fund, so the table of funds decides."""
-    assert Instrument(symbol="AAA", kind="warrant").kind is None
-    assert Instrument(symbol="AAA", kind="fund").kind is InstrumentKind.FUND
+    assert InstrumentRules(symbol="AAA", kind="warrant").kind is None
+    assert InstrumentRules(symbol="AAA", kind="fund").kind is InstrumentKind.FUND
 
 
 def test_the_first_broker_that_answers_says_what_is_a_fund() -> None:

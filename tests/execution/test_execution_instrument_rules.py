@@ -11,14 +11,14 @@ import attrs
 import pytest
 
 from tbot_core.alerts.rules import notices_of_event
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, Permit, RejectionMeaning
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, InstrumentRules, Permit, RejectionMeaning
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import Unavailable
 from tbot_core.execution import instrument_rules
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.broker_port import BrokerPort
 from tbot_core.execution.engine import ExecutionEngine
-from tbot_core.execution.instrument_requests import ANSWER_WITHIN_S, InstrumentRules
+from tbot_core.execution.instrument_requests import ANSWER_WITHIN_S, InstrumentRequests
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
 from tbot_core.journal.events.accounts import InstrumentRulesReported
@@ -54,7 +54,7 @@ class Teller:
 
     def __init__(self) -> None:
         self.capabilities = BrokerCapabilities(instruments=True)
-        self.found: Instrument | Unavailable = Unavailable("no way")
+        self.found: InstrumentRules | Unavailable = Unavailable("no way")
         self.asked = 0
         self.sent: list[Order] = []
 
@@ -70,7 +70,7 @@ class Teller:
         """Nothing is streamed."""
         return ()
 
-    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[InstrumentRules]:
         """The rules of an instrument."""
         assert symbols == ("AAA",)
         self.asked += 1
@@ -92,7 +92,7 @@ class Bench:
         )
         venue = BrokerAccount(broker=broker, name="told", account_id="A1")
         self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), venue, self.desk)
-        self.instruments = InstrumentRules(self.execution, self.desk, self.clock)
+        self.instruments = InstrumentRequests(self.execution, self.desk, self.clock)
         self.run(MinuteCommands(decisions=self.desk.decide([proposal(stop=97.89)])))
         self.hear("fill", "AAA entry 1", "100")
         self.settle()
@@ -196,7 +196,7 @@ def test_f42_a_stop_that_was_off_the_grid_is_made_at_a_level_that_is_on_it(bench
     assert (len(bench.broker.sent), bench.told) == (2, [(False, True)])
     bench.look()
     assert (bench.broker.asked, len(bench.broker.sent)) == (1, 2)  # an answer that failed is no answer
-    bench.broker.found = Instrument(symbol="AAA", tick=Decimal("0.05"))
+    bench.broker.found = InstrumentRules(symbol="AAA", tick=Decimal("0.05"))
     bench.look()
     assert bench.told == [(False, True), (True, False)]
     assert (bench.last.client_order_id, bench.last.stop_price) == ("AAA stop 2", Decimal("97.90"))
@@ -210,7 +210,7 @@ def test_f42_a_stop_that_was_off_the_grid_is_made_at_a_level_that_is_on_it(bench
 def test_f42_a_stop_that_would_be_the_same_is_not_sent_again(bench: Bench) -> None:
     """By rules under which it is on the grid there is no other level: the position is closed."""
     bench.hear("rejected", "AAA stop 1", words=OFF)
-    bench.broker.found = Instrument(symbol="AAA", tick=Decimal("0.01"))
+    bench.broker.found = InstrumentRules(symbol="AAA", tick=Decimal("0.01"))
     bench.look()
     assert (bench.last.leg, bench.last.type, bench.last.quantity) == (Leg.EXIT, OrderType.MARKET, Decimal(7))
 
@@ -261,7 +261,7 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
     assert not bench.execution.tickets["AAA exit 1"].record.filled
     bench.close(99.0, 42)
     assert len(bench.broker.sent) == 3  # exits wait for the rules
-    bench.broker.found = Instrument(symbol="AAA", quantity_step=Decimal(5))
+    bench.broker.found = InstrumentRules(symbol="AAA", quantity_step=Decimal(5))
     bench.look()
     assert (bench.last.client_order_id, bench.last.quantity) == ("AAA stop 2", Decimal(5))
     bench.close(99.0, 43)
@@ -289,7 +289,7 @@ def test_f42_what_the_rules_forbid_is_denied(bench: Bench, told: dict[str, Any],
     """Not traded any more: frozen, as F44 has it. Not shortable, or not reported as such: no short is entered."""
     bench.hear("fill", "AAA stop 1", "97")
     bench.desk.exposure.holds.add("AAA", Hold.RULES_REQUESTED)
-    bench.broker.found = Instrument(symbol="AAA", **told)
+    bench.broker.found = InstrumentRules(symbol="AAA", **told)
     bench.look()
     bench.desk.exposure.traded.clear()
     wanted = [proposal(minute=50, side=Side.SHORT, stop=102.0), proposal(minute=50)]
@@ -300,8 +300,8 @@ def test_f42_what_the_rules_forbid_is_denied(bench: Bench, told: dict[str, Any],
 def test_f42_an_entry_keeps_to_the_rules_that_are_known(bench: Bench) -> None:
     """Limit, stop and quantity are multiples of what was told, to the side on which they risk less."""
     bench.hear("fill", "AAA stop 1", "97")
-    found = Instrument(symbol="AAA", tick=Decimal("0.25"), quantity_step=Decimal(2))
-    bench.desk.exposure.instruments["AAA"] = found
+    found = InstrumentRules(symbol="AAA", tick=Decimal("0.25"), quantity_step=Decimal(2))
+    bench.desk.exposure.instrument_rules["AAA"] = found
     bench.desk.exposure.traded.clear()
     (decided,) = bench.desk.decide([proposal(minute=50, price=100.1, stop=97.3)])
     assert decided.order is not None
@@ -316,15 +316,15 @@ def test_f42_a_restart_knows_the_rules(bench: Bench) -> None:
     """They are read from the journal: asked for, known, or given up."""
     bench.hear("rejected", "AAA stop 1", words=OFF)
     waiting = again(bench)
-    assert (waiting.exposure.holds.symbols(Hold.RULES_REQUESTED), waiting.exposure.instruments) == (
+    assert (waiting.exposure.holds.symbols(Hold.RULES_REQUESTED), waiting.exposure.instrument_rules) == (
         frozenset({"AAA"}),
         {},
     )
-    bench.broker.found = Instrument(symbol="AAA", tick=Decimal("0.05"), shortable=False)
+    bench.broker.found = InstrumentRules(symbol="AAA", tick=Decimal("0.05"), shortable=False)
     bench.look()
     known = again(bench)
-    assert (known.exposure.holds, known.exposure.instruments) == (Holds(), {"AAA": bench.broker.found})
-    assert known.exposure.instruments == bench.desk.exposure.instruments
+    assert (known.exposure.holds, known.exposure.instrument_rules) == (Holds(), {"AAA": bench.broker.found})
+    assert known.exposure.instrument_rules == bench.desk.exposure.instrument_rules
 
 
 def again(bench: Bench) -> DecisionEngine:
@@ -363,9 +363,9 @@ def test_f42_the_port_to_a_broker_passes_the_question_on() -> None:
     """Figures that are no numbers are no answer."""
     teller = Teller()
     broker = BrokerPort(teller).for_session(ManualClock(session().open))
-    teller.found = Instrument(symbol="AAA", tick=Decimal("0.05"))
+    teller.found = InstrumentRules(symbol="AAA", tick=Decimal("0.05"))
     assert asyncio.run(broker.instruments(("AAA",))) == (teller.found,)
-    teller.found = Instrument(symbol="AAA", tick=Decimal("NaN"))
+    teller.found = InstrumentRules(symbol="AAA", tick=Decimal("NaN"))
     with pytest.raises(Unavailable, match="cannot be used: "):
         asyncio.run(broker.instruments(("AAA",)))
 

@@ -161,7 +161,7 @@ def test_a_duplicate_id_of_nobody_is_only_logged(bench: Bench) -> None:
 def test_what_cannot_be_sold_short_is_not_sold_short_again(bench: Bench) -> None:
     """The journal has it, so that a restart knows it; what was known of the instrument stays."""
     bench.enter(Rejected("no shares to borrow", meaning=RejectionMeaning.NOT_SHORTABLE))
-    assert bench.desk.exposure.instruments["AAA"].shortable is False
+    assert bench.desk.exposure.instrument_rules["AAA"].shortable is False
     (event,) = bench.journal.events(kind=records.INSTRUMENT)
     assert "it cannot be sold short" in instrument_rules_text(event.facts(InstrumentRulesReported))
 

@@ -31,7 +31,7 @@ from tbot_core.contracts import (
     HaltStatus,
     Host,
     IndexQuote,
-    Instrument,
+    InstrumentRules,
     ModelInput,
     OptionValuation,
     OptionVerdict,
@@ -97,7 +97,7 @@ NUMBERS: dict[type[Any], set[str]] = {
     Fill: {"quantity", "price", "fees"},
     HaltStatus: {"level"},
     IndexQuote: {"value"},
-    Instrument: {"tick", "quantity_step", "minimum_quantity", "minimum_notional"},
+    InstrumentRules: {"tick", "quantity_step", "minimum_quantity", "minimum_notional"},
     ModelInput: {"value"},
     OptionValuation: {"limit", "model", "market", "deviation", "implied_volatility"},
     OrderStatusReport: {"quantity", "filled", "average_price"},
@@ -127,7 +127,7 @@ VALID: tuple[Any, ...] = (
     Host("https://api.example"),
     IndexQuote(value=17.0, time=NOW),
     DailyValue(day=NOW.date(), value=-0.01),
-    Instrument(symbol="A", tick=Decimal("0.01")),
+    InstrumentRules(symbol="A", tick=Decimal("0.01")),
     ModelInput(name="rate", value=0.04, source="a file"),
     OptionValuation(verdict=OptionVerdict.ACCEPTED, reason="near", limit=0.1, model=1.0, market=1.0, deviation=0.0),
     Quote(symbol="A", bid=1.0, ask=1.0, time=NOW),
@@ -153,7 +153,7 @@ UNSIGNED: dict[type[Any], set[str]] = {
         *(Account, AccountActivity, Bar, DailyBar, FeedQuality, Fill, HaltStatus, Host, IndexQuote),
         *(OrderStatusReport, PositionReport, Quote, Split),
     )
-} | {Instrument: {"tick", "quantity_step", "minimum_quantity"}, OptionValuation: {"model", "market"}}
+} | {InstrumentRules: {"tick", "quantity_step", "minimum_quantity"}, OptionValuation: {"model", "market"}}
 """The quantities, prices, counts and durations, of which none is below zero."""
 
 
@@ -225,7 +225,7 @@ DOORS: dict[type[Any], list[Callable[[Any], tuple[str, Any]]]] = {
         lambda one: of_snapshot(orders=(attrs.evolve(REPORT, fills=(one,)),)),
         lambda one: ("poll", [BrokerEvent(kind="fill", event_id="1", client_order_id="c", fill=one)]),
     ],
-    Instrument: [lambda one: ("instruments", [one])],
+    InstrumentRules: [lambda one: ("instruments", [one])],
     IndexQuote: [lambda one: ("vix_now", one)],
     Session: [lambda one: ("hours", one)],
 }  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts import Instrument
+from tbot_core.contracts import InstrumentRules
 from tbot_core.contracts.settings import RiskSettings
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import (
@@ -338,7 +338,7 @@ def test_a_short_sale_needs_the_brokers_word(venue: bool, reported: bool | str |
     gate = RiskEngine(risk=RiskSettings(), once_a_day=True, shortable=venue)
     now = standing()
     if not isinstance(reported, str):
-        now.instruments["AAA"] = Instrument(symbol="AAA", shortable=reported, easy_to_borrow=True)
+        now.instrument_rules["AAA"] = InstrumentRules(symbol="AAA", shortable=reported, easy_to_borrow=True)
     denied = gate.after_sizing(now, limits(), identity(), SHORT, planned(1000))
     assert (None if denied is None else denied.reason) is (None if allowed else Reason.NOT_SHORTABLE)
     assert gate.after_sizing(now, limits(), identity(), LONG, planned(1000)) is None
@@ -723,7 +723,7 @@ def test_an_order_below_a_reported_minimum_is_recognised(
     """By its quantity or by its cost; without a report there is no minimum."""
     now = standing()
     if facts is not None:
-        now.instruments["AAA"] = Instrument(symbol="AAA", **facts)
+        now.instrument_rules["AAA"] = InstrumentRules(symbol="AAA", **facts)
     assert is_below_minimum(now, "AAA", units, atoms) is below
 
 
@@ -741,7 +741,7 @@ def test_a_reported_step_and_state_of_trading_count(facts: dict[str, Any] | None
     """An instrument without fractions has whole shares, whatever its step."""
     now = standing()
     if facts is not None:
-        now.instruments["AAA"] = Instrument(symbol="AAA", **facts)
+        now.instrument_rules["AAA"] = InstrumentRules(symbol="AAA", **facts)
     assert (lot_of(now, "AAA"), is_tradable(now, "AAA")) == (step, tradable)
 
 

@@ -11,7 +11,7 @@ from tbot_core.journal.codec import EventFacts, FillFacts, fact, fill_facts
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from tbot_core.contracts import AccountActivity, Instrument, OrderStatusReport
+    from tbot_core.contracts import AccountActivity, InstrumentRules, OrderStatusReport
     from tbot_core.model.types import Fill
 
 
@@ -200,24 +200,24 @@ class InstrumentRulesReported(EventFacts):
     instrument_kind: str | None = fact(default=None, key="kind")
 
     @classmethod
-    def of(cls, instrument: Instrument, words: str = "") -> Self:
+    def of(cls, rules: InstrumentRules, words: str = "") -> Self:
         """The event of rules that the broker reports."""
         return cls(
-            symbol=instrument.symbol,
+            symbol=rules.symbol,
             known=True,
             waiting=False,
             words=words,
-            instrument_kind=None if instrument.kind is None else instrument.kind.value,
-            **{name: getattr(instrument, name) for name in _RULES},
+            instrument_kind=None if rules.kind is None else rules.kind.value,
+            **{name: getattr(rules, name) for name in _RULES},
         )
 
     @property
-    def instrument(self) -> Instrument:
-        """The instrument under these rules."""
-        from tbot_core.contracts import Instrument
+    def rules(self) -> InstrumentRules:
+        """These rules as the contract has them."""
+        from tbot_core.contracts import InstrumentRules
 
         rules = {name: getattr(self, name) for name in _RULES}
-        return Instrument(symbol=self.symbol, kind=self.instrument_kind, **rules)
+        return InstrumentRules(symbol=self.symbol, kind=self.instrument_kind, **rules)
 
     @classmethod
     def unknown(cls, symbol: str, words: str, *, waiting: bool) -> Self:

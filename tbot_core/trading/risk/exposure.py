@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from tbot_core.contracts import Instrument
+from tbot_core.contracts import InstrumentRules
 from tbot_core.model.types import UNITS_PER_SHARE, Fill, RiskState, Side, SignalId, atoms_of, ticks_of, units_of
 from tbot_core.trading.portfolio import Portfolio
 from tbot_core.trading.risk.account import AccountRules
@@ -63,8 +63,8 @@ class ExposureBook:
     equity is unexplained. `armed`: False blocks live entries. `blocking_causes`: causes that block entries until the
     trading state takes them over; None if no account can be read: then `state` keeps them to the session's end.
     `all_brokers`: the books of all brokers of the session, which share their limits. `holds`: what keeps orders in a
-    symbol back here. `account_unread`: the account was not read since the start, and nothing is closed. `instruments`:
-    rules that the broker reported. `stated_atoms`: the exposure that a person stated for a broker that cannot be read.
+    symbol back here. `account_unread`: the account was not read since the start, and nothing is closed.
+    `instrument_rules`: those that the broker reported. `stated_atoms`: the exposure that a person stated for a broker that cannot be read.
     """
 
     portfolio: Portfolio
@@ -92,7 +92,7 @@ class ExposureBook:
     external: ExternalPositions = attrs.field(factory=ExternalPositions)
     holds: Holds = attrs.field(factory=Holds)
     account_unread: bool = False
-    instruments: dict[str, Instrument] = attrs.field(factory=dict)
+    instrument_rules: dict[str, InstrumentRules] = attrs.field(factory=dict)
     all_brokers: list[ExposureBook] = attrs.field(
         default=attrs.Factory(lambda self: [self], takes_self=True), eq=False, repr=False
     )
@@ -340,31 +340,31 @@ def _toward(external: ExternalPositions, exposures: Mapping[str, Decimal], sign:
 
 def grid_of(exposure: ExposureBook, symbol: str) -> int:
     """A symbol's price step in ticks as the broker reported it; 0: the exchange's own."""
-    instrument = exposure.instruments.get(symbol)
-    return 0 if instrument is None or instrument.tick is None else ticks_of(float(instrument.tick))
+    rules = exposure.instrument_rules.get(symbol)
+    return 0 if rules is None or rules.tick is None else ticks_of(float(rules.tick))
 
 
 def lot_of(exposure: ExposureBook, symbol: str) -> int:
     """A symbol's quantity step in units as the broker reported it; 1: the broker's general step."""
-    instrument = exposure.instruments.get(symbol)
-    if instrument is None:
+    rules = exposure.instrument_rules.get(symbol)
+    if rules is None:
         return 1
-    step = 1 if instrument.quantity_step is None else units_of(instrument.quantity_step)
-    return max(step, UNITS_PER_SHARE) if instrument.fractionable is False else step
+    step = 1 if rules.quantity_step is None else units_of(rules.quantity_step)
+    return max(step, UNITS_PER_SHARE) if rules.fractionable is False else step
 
 
 def is_tradable(exposure: ExposureBook, symbol: str) -> bool:
     """Whether the broker trades a symbol, or does not say."""
-    instrument = exposure.instruments.get(symbol)
-    return instrument is None or instrument.tradable is not False
+    rules = exposure.instrument_rules.get(symbol)
+    return rules is None or rules.tradable is not False
 
 
 def is_below_minimum(exposure: ExposureBook, symbol: str, units: int, atoms: int) -> bool:
     """Whether an order of this quantity and cost is smaller than the broker accepts for a symbol."""
-    instrument = exposure.instruments.get(symbol)
-    if instrument is None:
+    rules = exposure.instrument_rules.get(symbol)
+    if rules is None:
         return False
-    least, cost = instrument.minimum_quantity, instrument.minimum_notional
+    least, cost = rules.minimum_quantity, rules.minimum_notional
     return (least is not None and units < units_of(least)) or (cost is not None and atoms < atoms_of(cost))
 
 

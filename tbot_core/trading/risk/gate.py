@@ -161,8 +161,8 @@ class RiskEngine:
             return Reason.CASH_LONG_ONLY
         if exposure.funds.shorting_allowed is False:
             return Reason.SHORTING_NOT_ALLOWED
-        instrument = exposure.instruments.get(symbol)
-        reported = None if instrument is None else instrument.may_be_shorted
+        rules = exposure.instrument_rules.get(symbol)
+        reported = None if rules is None else rules.may_be_shorted
         return None if (self.shortable if reported is None else reported) else Reason.NOT_SHORTABLE
 
     def _index_amounts(self, exposure: ExposureBook, limits: Limits, symbol: str, signed: int) -> list[Amount]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_broker_alpaca import parse
 from tbot_broker_alpaca.rejections import UnknownOrder
-from tbot_core.contracts import Instrument
+from tbot_core.contracts import InstrumentRules
 from tbot_core.errors import LoginNeeded, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ class AlpacaAssets:
 
     def __init__(self, client: AlpacaClient, clock: Clock) -> None:
         self._client, self._clock = client, clock
-        self._known: tuple[float, dict[str, Instrument]] | None = None
+        self._known: tuple[float, dict[str, InstrumentRules]] | None = None
 
-    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[InstrumentRules]:
         """The facts of these instruments: a few one by one, as they are now, and many from the list of all assets."""
         if len(symbols) <= _ONE_BY_ONE:
             return [await self._asset(symbol) for symbol in symbols]
         known = await self.active()
-        return [known.get(symbol) or Instrument(symbol=symbol, tradable=False) for symbol in symbols]
+        return [known.get(symbol) or InstrumentRules(symbol=symbol, tradable=False) for symbol in symbols]
 
-    async def active(self) -> Mapping[str, Instrument]:
+    async def active(self) -> Mapping[str, InstrumentRules]:
         """All active equities, read at most once a minute."""
         now = self._clock.monotonic()
         if self._known is None or now - self._known[0] > _ASSETS_S:
@@ -64,10 +64,10 @@ class AlpacaAssets:
     async def _calendar(self, start: str, end: str) -> HttpResponse:
         return await self._client.get("/v2/calendar", {"start": start, "end": end})
 
-    async def _asset(self, symbol: str) -> Instrument:
+    async def _asset(self, symbol: str) -> InstrumentRules:
         try:
             document = (await self._client.get(f"/v2/assets/{symbol}")).json()
         except UnknownOrder:
-            return Instrument(symbol=symbol, tradable=False)
+            return InstrumentRules(symbol=symbol, tradable=False)
         with parse.readable("asset"):
             return parse.instrument(document)

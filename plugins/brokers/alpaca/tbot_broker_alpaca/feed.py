@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
     from tbot_broker_alpaca.client import AlpacaClient
-    from tbot_core.contracts import Bar, DailyBar, FeedRequest, IndexQuote, Instrument, Split, StructuredLogger
+    from tbot_core.contracts import Bar, DailyBar, FeedRequest, IndexQuote, InstrumentRules, Split, StructuredLogger
     from tbot_core.model.clock import Clock
 
 Row = TypeVar("Row")
@@ -207,7 +207,7 @@ class AlpacaFeed:
     def __init__(
         self,
         market: MarketData,
-        assets: Callable[[], Awaitable[Mapping[str, Instrument]]],
+        assets: Callable[[], Awaitable[Mapping[str, InstrumentRules]]],
         request: FeedRequest,
     ) -> None:
         self._market, self._assets, self._request = market, assets, request

@@ -18,7 +18,7 @@ from tbot_core.contracts import (
     AccountActivityKind,
     BrokerEvent,
     BrokerEventKind,
-    Instrument,
+    InstrumentRules,
     OrderStatus,
     OrderStatusReport,
     PositionReport,
@@ -335,10 +335,10 @@ def activity(document: Mapping[str, Any]) -> AccountActivity | None:
     )
 
 
-def instrument(document: Mapping[str, Any]) -> Instrument:
+def instrument(document: Mapping[str, Any]) -> InstrumentRules:
     """The facts of an asset; what is not reported about borrowing counts as not known, and is denied."""
     borrow, easy = document.get("borrow_status"), document.get("easy_to_borrow")
-    return Instrument(
+    return InstrumentRules(
         symbol=document["symbol"],
         tick=optional_number(document.get("price_increment")),
         quantity_step=optional_number(document.get("min_trade_increment")),
