@@ -32,7 +32,7 @@ from tbot_core.marketdata.store.store import BarBlock
 from tbot_core.model.calendar import Session
 from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import REASON_BY_CODE, most_frequent
-from tbot_core.model.types import Side, Trade, atoms_of, dollars_of, price_of, quantity_of
+from tbot_core.model.types import Side, Trade, atoms_of, dollars_of, price_of, quantity_of, stock
 from tbot_core.reports.timeline import SessionTimeline
 from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
 from tbot_core.system.garbage import gc_paused
@@ -224,7 +224,7 @@ class VectorisedSession:
         return [
             Trade(
                 strategy=names[parts[place]],
-                symbol=symbols[rows[place]],
+                instrument=stock(symbols[rows[place]]),
                 side=_SIDES[sides[place]],
                 quantity=quantity_of(units),
                 entry_time=moment(entries[place]),

@@ -196,7 +196,7 @@ class LiveView:
                 symbol=symbol,
                 side=position.side.word,
                 shares=quantity_of(position.units),
-                entry=price_of(round(position.entry_atoms / position.entry_units)),
+                entry=price_of(round(position.entry_atoms / position.instrument.atoms(position.entry_units, 1))),
                 last=price_of(position.mark),
                 stop=book.resting(symbol),
                 pnl=dollars_of(position.pnl_atoms),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tbot_core.contracts.abilities import (
-        InstrumentKind,
         InstrumentRules,
         MaintenanceWindow,
         SupportsEventStream,
@@ -98,7 +97,7 @@ if TYPE_CHECKING:
         SupportsScreening,
     )
     from tbot_core.errors import RejectionMeaning
-    from tbot_core.model.types import BrokerEventKind
+    from tbot_core.model.types import BrokerEventKind, InstrumentKind
 
 
 # In this order imported, those that are there already searched first: the journal's readers need the first ones alone,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import attrs
+
+from tbot_core.model.types import InstrumentKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -79,13 +80,6 @@ class SupportsOpenOrders(Protocol):
         Requested every 2.5 s while entries work at a broker with a stream, so that a fill is known though the stream is
         silent. One that is not listed is looked up by `find`, else the account is read.
         """
-
-
-class InstrumentKind(StrEnum):
-    """The kind of an instrument; limits of market capitalisation do not apply to a `FUND`."""
-
-    STOCK = "stock"
-    FUND = "fund"
 
 
 _KINDS: Final[Mapping[str, InstrumentKind]] = {kind: kind for kind in InstrumentKind}

@@ -137,7 +137,7 @@ class _Drawing:
         )
 
     def _traded(self, market: _Market) -> Iterator[tuple[DrawnTrade, TradedSession]]:
-        # Each trade of a session with the prices of its symbol and the lines of its strategy.
+        # Each trade of a session with the prices of its signal's symbol and the lines of its strategy.
         entrants = {one.name: one for one in self._assembly.entrants(market.session)}
         used = {trade.strategy for trades in self.wanted[market.session.date].values() for trade in trades}
         triggers = {name: one.triggers(market.bars, market.day) for name, one in entrants.items() if name in used}
@@ -154,14 +154,17 @@ class _Drawing:
                     yield trade, TradedSession(session=market.session, prices=prices)
                     continue
                 rules = [one for one in triggers[active.name] if levels is None or one.rule == levels.rule]
-                lines, start = _lines(active, rules, row, market.bars, trade.side), active.window.start
+                lines, start = (
+                    _lines(active, rules, row, market.bars, trade.instrument.side(trade.side)),
+                    active.window.start,
+                )
                 yield trade, TradedSession(session=market.session, prices=prices, lines=lines, start=start)
 
 
 def _by_session(trades: Iterable[DrawnTrade]) -> _Traded:
     found: defaultdict[dt.date, defaultdict[str, list[DrawnTrade]]] = defaultdict(lambda: defaultdict(list))
     for trade in trades:
-        found[key_of(trade)[0]][trade.symbol].append(trade)
+        found[key_of(trade)[0]][trade.instrument.underlying].append(trade)
     return found
 
 

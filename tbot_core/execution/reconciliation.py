@@ -348,7 +348,7 @@ def outside_fill(position: Position, change: Decimal, number: int, time: datetim
     return Fill(
         execution_id=f"outside-{position.signal.text}-{position.units}-{number}",
         client_order_id="",
-        symbol=position.signal.symbol,
+        symbol=position.symbol,
         buy=change > 0,
         quantity=abs(change),
         price=price_of(position.mark),

@@ -65,6 +65,7 @@ class _Symbol:
     lots: SymbolLots
     symbol: str
     broker: str
+    multiplier: int
     steps: list[LotMovement | ShareSplit] = attrs.field(factory=list)
     paid: Decimal = _ZERO
     owed: Decimal = _ZERO
@@ -103,7 +104,7 @@ class _Symbol:
         self.lots = lots_of(self.steps, self.lots.pick)
 
     def _count(self, movement: LotMovement, sign: int) -> None:
-        worth = sign * movement.quantity * movement.price
+        worth = movement.worth(sign * movement.quantity)
         if movement.outside:
             self.owed += worth
         else:
@@ -129,6 +130,7 @@ class Ledger:
     transactions: list[Transaction] = attrs.field(factory=list)
     _symbols: dict[tuple[str, str], _Symbol] = attrs.field(factory=dict)
     _orders: dict[str, tuple[str, str]] = attrs.field(factory=dict)
+    _multipliers: dict[str, int] = attrs.field(factory=dict)
     _places: dict[tuple[str, str], tuple[tuple[str, str], int]] = attrs.field(factory=dict)
     _supposed: dict[str, list[str]] = attrs.field(factory=dict)
     _external_paid: dict[str, Decimal] = attrs.field(factory=dict)
@@ -171,7 +173,7 @@ class Ledger:
             case records.RUN_STARTED | records.SESSION_OPENED:
                 self._open(_equity(event), time)
             case records.INTENDED if cid is not None:
-                self._orders[cid] = event.broker, event.facts(OrderIntended).tag
+                self._intend(cid, event.broker, event.facts(OrderIntended))
             case BrokerEventKind.FILL if cid in self._orders:
                 self._fill(cid, event.facts(OrderReported).fill(cid), time)
             case BrokerEventKind.BUSTED | BrokerEventKind.CORRECTED if cid in self._orders:
@@ -196,6 +198,11 @@ class Ledger:
         if not self.transactions:
             self._record(time, "opening", "", {cash(self._at): equity, _OPENING: -equity})
 
+    def _intend(self, cid: str, broker: str, intended: OrderIntended) -> None:
+        self._orders[cid] = broker, intended.tag
+        if (instrument := intended.instrument) is not None:
+            self._multipliers[instrument.symbol] = instrument.multiplier
+
     def _fill(self, cid: str, fill: Fill | None, time: datetime) -> None:
         # Book an execution once. A reported execution replaces supposed ones, at its own price.
         if fill is None or (cid, fill.execution_id) in self._places:
@@ -207,7 +214,7 @@ class Ledger:
         else:
             self._replace_supposed(book, cid, fill.quantity)
         self._places[cid, fill.execution_id] = (fill.symbol, self._at), len(book.steps)
-        book.add(_movement(fill))
+        book.add(_movement(fill, book.multiplier))
         self._settle(book, before, time, BrokerEventKind.FILL, fill.execution_id)
 
     def _replace_supposed(self, book: _Symbol, cid: str, named: Decimal) -> None:
@@ -232,7 +239,7 @@ class Ledger:
         where, at = self._places[cid, fill.execution_id]
         book = self._symbols[where]
         before, was = book.amounts(), book.movement(at)
-        movement = _movement(void if kind == BrokerEventKind.BUSTED or not was.quantity else fill)
+        movement = _movement(void if kind == BrokerEventKind.BUSTED or not was.quantity else fill, book.multiplier)
         book.amend(at, movement)
         self._settle(book, before, time, kind, fill.execution_id)
 
@@ -240,7 +247,7 @@ class Ledger:
         # Shares closed by an external order: their value is owed by `external`. The same execution with another
         # quantity takes shares back.
         book, key = self._book(fill.symbol), (self._at, fill.execution_id)
-        before, movement = book.amounts(), attrs.evolve(_movement(fill), outside=True)
+        before, movement = book.amounts(), attrs.evolve(_movement(fill, book.multiplier), outside=True)
         if key in self._places:
             book.amend(self._places[key][1], movement)
         else:
@@ -268,7 +275,8 @@ class Ledger:
         self._record(time, records.STATEMENT, "", {cash(self._at): over, account: -over})
 
     def _book(self, symbol: str) -> _Symbol:
-        made = _Symbol(lots=SymbolLots(pick=self.pick), symbol=symbol, broker=self._at)
+        lots, multiplier = SymbolLots(pick=self.pick), self._multipliers.get(symbol, 1)
+        made = _Symbol(lots=lots, symbol=symbol, broker=self._at, multiplier=multiplier)
         return self._symbols.setdefault((symbol, self._at), made)
 
     def _settle(self, book: _Symbol, before: Mapping[str, Decimal], time: datetime, what: str, reference: str) -> None:
@@ -312,7 +320,7 @@ class Transaction:
 
 @attrs.frozen(kw_only=True)
 class LotMovement:
-    """A movement of shares at a price; `quantity` is negative for a sale.
+    """A movement of shares at a price; `quantity` is negative for a sale, `multiplier` that of the instrument.
 
     `key` is the execution id, `fees` are paid in cash. A movement `outside` did not change the account's cash.
     """
@@ -323,6 +331,11 @@ class LotMovement:
     price: Decimal
     fees: Decimal = Decimal(0)
     outside: bool = False
+    multiplier: int = 1
+
+    def worth(self, quantity: Decimal) -> Decimal:
+        """The money of a quantity at its price, in dollars; signed as the quantity is."""
+        return quantity * self.multiplier * self.price
 
 
 @attrs.frozen(kw_only=True)
@@ -386,7 +399,7 @@ class SymbolLots:
         while left and self.open and (self.open[0].quantity < 0) is (left > 0):
             left += self._close(self.pick(self.open), movement, left)
         if left:
-            cost = left * movement.price
+            cost = movement.worth(left)
             self.cost += cost
             self.open.append(Lot(key=movement.key, time=movement.time, quantity=left, cost=cost))
 
@@ -415,7 +428,7 @@ class SymbolLots:
             until=movement.time,
             quantity=part,
             cost=cost,
-            proceeds=part * movement.price,
+            proceeds=movement.worth(part),
         )
         self.closed.append(closed)
         self.cost -= cost
@@ -474,9 +487,15 @@ def lots_of(steps: Sequence[LotMovement | ShareSplit], pick: _LotPicker = _oldes
     return lots
 
 
-def _movement(fill: Fill) -> LotMovement:
-    quantity = fill.quantity if fill.buy else -fill.quantity
-    return LotMovement(key=fill.execution_id, time=fill.time, quantity=quantity, price=fill.price, fees=fill.fees)
+def _movement(fill: Fill, multiplier: int) -> LotMovement:
+    return LotMovement(
+        key=fill.execution_id,
+        time=fill.time,
+        quantity=fill.quantity if fill.buy else -fill.quantity,
+        price=fill.price,
+        fees=fill.fees,
+        multiplier=multiplier,
+    )
 
 
 def _equity(event: JournalEvent) -> Decimal:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
+from tbot_core.model.types import ExitReason, Fill, Instrument, InstrumentKind, Leg, Order, OrderType, SignalId, stock
 from tbot_core.plugins import number_bounds
 
 if TYPE_CHECKING:
@@ -100,6 +100,20 @@ def signal_of(payload: Mapping[str, Any]) -> SignalId:
     )
 
 
+def instrument_of(payload: Mapping[str, Any]) -> Instrument | None:
+    """The instrument in a payload; None for the signal's own stock."""
+    fields = payload.get("instrument")
+    if fields is None:
+        return None
+    return Instrument(
+        symbol=fields["symbol"],
+        kind=InstrumentKind(fields["kind"]),
+        underlying=fields["underlying"],
+        multiplier=fields["multiplier"],
+        leverage=Decimal(fields["leverage"]),
+    )
+
+
 def order_of(client_order_id: str, payload: Mapping[str, Any]) -> Order:
     """The order in the payload of an intent, without the protective orders."""
     signal = signal_of(payload["signal"])
@@ -107,7 +121,7 @@ def order_of(client_order_id: str, payload: Mapping[str, Any]) -> Order:
         client_order_id=client_order_id,
         signal=signal,
         leg=Leg(payload["leg"]),
-        symbol=signal.symbol,
+        instrument=instrument_of(payload) or stock(signal.symbol),
         buy=payload["buy"],
         quantity=Decimal(payload["quantity"]),
         type=OrderType(payload["type"]),

@@ -203,18 +203,85 @@ class SignalId:
         return f"{self.session.isoformat()}/{self.strategy}/{self.symbol}/{self.minute}/{self.rule}"
 
 
+class InstrumentKind(StrEnum):
+    """The kind of an instrument; limits of market capitalisation do not apply to a `FUND`."""
+
+    STOCK = "stock"
+    FUND = "fund"
+    PUT = "put"
+
+
+@attrs.frozen(kw_only=True)
+class Instrument:
+    """What the orders of a signal trade: the signal's own stock, or a fund or put in its place.
+
+    `underlying` is the symbol of the signal, whose bars decide the exits. `multiplier`: the shares that a quantity of 1
+    stands for, 100 for a standard put. `leverage`: how its value changes, as a multiple of the underlying's relative
+    change; it is negative where it gains while the underlying falls.
+
+    A `STOCK` is the signal's own symbol, whatever the broker calls it. Raises ValueError where the fields contradict
+    each other.
+    """
+
+    symbol: str
+    kind: InstrumentKind
+    underlying: str
+    multiplier: int = 1
+    leverage: Decimal = Decimal(1)
+
+    def __attrs_post_init__(self) -> None:
+        if self.multiplier < 1 or (self.multiplier > 1 and self.kind is not InstrumentKind.PUT):
+            raise ValueError(f"{self.symbol}: a {self.kind.value} has no multiplier of {self.multiplier}")
+        if not self.leverage.is_finite() or not self.leverage:
+            raise ValueError(f"{self.symbol}: no leverage is {self.leverage}")
+        if self.kind is InstrumentKind.PUT and self.leverage > 0:
+            raise ValueError(f"{self.symbol}: a put gains while {self.underlying} falls, at a leverage below 0")
+        is_own = self.symbol == self.underlying
+        if is_own is not (self.kind is InstrumentKind.STOCK) or (is_own and self.leverage != 1):
+            raise ValueError(f"{self.symbol}: only the stock of a signal of {self.underlying} is traded as itself")
+
+    @property
+    def is_proxy(self) -> bool:
+        """Whether it is traded in place of the signal's own stock."""
+        return self.symbol != self.underlying
+
+    @property
+    def recorded(self) -> Instrument | None:
+        """What an event says of it: None for the signal's own stock."""
+        return self if self.is_proxy else None
+
+    def side(self, signal: Side) -> Side:
+        """The side of a position in it that expresses a signal's side."""
+        return signal if self.leverage > 0 else Side(-signal)
+
+    def atoms(self, units: int, ticks: int) -> int:
+        """The money in atoms of so many units at a price in ticks; signed as the units are."""
+        return units * ticks * self.multiplier
+
+
+@functools.lru_cache(maxsize=4096)
+def stock(symbol: str) -> Instrument:
+    """The instrument of a signal that trades its own symbol."""
+    return Instrument(symbol=symbol, kind=InstrumentKind.STOCK, underlying=symbol)
+
+
+def _own_stock(order: Order) -> Instrument:
+    return stock(order.signal.symbol)
+
+
 @attrs.frozen(kw_only=True)
 class Order:
     """An order as recorded before it is sent; prices are on the instrument's tick grid.
 
-    `protection` of an entry holds its stop and target, which work from the fill on and are sized to it. `reason` is
-    why its fill closes the position; an entry has none, except REBALANCE for a top-up.
+    `instrument` is what it trades, the signal's own stock by default. `protection` of an entry holds its stop and
+    target, which work from the fill on and are sized to it. `reason` is why its fill closes the position; an entry has
+    none, except REBALANCE for a top-up.
     """
 
     client_order_id: str
     signal: SignalId
     leg: Leg
-    symbol: str
+    instrument: Instrument = attrs.field(default=attrs.Factory(_own_stock, takes_self=True))
     buy: bool
     quantity: Decimal
     type: OrderType
@@ -224,6 +291,11 @@ class Order:
     reason: ExitReason | None = None
     time_in_force: str = "day"
     tag: str = ""
+
+    @property
+    def symbol(self) -> str:
+        """The symbol that is bought or sold."""
+        return self.instrument.symbol
 
     @property
     def trims(self) -> bool:
@@ -313,12 +385,13 @@ class Account:
 class Trade:
     """A position from its entry to its exit; prices are averages weighted by quantity.
 
-    An average between two ticks has more than four decimals, so that `pnl` follows from the prices to the cent.
+    `instrument` is what was held: its `underlying` is the symbol of the signal. `side` is that of the position. An
+    average between two ticks has more than four decimals, so that `pnl` follows from the prices to the cent.
     `broker` is the name of the broker that held it, "" if unknown.
     """
 
     strategy: str
-    symbol: str
+    instrument: Instrument
     side: Side
     quantity: Decimal
     entry_time: datetime
@@ -329,3 +402,8 @@ class Trade:
     pnl: Decimal
     exit_reason: ExitReason
     broker: str = ""
+
+    @property
+    def symbol(self) -> str:
+        """The symbol that was held."""
+        return self.instrument.symbol

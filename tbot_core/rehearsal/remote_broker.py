@@ -40,6 +40,8 @@ from tbot_core.model.types import (
     AccountRestriction,
     ExitReason,
     Fill,
+    Instrument,
+    InstrumentKind,
     Leg,
     Order,
     OrderState,
@@ -65,7 +67,7 @@ _VALUES: Final[Mapping[str, type[attrs.AttrsInstance]]] = {
     one.__name__: one
     for one in (
         *(Account, AccountActivity, BrokerEvent, VenueProfile, Fill, PositionReport),
-        *(Order, OrderRecord, OrderStatusReport, SignalId, AccountSnapshot, BrokerCapabilities),
+        *(Order, Instrument, OrderRecord, OrderStatusReport, SignalId, AccountSnapshot, BrokerCapabilities),
     )
 }
 
@@ -79,7 +81,16 @@ _TEXTS: Final[Mapping[str, tuple[Callable[[Any], str], Callable[[str], Any]]]] =
     "date": (dt.date.isoformat, dt.date.fromisoformat),
     **{
         one.__name__: (str, one)
-        for one in (AccountRestriction, ExitReason, Leg, OrderState, OrderType, RejectionMeaning, ReplaceMode)
+        for one in (
+            AccountRestriction,
+            ExitReason,
+            InstrumentKind,
+            Leg,
+            OrderState,
+            OrderType,
+            RejectionMeaning,
+            ReplaceMode,
+        )
     },
 }
 

@@ -182,7 +182,6 @@ def _order(symbol: str, *, buy: bool, quantity: Decimal, client_order_id: str = 
         client_order_id=client_order_id,
         signal=signal,
         leg=Leg.ENTRY,
-        symbol=symbol,
         buy=buy,
         quantity=quantity,
         type=OrderType.MARKET,

@@ -143,7 +143,7 @@ def exposure(trades: Iterable[Trade], days: Sequence[TradingDay]) -> Exposure:
     inside = _by_day(trades, days)
     held = sum(_covered((start, end) for start, end, _ in found) for found in inside)
     invested = math.fsum(
-        float(one.quantity * one.entry_price / day.opening) * (end - start).total_seconds()
+        float(one.quantity * one.instrument.multiplier * one.entry_price / day.opening) * (end - start).total_seconds()
         for day, found in zip(days, inside, strict=True)
         if day.opening > 0
         for start, end, one in found

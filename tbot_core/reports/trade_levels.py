@@ -16,7 +16,7 @@ from tbot_core.journal import records
 from tbot_core.journal.events.orders import OrderIntended, ReplaceRequested, SignalDecided
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Side, dollars_of, price_of, quantity_of
+from tbot_core.model.types import TICKS_PER_DOLLAR, Instrument, Leg, Side, dollars_of, price_of, quantity_of
 from tbot_core.trading.price_grid import round_to_grid
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.portfolio import Position
 
 TradeKey: TypeAlias = tuple[date, str, str]
-"""What identifies a trade: exchange date of its entry, strategy and symbol; a symbol triggers once in a window."""
+"""What identifies a trade: the date of its entry, strategy and symbol of its signal, which triggers once a window."""
 
 
 class DrawnTrade(Protocol):
@@ -36,8 +36,12 @@ class DrawnTrade(Protocol):
         """The strategy of its signal."""
 
     @property
+    def instrument(self) -> Instrument:
+        """What is traded, with the symbol of the signal as its underlying."""
+
+    @property
     def symbol(self) -> str:
-        """What is traded."""
+        """The symbol that is traded."""
 
     @property
     def side(self) -> Side:
@@ -72,7 +76,7 @@ class OpenTrade:
     """
 
     strategy: str
-    symbol: str
+    instrument: Instrument
     side: Side
     quantity: Decimal
     entry_time: datetime
@@ -82,12 +86,17 @@ class OpenTrade:
     exit_price: None = None
     until: datetime | None = None
 
+    @property
+    def symbol(self) -> str:
+        """The symbol that is held."""
+        return self.instrument.symbol
+
     @classmethod
     def of(cls, position: Position, until: datetime | None = None) -> OpenTrade:
         """An open position as a trade."""
         return cls(
             strategy=position.signal.strategy,
-            symbol=position.signal.symbol,
+            instrument=position.instrument,
             side=position.side,
             quantity=quantity_of(position.units),
             entry_time=position.entry_time,
@@ -109,7 +118,7 @@ class TradeLevels:
 
 def key_of(trade: DrawnTrade) -> TradeKey:
     """The key of a trade's levels."""
-    return exchange_time(trade.entry_time).date(), trade.strategy, trade.symbol
+    return exchange_time(trade.entry_time).date(), trade.strategy, trade.instrument.underlying
 
 
 def trade_id(key: TradeKey) -> str:

@@ -169,9 +169,10 @@ class _Day:
         return any(counts[Reason.ALLOWED.name] for counts in self.decided.values())
 
     def _symbols(self) -> list[Document]:
-        traded = Counter(trade.symbol for trade in self.book.trades[self.before :])
+        trades = self.book.trades[self.before :]
+        traded = Counter(trade.instrument.underlying for trade in trades)
         pnl = {
-            symbol: sum((trade.pnl for trade in self.book.trades[self.before :] if trade.symbol == symbol), Decimal(0))
+            symbol: sum((trade.pnl for trade in trades if trade.instrument.underlying == symbol), Decimal(0))
             for symbol in traded
         }
         found = [

@@ -188,7 +188,8 @@ def _levels(story: RunTimeline, trade: Trade | OpenTrade, found: TradeLevels | N
     day = key_of(trade)[0].isoformat()
     opened = next((chapter.open for chapter in story.chapters if chapter.date == day), None)
     signal = None if opened is None else (opened + dt.timedelta(minutes=found.minute + 1)).isoformat()
-    risk = abs(trade.entry_price - found.stops[0][1]) * trade.quantity if found.stops else Decimal(0)
+    known = found.stops and not trade.instrument.is_proxy  # else the levels are not prices of what is held
+    risk = abs(trade.entry_price - found.stops[0][1]) * trade.quantity if known else Decimal(0)
     return {
         "rule": found.rule,
         "signal_time": signal,

@@ -248,14 +248,14 @@ def _book(journal: Journal, session: SessionOpened, minute: int | None) -> Sessi
 
 
 def _outcome(book: SessionBook, symbol: str, opened: dt.datetime) -> Document:
-    # The position, orders and trades that the decisions led to.
-    trades = (trade for trade in book.trades if trade.symbol == symbol and trade.entry_time >= opened)
+    # The position, orders and trades that the decisions on a symbol led to, whatever they trade.
+    trades = (one for one in book.trades if one.instrument.underlying == symbol and one.entry_time >= opened)
     return {
         "in_session": book.in_session,
         "position": _position(book, symbol),
         "stuck": str(book.stuck.get(symbol, {}).get("words", "")),
         "frozen": book.frozen.get(symbol, ""),
-        "orders": [_order(order) for order in book.orders.values() if order.order.symbol == symbol],
+        "orders": [_order(order) for order in book.orders.values() if order.order.signal.symbol == symbol],
         "trades": [trade_document(trade) for trade in trades],
     }
 
@@ -311,10 +311,11 @@ def _plain(value: Any) -> Any:
 
 
 def _position(book: SessionBook, symbol: str) -> Document | None:
-    position = book.portfolio.positions.get(symbol)
+    held = book.portfolio.positions.values()
+    position = next((position for position in held if position.signal.symbol == symbol), None)
     if position is None:
         return None
-    stop = book.stops.get(symbol)
+    stop = book.stops.get(position.symbol)
     return {
         "strategy": position.signal.strategy,
         "side": position.side.word,

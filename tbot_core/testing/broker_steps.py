@@ -19,7 +19,7 @@ from tbot_core.contracts import BrokerEvent, OrderStatus
 from tbot_core.contracts.abilities import POLLING, STREAM, Ability, Methods
 from tbot_core.errors import BrokerError
 from tbot_core.execution.send_permit import SendPermit, never_refuse
-from tbot_core.model.types import Leg, Order, OrderType, SignalId
+from tbot_core.model.types import Leg, Order, OrderType, SignalId, stock
 from tbot_core.testing.contract import NotClaimed, demand
 from tbot_core.testing.venue import BrokerUnderTest, FailingVenue
 
@@ -146,7 +146,6 @@ def market(client_order_id: str, **terms: Unpack[OrderTerms]) -> Order:
         client_order_id=client_order_id,
         signal=SignalId(session=date(2026, 1, 5), strategy="kit", symbol="", minute=0, rule="kit"),
         leg=Leg.ENTRY,
-        symbol="",
         buy=True,
         quantity=Decimal(10),
         type=OrderType.MARKET,
@@ -168,7 +167,7 @@ def named(venue: BrokerUnderTest, order: Order) -> Order:
     """The order and its legs for the symbol of the venue."""
     signal = attrs.evolve(order.signal, symbol=venue.symbol)
     legs = tuple(named(venue, leg) for leg in order.protection)
-    return attrs.evolve(order, symbol=venue.symbol, signal=signal, protection=legs)
+    return attrs.evolve(order, instrument=stock(venue.symbol), signal=signal, protection=legs)
 
 
 def submit(venue: BrokerUnderTest, order: Order, permit: Permit | None = None) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import ClosedTrade, Extension, JournalEntry
-from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.model.types import ExitReason, Side, Trade, stock
 from tbot_core.system.timeouts import steps_within
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
@@ -229,7 +229,7 @@ def _closed(symbol: str, exit_price: str) -> ClosedTrade:
         id=f"2026-11-24/open/{symbol}/25/breakout",
         trade=Trade(
             strategy="open",
-            symbol=symbol,
+            instrument=stock(symbol),
             side=Side.LONG,
             quantity=Decimal(12),
             entry_time=_TIME,

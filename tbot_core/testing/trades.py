@@ -104,7 +104,6 @@ def order(leg: Leg = Leg.ENTRY, name: str = "", **terms: Unpack[OrderOptions]) -
         client_order_id=name or leg.value,
         signal=identity(symbol),
         leg=leg,
-        symbol=symbol,
         buy=terms.get("buy", leg is Leg.ENTRY),
         quantity=Decimal(terms.get("quantity", "100")),
         type=OrderType.LIMIT if limit else OrderType.STOP if stop else OrderType.MARKET,

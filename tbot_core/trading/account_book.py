@@ -19,6 +19,7 @@ from tbot_core.model.types import (
     UNITS_PER_SHARE,
     ExitReason,
     Fill,
+    Instrument,
     Leg,
     Order,
     OrderState,
@@ -68,6 +69,8 @@ class Unsent(Enum):
 class ManagedPosition:
     """A managed position: its plan, its row in the bars if any, and the tickets of its signal's orders.
 
+    Plan and row are those of its signal, whose bars decide. The orders trade the position's instrument.
+
     `exit_reason`: why it is being closed; the latest exit was placed after `exit_placed_minute`. `stop_triggered`: its
     stop has triggered or begun to fill. `trim_to_units`: the units to keep, set until the trim is placed.
     `top_up_denial`: the reason of the last denied top-up. `rejected_stop_price`: the level of a stop that was rejected
@@ -98,8 +101,14 @@ class ManagedPosition:
     own_stop: bool = False
 
     def bar_value(self, bars: Bars, field: str, minute: int) -> float:
-        """A field of the symbol's bar in a minute; NaN without a bar."""
+        """A field of the signal's bar in a minute; NaN without a bar."""
         return math.nan if self.row is None else bars.field(field).item(minute, self.row)
+
+    def price_row(self, bars: Bars) -> int | None:
+        """The row of what is held in the bars, by which it is valued; None if they do not have it."""
+        if self.position.symbol == self.position.signal.symbol:
+            return self.row
+        return bars.symbols.index(self.position.symbol) if self.position.symbol in bars.symbols else None
 
     def working(self, leg: Leg) -> Ticket | None:
         """Its latest order of a leg that works."""
@@ -190,8 +199,8 @@ class ManagedPosition:
 
 
 def symbol_of(held: ManagedPosition) -> str:
-    """The symbol of a managed position."""
-    return held.position.signal.symbol
+    """The symbol that a managed position holds."""
+    return held.position.symbol
 
 
 @attrs.define(kw_only=True)
@@ -204,7 +213,7 @@ class DepartedShares:
 
 @attrs.define(kw_only=True)
 class SignalPlan:
-    """How a signal is traded: its exit plan, and the row of its symbol in the bars if any.
+    """How a signal is traded: its exit plan, and the row of the signal's symbol in the bars if any.
 
     `tickets` are those of its orders, `attempts` the number of its orders of each leg, of earlier sessions too.
     `closed`: its position was closed, so that none of its orders may fill any more.
@@ -391,7 +400,7 @@ class AccountBook:
     journal is only read. There no plans are known, and no positions are managed.
 
     `tickets` are in the order in which they were decided, `signals` have the plans of the signals that were entered.
-    `held`: the managed positions by symbol. `departed`: shares that the account no longer shows, by symbol.
+    `held`: the managed positions, and `departed`: shares that the account no longer shows, both by the symbol held.
     """
 
     portfolio: Portfolio
@@ -433,16 +442,17 @@ class AccountBook:
         """
         ticket.open_units -= units_of(fill.quantity)
         order = ticket.order
-        return self.portfolio.apply(fill, ticket.signal_of(fill), order.leg, closing_reason(ticket.reason, words))
+        reason = closing_reason(ticket.reason, words)
+        return self.portfolio.apply(fill, ticket.signal_of(fill), order.leg, reason, ordered=order.instrument)
 
-    def carry(self, fill: Fill, signal: SignalId) -> None:
-        """Book a position from an earlier session as an entry."""
-        self.portfolio.apply(fill, signal, Leg.ENTRY)
+    def carry(self, fill: Fill, signal: SignalId, instrument: Instrument | None = None) -> None:
+        """Book a position from an earlier session as an entry; `instrument`: None for the signal's own stock."""
+        self.portfolio.apply(fill, signal, Leg.ENTRY, ordered=instrument)
 
     def close_outside(self, fill: Fill) -> Position:
         """Book shares of a position that were closed outside of tbot; returns the position."""
         position = self.portfolio.positions[fill.symbol]
-        self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE)
+        self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE, ordered=position.instrument)
         return position
 
     def correct_fill(self, ticket: Ticket, fill: Fill) -> Fill | None:

@@ -133,7 +133,7 @@ class DecisionEngine:
 
     def restore_entry(self, order: Order, proposal: Proposal) -> None:
         """Apply an entry that was recorded before a restart, with its proposal."""
-        sized = self._sizer.plan_of(order, ticks_of(proposal.sizing_price), proposal.side)
+        sized = self._sizer.plan_of(order, ticks_of(proposal.sizing_price), proposal.position_side)
         sized = _with_market(sized, proposal)
         if order.tops_up:
             self._record_top_up(order, proposal, sized)
@@ -176,7 +176,7 @@ class DecisionEngine:
         """Decide the top-ups of positions below their share of equity; a reported denial is not repeated."""
         decided = [self._top_up_one(one) for one in proposals]
         top_ups = self.position_manager.top_ups
-        return [one for one in decided if not top_ups.already_denied(one.proposal.signal.symbol, one.reason)]
+        return [one for one in decided if not top_ups.already_denied(one.proposal.instrument.symbol, one.reason)]
 
     def preview(self, proposal: Proposal, ahead: Sequence[ReservedEntry] = ()) -> Decision:
         """The decision on a proposal as of now, as if the entries `ahead` were sent; nothing is recorded or counted."""
@@ -197,25 +197,25 @@ class DecisionEngine:
         if proposal.confirmed_minute is not None:
             signal = attrs.evolve(signal, minute=proposal.confirmed_minute)
         limits = self.limits
-        denial = self._before_sizing(limits, signal)
+        denial = self._before_sizing(limits, proposal, signal)
         if denial is not None:
             return self._explained(_denied(proposal, denial), signal), None
         for one in self.exposure.all_brokers:
             if one.external:  # the signal's price also values external holdings
                 one.external.set_price_if_unknown(signal.symbol, price_of(ticks_of(proposal.price)))
-        sizer = self._sizer_of(signal.symbol)
-        sized = sizer.plan(ticks_of(proposal.sizing_price), proposal.side, self._budget(limits, signal.strategy))
+        instrument, side, budget = proposal.instrument, proposal.position_side, self._budget(limits, signal.strategy)
+        sized = self._sizer_of(instrument.symbol).plan(instrument, ticks_of(proposal.sizing_price), side, budget)
         if capped := 0 < proposal.most_units < sized.units:
             sized = attrs.evolve(sized, units=proposal.most_units)
         sized = _with_market(sized, proposal)
-        decision, plan = self._judge_sized(limits, proposal, signal, sized)
+        decision, plan = self._judge_sized(limits, proposal, sized)
         return self._explained(decision, signal, sized, capped=capped), None if plan is None else (sized, plan)
 
     def _judge_sized(
-        self, limits: Limits, proposal: Proposal, signal: SignalId, sized: SizedEntry
+        self, limits: Limits, proposal: Proposal, sized: SizedEntry
     ) -> tuple[Decision, exit_plan.ExitPlan | None]:
         # The decision on a sized entry; for an allowed one also its exit plan.
-        denial = self._gate.after_sizing(self.exposure, limits, signal, proposal.side, sized)
+        denial = self._gate.after_sizing(self.exposure, limits, proposal.position_side, sized)
         if denial is not None:
             return _denied(proposal, denial), None
         if order_factory.would_be_unprotected(self._rules, sized.units):
@@ -233,7 +233,7 @@ class DecisionEngine:
         # The decision with the figures that it was made from.
         if not self.with_figures:
             return decision
-        side, book = decision.proposal.side, (self.exposure, self.limits)
+        side, book = decision.proposal.position_side, (self.exposure, self.limits)
         sizing = None if sized is None else self._sizing_figures(signal, side, sized)
         if sizing is not None and capped:
             sizing = attrs.evolve(sizing, bound=CONFIRMED)
@@ -257,24 +257,24 @@ class DecisionEngine:
             type=sized.type,
             reference=price_of(sized.reference),
             price=price_of(sized.price),
-            step=quantity_of(self._sizer_of(signal.symbol).step(sized.type, side)),
+            step=quantity_of(self._sizer_of(sized.instrument.symbol).step(sized.type, side, sized.instrument.kind)),
             quantity=quantity_of(sized.units),
         )
 
     def _top_up_one(self, proposal: Proposal) -> Decision:
         if proposal.reason is not Reason.ALLOWED:
             return Decision(proposal=proposal, reason=proposal.reason)
-        symbol, limits, top_ups = proposal.signal.symbol, self.limits, self.position_manager.top_ups
+        symbol, limits, top_ups = proposal.instrument.symbol, self.limits, self.position_manager.top_ups
         signal = attrs.evolve(proposal.signal, minute=proposal.minute)
-        denial = self._gate.before_top_up(self.exposure, limits, signal)
+        denial = self._gate.before_top_up(self.exposure, limits, signal, proposal.instrument)
         if denial is not None:
             return _denied(proposal, denial)
         gap, position = top_ups.gap(symbol), self.portfolio.positions[symbol]
         budget = min(gap.atoms, limits.per_trade - position.cost_atoms, limits.entry_cap[0])
         sizer = self._sizer_of(symbol)
-        sized = sizer.addition(ticks_of(proposal.sizing_price), proposal.side, budget, whole=gap.whole)
+        sized = sizer.addition(position, ticks_of(proposal.sizing_price), budget, whole=gap.whole)
         sized = _with_market(sized, proposal)
-        denial = self._gate.after_sizing(self.exposure, limits, signal, proposal.side, sized)
+        denial = self._gate.after_sizing(self.exposure, limits, proposal.position_side, sized)
         if denial is not None:
             return _denied(proposal, denial)
         order = order_factory.top_up_order(self._name, position, sized, top_ups.next_attempt(symbol))
@@ -284,12 +284,14 @@ class DecisionEngine:
         self._record_top_up(order, proposal, sized)
         return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
 
-    def _before_sizing(self, limits: Limits, signal: SignalId) -> Denial | None:
+    def _before_sizing(self, limits: Limits, proposal: Proposal, signal: SignalId) -> Denial | None:
         if self.position_manager.exits.flattening:
             return Denial(reason=Reason.EXIT_ONLY)
         if signal.minute + 1 >= self.position_manager.flatten_from:
             return Denial(reason=Reason.FLATTENING)
-        denial = self._gate.before_sizing(self.exposure, limits, signal)
+        if not proposal.is_priced:
+            return Denial(reason=Reason.NO_QUOTE)
+        denial = self._gate.before_sizing(self.exposure, limits, signal, proposal.instrument)
         if denial is None and not self._rules.fixed_units:
             spent = self.exposure.sent.get(signal.strategy, 0) >= len(limits.weights)
             return Denial(reason=Reason.NO_WEIGHT) if spent else None
@@ -302,6 +304,8 @@ class DecisionEngine:
     def _plan(self, proposal: Proposal) -> exit_plan.ExitPlan:
         levels = (proposal.price, proposal.stop, proposal.target)
         plan = exit_plan.make_exit_plan(proposal.side, levels, proposal.exits, self._rules.exits)
+        if proposal.instrument.is_proxy:
+            plan.emulate_stop()
         if grid := grid_of(self.exposure, proposal.signal.symbol):
             plan.set_tick_grid(grid)
         return plan
@@ -314,6 +318,8 @@ class DecisionEngine:
         self.exposure.count_sent(proposal.signal.strategy, proposal.minute)
         self._reserve(order, proposal, sized)
         self.position_manager.add_entry(order, plan, proposal.row)
+        if order.instrument.is_proxy:  # the price of its plan is one of the signal's stock
+            self.book.tickets[order.client_order_id].reference = sized.reference
 
     def _record_top_up(self, order: Order, proposal: Proposal, sized: SizedEntry) -> None:
         count_topped_up(self.exposure, proposal.minute)
@@ -323,9 +329,10 @@ class DecisionEngine:
     def _reserve(self, order: Order, proposal: Proposal, sized: SizedEntry) -> None:
         self.exposure.working[order.client_order_id] = ReservedEntry(
             signal=proposal.signal,
-            side=proposal.side,
+            instrument=order.instrument,
+            side=proposal.position_side,
             worst_atoms=sized.worst_atoms,
-            power_atoms=sized.power_atoms(proposal.side),
+            power_atoms=sized.power_atoms(proposal.position_side),
             is_top_up=order.tops_up,
         )
 
@@ -335,11 +342,12 @@ def _with_market(sized: SizedEntry, proposal: Proposal) -> SizedEntry:
     quote = None if proposal.reference is None else proposal.quote
     ask = None if quote is None else ticks_of(quote.ask)
     return SizedEntry(
+        instrument=sized.instrument,
         type=sized.type,
         price=sized.price,
         units=sized.units,
         reference=sized.reference,
-        last=ticks_of(proposal.price),
+        last=None if sized.instrument.is_proxy else ticks_of(proposal.price),
         ask=ask,
     )
 

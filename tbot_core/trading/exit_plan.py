@@ -38,6 +38,7 @@ NEAR = 4
 class ExitPlan:
     """The levels of one trade in ticks; a trailing stop moves `stop` and `extreme`.
 
+    They are prices of the signal's symbol, and `side` is the signal's, whatever is traded.
     `price` is the signal bar's close, `stop_at_first` the planned stop; their ratio is the distance of the trail.
     `stop_rests`: the stop is planned to rest at the broker. `on_close`: the stop is emulated on closed bars.
     `time_exit_minute`: the minute from which the exit order is sent; the entry's fill sets it from `max_hold_minutes`.
@@ -62,6 +63,10 @@ class ExitPlan:
         self.stop_rests = not self.on_close
         self.extreme = self.price
         self.stop_at_first = self.stop
+
+    def emulate_stop(self) -> None:
+        """Let no stop rest at the broker: the levels are not prices of what is traded."""
+        self.on_close, self.stop_rests = True, False
 
     @property
     def is_expired(self) -> bool:

@@ -17,6 +17,7 @@ from tbot_core.model.types import (
     UNITS_PER_SHARE,
     ExitReason,
     Fill,
+    Instrument,
     Leg,
     Side,
     SignalId,
@@ -25,6 +26,7 @@ from tbot_core.model.types import (
     dollars_of,
     price_of,
     quantity_of,
+    stock,
     ticks_of,
     units_of,
 )
@@ -33,14 +35,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+def _own_stock(position: Position) -> Instrument:
+    return stock(position.signal.symbol)
+
+
 @attrs.define(kw_only=True)
 class Position:
     """The position of one signal: open `units`, entry and exit amounts in atoms, the last mark in ticks.
 
+    `instrument` is what is held, at `side`: the signal's own stock by default. `mark` is a price of the instrument.
     `added_atoms` is the cost of top-ups; `entry_atoms` includes it.
     """
 
     signal: SignalId
+    instrument: Instrument = attrs.field(default=attrs.Factory(_own_stock, takes_self=True))
     side: Side
     entry_time: datetime
     units: int = 0
@@ -55,6 +63,11 @@ class Position:
     exit_reason: ExitReason | None = None
 
     @property
+    def symbol(self) -> str:
+        """The symbol that is held."""
+        return self.instrument.symbol
+
+    @property
     def cost_atoms(self) -> int:
         """The entry cost of the open part: its exposure."""
         return self.entry_atoms * self.units // self.entry_units
@@ -62,7 +75,7 @@ class Position:
     @property
     def entry_price(self) -> Decimal:
         """The average entry price, in dollars."""
-        return _mean_price(self.entry_atoms, self.entry_units)
+        return _mean_price(self.entry_atoms, self.instrument.atoms(self.entry_units, 1))
 
     @property
     def target_atoms(self) -> int:
@@ -72,12 +85,18 @@ class Position:
     @property
     def value_atoms(self) -> int:
         """The value of the open part at the last mark, negative for a short."""
-        return self.side * self.units * self.mark
+        return self.side * self.instrument.atoms(self.units, self.mark)
+
+    @property
+    def unit_atoms(self) -> int:
+        """The value of one unit at the last mark."""
+        return self.instrument.atoms(1, self.mark)
 
     @property
     def pnl_atoms(self) -> int:
         """Realised and unrealised profit at the last mark, after fees."""
-        return self.side * (self.exit_atoms + self.units * self.mark - self.entry_atoms) - self.fee_atoms
+        held = self.instrument.atoms(self.units, self.mark)
+        return self.side * (self.exit_atoms + held - self.entry_atoms) - self.fee_atoms
 
     @property
     def bought_atoms(self) -> int:
@@ -95,13 +114,13 @@ class Position:
             raise ValueError(f"{self.signal.text} is still open")
         return Trade(
             strategy=self.signal.strategy,
-            symbol=self.signal.symbol,
+            instrument=self.instrument,
             side=self.side,
             quantity=quantity_of(self.entry_units),
             entry_time=self.entry_time,
             entry_price=self.entry_price,
             exit_time=self.exit_time,
-            exit_price=_mean_price(self.exit_atoms, self.exit_units),
+            exit_price=_mean_price(self.exit_atoms, self.instrument.atoms(self.exit_units, 1)),
             fees=dollars_of(self.fee_atoms),
             pnl=dollars_of(self.pnl_atoms),
             exit_reason=self.exit_reason,
@@ -113,7 +132,8 @@ class Position:
 class CarriedPosition:
     """A position that a session could not close, carried into the next.
 
-    `attempts` are the numbers of its previous orders by leg.
+    `attempts` are the numbers of its previous orders by leg. `instrument` is what is held, None for the signal's own
+    stock.
     """
 
     fill: Fill
@@ -121,28 +141,45 @@ class CarriedPosition:
     attempts: Mapping[Leg, int]
     account: str
     broker: str = ""
+    instrument: Instrument | None = None
 
 
 @attrs.define(kw_only=True)
 class Surplus:
     """A fill that belongs to no position, such as a late one: signed units, their price and last mark in ticks."""
 
-    symbol: str
+    instrument: Instrument
     units: int
     price: int
     fee_atoms: int
     mark: int
 
     @property
+    def symbol(self) -> str:
+        """The symbol that was bought or sold."""
+        return self.instrument.symbol
+
+    @property
+    def cost_atoms(self) -> int:
+        """What its units cost, negative for sold ones."""
+        return self.instrument.atoms(self.units, self.price)
+
+    @property
+    def value_atoms(self) -> int:
+        """The value at the last mark, negative for sold units."""
+        return self.instrument.atoms(self.units, self.mark)
+
+    @property
     def pnl_atoms(self) -> int:
         """Profit at the last mark, after fees."""
-        return self.units * (self.mark - self.price) - self.fee_atoms
+        return self.value_atoms - self.cost_atoms - self.fee_atoms
 
 
 @attrs.frozen(kw_only=True)
 class _BookedFill:
-    # A fill as it was booked.
+    # A fill as it was booked; `ordered` is what its order trades, of which the fill may be something else.
     fill: Fill
+    ordered: Instrument
     signal: SignalId | None
     leg: Leg
     reason: ExitReason | None
@@ -156,6 +193,11 @@ class _BookedFill:
     def symbol(self) -> str:
         """The symbol."""
         return self.fill.symbol
+
+    @property
+    def instrument(self) -> Instrument:
+        """What was filled."""
+        return _filled(self.fill, self.ordered)
 
     @property
     def counts(self) -> bool:
@@ -173,7 +215,7 @@ class _BookedSplit:
 
 @attrs.define(kw_only=True)
 class Portfolio:
-    """One account in one session: its cash, open `positions` and `closed` positions.
+    """One account in one session: its cash, open `positions` by the symbol that is held, and `closed` positions.
 
     `surplus` holds fills beyond a signal's position: they are booked, and the caller must handle them.
     `session` is the session's date; None counts every position as opened today.
@@ -196,7 +238,7 @@ class Portfolio:
     def equity_atoms(self) -> int:
         """Cash and positions at the last marks."""
         held = sum(position.value_atoms for position in self.positions.values())
-        return self.cash_atoms + held + sum(one.units * one.mark for one in self.surplus)
+        return self.cash_atoms + held + sum(one.value_atoms for one in self.surplus)
 
     @property
     def pnl_atoms(self) -> int:
@@ -215,7 +257,7 @@ class Portfolio:
     def cost_atoms(self) -> int:
         """The cost of all open positions, long and short alike: gross exposure."""
         if self._cost is None:
-            surplus = sum(abs(one.units) * one.price for one in self.surplus)
+            surplus = sum(abs(one.cost_atoms) for one in self.surplus)
             self._cost = surplus + sum(position.cost_atoms for position in self.positions.values())
         return self._cost
 
@@ -223,13 +265,13 @@ class Portfolio:
     def paid_atoms(self) -> int:
         """The cost of the session's purchases, with all fees."""
         bought = sum(one.bought_atoms for one in (*self.positions.values(), *self.closed))
-        return bought + sum(max(one.units, 0) * one.price + one.fee_atoms for one in self.surplus)
+        return bought + sum(max(one.cost_atoms, 0) + one.fee_atoms for one in self.surplus)
 
     @property
     def received_atoms(self) -> int:
         """The proceeds of the session's sales, before fees."""
         sold = sum(one.sold_atoms for one in (*self.positions.values(), *self.closed))
-        return sold + sum(max(-one.units, 0) * one.price for one in self.surplus)
+        return sold + sum(max(-one.cost_atoms, 0) for one in self.surplus)
 
     @property
     def holdings(self) -> dict[str, int]:
@@ -251,17 +293,28 @@ class Portfolio:
         """How many of these positions were opened in this session, not carried from an earlier one."""
         return sum(self.session in {None, one.signal.session} for one in positions)
 
-    def apply(self, fill: Fill, signal: SignalId | None, leg: Leg, reason: ExitReason | None = None) -> Position | None:
+    def apply(
+        self,
+        fill: Fill,
+        signal: SignalId | None,
+        leg: Leg,
+        reason: ExitReason | None = None,
+        *,
+        ordered: Instrument | None = None,
+    ) -> Position | None:
         """Book a fill of a signal's order; returns its position, which may be closed by it.
+
+        `ordered` is what the order trades; None for the stock that was filled.
 
         The part of a fill beyond the signal's position is booked as surplus, so that a position never crosses zero.
         None: the whole fill is surplus, because the signal has no position to close, another signal holds the symbol,
         or the fill has no signal (it is not what was ordered).
         An entry fill that arrives after the fills that closed it is booked before them.
         """
-        booked = _BookedFill(fill=fill, signal=signal, leg=leg, reason=reason)
+        ordered = stock(fill.symbol) if ordered is None else ordered
+        booked = _BookedFill(fill=fill, ordered=ordered, signal=signal, leg=leg, reason=reason)
         self._forget_sums()
-        self.cash_atoms -= _cash_spent(fill)
+        self.cash_atoms -= _cash_spent(fill, ordered)
         place = self._earlier_place(booked, self._booked)
         self._booked.append(booked)
         if place is None:
@@ -289,7 +342,7 @@ class Portfolio:
         was = booked.fill
         self._booked[at] = attrs.evolve(booked, fill=fill, signal=signal)
         self._forget_sums()
-        self.cash_atoms += _cash_spent(was) - _cash_spent(fill)
+        self.cash_atoms += _cash_spent(was, booked.ordered) - _cash_spent(fill, booked.ordered)
         for symbol in sorted({was.symbol, fill.symbol}):
             self._rebook(symbol)
         return was
@@ -330,33 +383,35 @@ class Portfolio:
 
     def _clear(self, symbol: str) -> None:
         self.positions.pop(symbol, None)
-        self.closed = [one for one in self.closed if one.signal.symbol != symbol]
+        self.closed = [one for one in self.closed if one.symbol != symbol]
         self.surplus = [one for one in self.surplus if one.symbol != symbol]
 
     def _book(self, booked: _BookedFill) -> Position | None:
         fill, signal, leg, reason = booked.fill, booked.signal, booked.leg, booked.reason
         units, ticks, fees = units_of(fill.quantity), ticks_of(float(fill.price)), atoms_of(fill.fees)
+        instrument = booked.instrument
         signed = units if fill.buy else -units
         position = self.positions.get(fill.symbol)
         other = position is not None and position.signal != signal
         if signal is None or other or (leg is not Leg.ENTRY and (position is None or position.side * signed > 0)):
-            self.surplus.append(Surplus(symbol=fill.symbol, units=signed, price=ticks, fee_atoms=fees, mark=ticks))
+            self.surplus.append(Surplus(instrument=instrument, units=signed, price=ticks, fee_atoms=fees, mark=ticks))
             return None
         added = reason is ExitReason.REBALANCE and position is not None  # without a position it is an entry
         if position is None:
-            position = Position(signal=signal, side=Side.LONG if fill.buy else Side.SHORT, entry_time=fill.time)
+            side = Side.LONG if fill.buy else Side.SHORT
+            position = Position(signal=signal, instrument=instrument, side=side, entry_time=fill.time)
             self.positions[fill.symbol] = position
         if leg is Leg.ENTRY:
-            position.added_atoms += units * ticks if added else 0
+            position.added_atoms += instrument.atoms(units, ticks) if added else 0
             position.units += units
             position.entry_units += units
-            position.entry_atoms += units * ticks
+            position.entry_atoms += instrument.atoms(units, ticks)
         else:
             closed = min(units, position.units)
             if units > closed:
                 beyond = signed - closed if fill.buy else signed + closed
-                self.surplus.append(Surplus(symbol=fill.symbol, units=beyond, price=ticks, fee_atoms=0, mark=ticks))
-            self._reduce(position, closed, closed * ticks)
+                self.surplus.append(Surplus(instrument=instrument, units=beyond, price=ticks, fee_atoms=0, mark=ticks))
+            self._reduce(position, closed, instrument.atoms(closed, ticks))
             position.exit_time = fill.time
             if reason is not ExitReason.REBALANCE or position.exit_reason is None:
                 position.exit_reason = reason  # a trim is not the reason even if its fill comes last
@@ -385,7 +440,7 @@ class Portfolio:
         position.exit_units += units
         position.exit_atoms += atoms
         if not position.units:
-            del self.positions[position.signal.symbol]
+            del self.positions[position.symbol]
             self.closed.append(position)
 
 
@@ -396,11 +451,17 @@ def _add_pnl(found: dict[str, int], positions: Iterable[Position]) -> dict[str, 
     return found
 
 
-def _cash_spent(fill: Fill) -> int:
+def _filled(fill: Fill, ordered: Instrument) -> Instrument:
+    # What a fill is of: another symbol than the ordered one is taken for a stock.
+    return ordered if fill.symbol == ordered.symbol else stock(fill.symbol)
+
+
+def _cash_spent(fill: Fill, ordered: Instrument) -> int:
     # The cash that a fill costs, in atoms, negative for a sale; 0 if it is void.
     units = units_of(fill.quantity)
     signed = units if fill.buy else -units
-    return signed * ticks_of(float(fill.price)) + atoms_of(fill.fees) if units else 0
+    worth = _filled(fill, ordered).atoms(signed, ticks_of(float(fill.price)))
+    return worth + atoms_of(fill.fees) if units else 0
 
 
 def _mean_price(atoms: int, units: int) -> Decimal:

@@ -20,7 +20,7 @@ from tbot_core.contracts.settings import ExitSettings as ExitPolicy
 from tbot_core.model.bars import Index, SymbolQuote
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger, price_level
-from tbot_core.model.types import Side, SignalId
+from tbot_core.model.types import Instrument, Side, SignalId, stock
 from tbot_core.trading.risk.limits import LimitFractions
 from tbot_core.trading.universe import truncated_symbols
 from tbot_core.trading.verdicts import ALLOWED_CODE, CheckResult, FilterCheck, Verdicts, apply_checks, deny
@@ -87,6 +87,10 @@ class TradingRules:
         return of(self.risk, defense=False, first_live_day=first), of(self.risk, defense=True, first_live_day=first)
 
 
+def _own_stock(proposal: Proposal) -> Instrument:
+    return stock(proposal.signal.symbol)
+
+
 @attrs.frozen(kw_only=True)
 class Proposal:
     """A signal with the result of its checks; `reason` is ALLOWED, or the reason of a filter or the short rule.
@@ -95,7 +99,8 @@ class Proposal:
     `price` is the signal bar's close; `reference` the far side of a fresh quote, None if the source has no quotes.
     `quote` is the symbol's quote at the signal, if any. `row` is the symbol's row in the bars; None after a restart if
     the feed no longer has the symbol. `most_units`: the units that a person has confirmed, and no more; 0 without
-    a confirmation.
+    a confirmation. `instrument` is what its order would trade, the signal's own stock by default: `reference` and
+    `quote` are prices of it, all others are prices of the signal's symbol.
     """
 
     signal: SignalId
@@ -113,11 +118,22 @@ class Proposal:
     reference: float | None = None
     quote: SymbolQuote | None = None
     most_units: int = 0
+    instrument: Instrument = attrs.field(default=attrs.Factory(_own_stock, takes_self=True))
 
     @property
     def minute(self) -> int:
         """The minute of the decision: the signal's, or `confirmed_minute`."""
         return self.signal.minute if self.confirmed_minute is None else self.confirmed_minute
+
+    @property
+    def position_side(self) -> Side:
+        """The side of the position that it would open."""
+        return self.instrument.side(self.side)
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether a price of what its order would trade is known."""
+        return self.reference is not None or not self.instrument.is_proxy
 
     @property
     def sizing_price(self) -> float:

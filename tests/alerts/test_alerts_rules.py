@@ -57,7 +57,7 @@ class Story:
 
     def intend(self, cid: str, leg: Leg, quantity: str = "10") -> None:
         """An order that is written down and sent."""
-        order = Order(client_order_id=cid, signal=SIGNAL, leg=leg, symbol="ACME", buy=leg is Leg.ENTRY,
+        order = Order(client_order_id=cid, signal=SIGNAL, leg=leg, buy=leg is Leg.ENTRY,
                       quantity=Decimal(quantity), type=OrderType.MARKET,
                       reason=None if leg is Leg.ENTRY else ExitReason.STOP)  # fmt: skip
         self.event(records.INTENDED, codec.write(OrderIntended.of(order)), cid)

@@ -15,14 +15,14 @@ from tbot_core.actions.checks import check_outcome
 from tbot_core.cli.run_text import backtest_lines
 from tbot_core.cli.tables import text_table, trade_table, wrap_sentence
 from tbot_core.model.formatting import MINUS
-from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.model.types import ExitReason, Side, Trade, stock
 from tbot_core.reports.summary import RunSummary
 from tbot_core.system import terminal
 
 MORNING = dt.datetime(2026, 3, 2, 14, 54, tzinfo=dt.UTC)
 FIRST = Trade(
     strategy="close",
-    symbol="BREMT",
+    instrument=stock("BREMT"),
     side=Side.SHORT,
     quantity=Decimal("36.609"),
     entry_time=MORNING,
@@ -35,8 +35,8 @@ FIRST = Trade(
 )
 TRADES = [
     FIRST,
-    attrs.evolve(FIRST, symbol="INGTA", exit_price=Decimal(32), exit_reason=ExitReason.TIME),
-    attrs.evolve(FIRST, symbol="VALDO", entry_time=MORNING + dt.timedelta(days=1), pnl=Decimal(1)),
+    attrs.evolve(FIRST, instrument=stock("INGTA"), exit_price=Decimal(32), exit_reason=ExitReason.TIME),
+    attrs.evolve(FIRST, instrument=stock("VALDO"), entry_time=MORNING + dt.timedelta(days=1), pnl=Decimal(1)),
 ]
 
 

@@ -20,7 +20,7 @@ from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, 
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.bars import MinuteSlice
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.model.types import ExitReason, Side, Trade, stock
 from tbot_core.model.window import Window
 from tbot_core.reports.trade_levels import TradeLevels, key_of
 from tbot_core.system import filesystem
@@ -58,7 +58,7 @@ def trade(symbol: str = "AAA", strategy: str = "open", day: dt.date = DAY) -> Tr
     (session,) = exchange_sessions(f"{day}", f"{day}")
     return Trade(
         strategy=strategy,
-        symbol=symbol,
+        instrument=stock(symbol),
         side=Side.LONG,
         quantity=Decimal(10),
         entry_time=session.moment(25),

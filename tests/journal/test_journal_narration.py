@@ -13,7 +13,7 @@ from tbot_core.journal import codec, records
 from tbot_core.journal.events.sessions import Ready
 from tbot_core.journal.projections.narration import PlannedStops, entry_text, exit_text, ready_remarks
 from tbot_core.journal.store import NewEvent
-from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade
+from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade, stock
 from tbot_core.trading.orders import OrderRecord
 
 BELL = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
@@ -24,7 +24,6 @@ ENTRY = Order(
     client_order_id="e",
     signal=SIGNAL,
     leg=Leg.ENTRY,
-    symbol="AAPL",
     buy=True,
     quantity=Decimal(12),
     type=OrderType.MARKET,
@@ -59,7 +58,7 @@ def test_an_exit_is_one_line() -> None:
     """Strategy, symbol, why, profit, quantity and price."""
     trade = Trade(
         strategy="mid",
-        symbol="FENNO",
+        instrument=stock("FENNO"),
         side=Side.LONG,
         quantity=Decimal(10),
         entry_time=BELL,

@@ -111,7 +111,7 @@ NUMBERS: dict[type[Any], set[str]] = {
 """What a plugin can hand to the core, by hand."""
 
 OF_THE_CORE = {
-    "Check", "Context", "ExchangeCalendar", "ExtraFacts", "FeedRequest", "JournalEntry", "NamedWindow",
+    "Check", "Context", "ExchangeCalendar", "ExtraFacts", "FeedRequest", "Instrument", "JournalEntry", "NamedWindow",
     "OptionContract", "OptionQuote", "OptionRequest", "Order", "SessionGap", "SignalId", "Trade",
 }  # fmt: skip
 """Classes with numbers that the core hands to plugins; the arrays of a Check are checked by themselves."""

@@ -31,7 +31,6 @@ async def trade(world: World, name: str) -> None:
                     client_order_id=f"{name}-{number}",
                     signal=SignalId(session=world.session.date, strategy="s", symbol=symbol, minute=number, rule="r"),
                     leg=Leg.ENTRY,
-                    symbol=symbol,
                     buy=chance.happens(0.6),
                     quantity=Decimal(chance.whole(1, 60)),
                     type=OrderType.MARKET,

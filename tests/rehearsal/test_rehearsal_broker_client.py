@@ -40,7 +40,6 @@ def order(cid: str = "o1", *, rests: bool = False, quantity: int = 10) -> Order:
         client_order_id=cid,
         signal=SignalId(session=dt.date(2026, 3, 3), strategy="test", symbol="A", minute=0, rule="test"),
         leg=Leg.ENTRY,
-        symbol="A",
         buy=True,
         quantity=Decimal(quantity),
         type=OrderType.LIMIT if rests else OrderType.MARKET,

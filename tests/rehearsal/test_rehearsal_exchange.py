@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.errors import Rejected
-from tbot_core.model.types import UNITS_PER_SHARE, Leg, Order, OrderType, SignalId, atoms_of, units_of
+from tbot_core.model.types import (
+    UNITS_PER_SHARE,
+    Instrument,
+    Leg,
+    Order,
+    OrderType,
+    SignalId,
+    atoms_of,
+    stock,
+    units_of,
+)
 from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.small_world import LEAD_S, SmallWorld
 from tbot_core.rehearsal.third_parties import SymbolEvent
@@ -35,7 +45,7 @@ class Terms(TypedDict, total=False):
     """What a test says of an order."""
 
     leg: Leg
-    symbol: str
+    instrument: Instrument
     buy: bool
     quantity: Decimal
     type: OrderType
@@ -51,7 +61,6 @@ def order(cid: str = "o1", **terms: Unpack[Terms]) -> Order:
         client_order_id=cid,
         signal=signal,
         leg=Leg.ENTRY,
-        symbol="A",
         buy=True,
         quantity=Decimal(10),
         type=OrderType.MARKET,
@@ -225,7 +234,7 @@ def test_a_venue_that_does_not_dedupe_buys_twice(stages: Make) -> None:
 
 
 CASES: list[tuple[VenueProfile, Order, str]] = [
-    (PLAIN, order(symbol="ZZ"), "42210002"),
+    (PLAIN, order(instrument=stock("ZZ")), "42210002"),
     (PLAIN, order(quantity=Decimal("1.5")), "42210003"),
     (PLAIN, order(quantity=Decimal(0)), "42210003"),
     (PLAIN, order(type=OrderType.LIMIT, limit_price=Decimal("19.999")), "42210004"),
@@ -268,7 +277,7 @@ def test_in_a_cash_account_others_sell_no_more_than_is_held(stages: Make) -> Non
 def test_a_slow_refusal_is_reported_after_an_acknowledgement(stages: Make) -> None:
     """A venue that looks later takes the order first."""
     stage = stages(attrs.evolve(PLAIN, refuses_at_once=False))
-    stage.submit(order(symbol="ZZ"))
+    stage.submit(order(instrument=stock("ZZ")))
     assert said(stage.poll_after()) == [("acknowledged", "o1"), ("rejected", "o1")]
 
 

@@ -107,7 +107,6 @@ def order(leg: Leg, price: str | None, quantity: int = 10) -> Order:
         client_order_id=leg.value,
         signal=signal,
         leg=leg,
-        symbol="AAA",
         buy=leg is Leg.ENTRY,
         quantity=Decimal(quantity),
         type=kinds[leg],

@@ -40,7 +40,6 @@ def order(cid: str = "o1", *, limit: Decimal | None = None) -> Order:
         client_order_id=cid,
         signal=SignalId(session=dt.date(2026, 3, 3), strategy="test", symbol="A", minute=0, rule="test"),
         leg=Leg.ENTRY,
-        symbol="A",
         buy=True,
         quantity=Decimal(10),
         type=OrderType.MARKET if limit is None else OrderType.LIMIT,

@@ -17,7 +17,7 @@ from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import SystemClock
-from tbot_core.model.types import Account, ExitReason, Fill, Leg, Order, OrderType, Side, SignalId, Trade
+from tbot_core.model.types import Account, ExitReason, Fill, Leg, Order, OrderType, Side, SignalId, Trade, stock
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
 from tbot_core.rehearsal.session_rehearsal import (
     Cause,
@@ -62,7 +62,7 @@ BOUGHT, SOLD = fill("e", "20.00", buy=True), fill("x", "21.00", buy=False)
 
 TRADE = Trade(
     strategy="open",
-    symbol="AAA",
+    instrument=stock("AAA"),
     side=Side.LONG,
     quantity=Decimal(10),
     entry_time=OPEN,
@@ -102,7 +102,6 @@ def journal(*fills: Fill, cash: str = "100010.00", still_open: tuple[str, ...] =
             client_order_id=one.client_order_id,
             signal=signal,
             leg=leg,
-            symbol="AAA",
             buy=one.buy,
             quantity=one.quantity,
             type=OrderType.MARKET,
@@ -274,7 +273,6 @@ class Bought:
             client_order_id=f"{self.symbol} {self.minute} {leg.value}",
             signal=self.signal,
             leg=leg,
-            symbol=self.symbol,
             buy=entry,
             quantity=Decimal(self.quantity),
             type=OrderType.LIMIT if entry else OrderType.STOP,
@@ -300,7 +298,7 @@ class Bought:
         entry, left = Decimal(self.price), Decimal(self.exit_price)
         return Trade(
             strategy="open",
-            symbol=self.symbol,
+            instrument=stock(self.symbol),
             side=Side.LONG,
             quantity=Decimal(self.quantity),
             entry_time=SESSION.moment(self.minute + 1),

@@ -14,7 +14,7 @@ from browser import CHROMIUM, SIZES, THEMES, Page
 
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.model.types import ExitReason, Side, Trade, stock
 from tbot_core.reports import html
 from tbot_core.reports.figures import TradingDay
 from tbot_core.reports.html.trades import MOST_LINES
@@ -46,7 +46,7 @@ def trades_of(session: Session, generator: np.random.Generator) -> list[Trade]:
         found.append(
             Trade(
                 strategy=("open", "mid", "close")[place % 3],
-                symbol=f"S{place}",
+                instrument=stock(f"S{place}"),
                 side=Side.LONG if place % 2 else Side.SHORT,
                 quantity=Decimal(100),
                 entry_time=session.moment(entry),

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from tbot_core.contracts import ClosedTrade
-from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.model.types import ExitReason, Side, Trade, stock
 from tbot_core.reports.summary import trade_document
 from tbot_core.reports.trades_csv import COLUMNS, LEDGER_COLUMNS, ledger_csv, ledger_name, trades_csv
 
@@ -23,7 +23,7 @@ def trade(symbol: str, minutes: int) -> Trade:
     """A trade that is entered so many minutes before the close."""
     return Trade(
         strategy="open",
-        symbol=symbol,
+        instrument=stock(symbol),
         side=Side.SHORT,
         quantity=Decimal("12.5"),
         entry_time=EVENING - dt.timedelta(minutes=minutes),

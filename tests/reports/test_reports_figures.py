@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.model.json_document import parse_json
-from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.model.types import ExitReason, Side, Trade, stock
 from tbot_core.reports import figures
 from tbot_core.reports.figures import Exposure, TradingDay
 from tbot_core.reports.summary import RunSummary
@@ -41,7 +41,7 @@ def trade(pnl: str, start: float = 0, end: float = 1, *, day: int = 0, cost: int
     opened = OPEN + dt.timedelta(days=day)
     return Trade(
         strategy="open",
-        symbol="AAPL",
+        instrument=stock("AAPL"),
         side=Side.LONG,
         quantity=Decimal(10),
         entry_time=opened + HOUR * start,

@@ -14,7 +14,7 @@ import pytest
 from tbot_core.cli.run_text import backtest_lines
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.formatting import MINUS
-from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.model.types import ExitReason, Side, Trade, stock
 from tbot_core.reports import html
 from tbot_core.reports.figures import TradingDay
 from tbot_core.reports.reliability import FactUse, Reliability, UnknownFacts, Variant, reliability_report
@@ -62,7 +62,7 @@ def trade(entry: int, leave: int, pnl: str, day: dt.timedelta = DAY) -> Trade:
     """A trade between two minutes of the second session, by default."""
     return Trade(
         strategy="open",
-        symbol="AAA",
+        instrument=stock("AAA"),
         side=Side.LONG,
         quantity=Decimal(1),
         entry_time=OPEN + day + dt.timedelta(minutes=entry),

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbot_core.model.calendar import Session
-from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.model.types import ExitReason, Side, Trade, stock
 from tbot_core.reports.trade_charts import ChartLine, TradedSession, chart_document, chart_points, largest
 from tbot_core.reports.trade_levels import OpenTrade, TradeLevels
 
@@ -28,7 +28,7 @@ def trade(pnl: str = "1", entry: int = 100, leave: int = 130, symbol: str = "AAP
     """A trade between two minutes of the session."""
     return Trade(
         strategy="open",
-        symbol=symbol,
+        instrument=stock(symbol),
         side=Side.SHORT,
         quantity=Decimal(10),
         entry_time=SESSION.moment(entry),
@@ -104,7 +104,7 @@ def test_an_open_trade_has_no_exit_and_ends_with_the_last_bar(last: int | None) 
         values[0 if last is None else last + 1 :] = np.nan
     held = OpenTrade(
         strategy="open",
-        symbol="AAPL",
+        instrument=stock("AAPL"),
         side=Side.SHORT,
         quantity=Decimal(10),
         entry_time=SESSION.moment(100),

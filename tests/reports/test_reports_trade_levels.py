@@ -14,7 +14,7 @@ from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.projection import fold
 from tbot_core.journal.store import NewEvent
-from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade
+from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade, stock
 from tbot_core.reports.trade_levels import LevelRecorder, key_of
 
 NOON = dt.datetime(2026, 11, 24, 17, tzinfo=dt.UTC)
@@ -29,7 +29,6 @@ def order(leg: Leg, cid: str, *, stop: str | None = None, limit: str | None = No
         client_order_id=cid,
         signal=SIGNAL,
         leg=leg,
-        symbol="AAPL",
         buy=leg is Leg.ENTRY,
         quantity=Decimal(10),
         type=OrderType.STOP if stop else OrderType.LIMIT,
@@ -131,7 +130,7 @@ def test_a_trade_finds_its_levels_by_the_exchange_date_of_its_entry() -> None:
     """The key is the session, not the date in UTC."""
     trade = Trade(
         strategy="close",
-        symbol="AAPL",
+        instrument=stock("AAPL"),
         side=Side.LONG,
         quantity=Decimal(10),
         entry_time=NOON,

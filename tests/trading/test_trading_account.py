@@ -11,7 +11,7 @@ import pytest
 
 from tbot_core.contracts import BrokerCapabilities, DayTradeRule
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ATOMS_PER_DOLLAR, Account, Leg, Side, dollars_of
+from tbot_core.model.types import ATOMS_PER_DOLLAR, Account, Leg, Side, dollars_of, stock
 from tbot_core.testing.trades import fill, identity, order, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.portfolio import CarriedPosition, Portfolio, Surplus
@@ -77,8 +77,8 @@ def test_what_was_paid_and_received_follows_each_fill() -> None:
     trade(books, "S", "20", "30", SHORT)
     assert dollars_of(books.paid_atoms) == 1000 + 2 + 500 + 1 + 200 + 2
     assert dollars_of(books.received_atoms) == 1100 + 300
-    books.surplus.append(Surplus(symbol="X", units=-2_000_000, price=100_000, fee_atoms=5, mark=0))
-    books.surplus.append(Surplus(symbol="Y", units=1_000_000, price=100_000, fee_atoms=0, mark=0))
+    books.surplus.append(Surplus(instrument=stock("X"), units=-2_000_000, price=100_000, fee_atoms=5, mark=0))
+    books.surplus.append(Surplus(instrument=stock("Y"), units=1_000_000, price=100_000, fee_atoms=0, mark=0))
     assert books.paid_atoms == (1705 + 10) * ATOMS_PER_DOLLAR + 5
     assert dollars_of(books.received_atoms) == 1400 + 20
 

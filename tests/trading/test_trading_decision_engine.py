@@ -17,7 +17,7 @@ from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.errors import PluginError, RejectionMeaning
 from tbot_core.model.reasons import CONFIRMED, Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of, units_of
+from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of, stock, units_of
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder
@@ -722,7 +722,7 @@ def test_an_entry_may_fill_in_several_parts() -> None:
     entry = found.decide([proposal("BBB")])[0].order
     assert entry is not None
     found.position_manager.on_order_event(
-        attrs.evolve(said("fill", "AAA entry"), fill=fill(attrs.evolve(entry, symbol="AAA"), "100.10", "4"))
+        attrs.evolve(said("fill", "AAA entry"), fill=fill(attrs.evolve(entry, instrument=stock("AAA")), "100.10", "4"))
     )
     assert found.portfolio.positions["AAA"].units == 7_000_000
     assert list(found.exposure.working) == ["BBB entry"]
@@ -888,7 +888,11 @@ def test_a_preview_counts_the_entries_ahead_of_it_and_nothing_stays() -> None:
     wanted = [proposal(symbol, price=50.0, stop=49.0) for symbol in ("AAA", "BBB", "CCC")]
     first = found.preview(wanted[0])
     assert first.order is not None
-    ahead = [ReservedEntry(signal=wanted[0].signal, side=Side.LONG, worst_atoms=1, power_atoms=1)]
+    ahead = [
+        ReservedEntry(
+            signal=wanted[0].signal, instrument=wanted[0].instrument, side=Side.LONG, worst_atoms=1, power_atoms=1
+        )
+    ]
     second = found.preview(wanted[1], ahead)
     assert second.order is not None
     assert second.order.quantity * 4 == pytest.approx(first.order.quantity, abs=4)

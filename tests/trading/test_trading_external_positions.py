@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tbot_core.contracts import OrderStatusReport, PositionReport
 from tbot_core.contracts.settings import RiskSettings
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ATOMS_PER_DOLLAR, Leg, atoms_of
+from tbot_core.model.types import ATOMS_PER_DOLLAR, Leg, atoms_of, stock
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, identity, order, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
@@ -222,7 +222,10 @@ def test_foreign_holdings_move_neither_losses_nor_counts() -> None:
     assert available_buying_power(now, limits) == limits.leverage - 5000 * ATOMS_PER_DOLLAR
     now.portfolio.apply(fill(order(quantity="1"), "100"), identity(), Leg.ENTRY)
     assert now.reserved == 5100 * ATOMS_PER_DOLLAR
-    assert RiskEngine(risk=RiskSettings(), once_a_day=True).before_sizing(now, limits, identity("BBB")) is None
+    assert (
+        RiskEngine(risk=RiskSettings(), once_a_day=True).before_sizing(now, limits, identity("BBB"), stock("BBB"))
+        is None
+    )
 
 
 def test_a_desk_values_what_is_foreign_with_each_minute() -> None:

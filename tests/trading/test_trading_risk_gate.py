@@ -24,6 +24,7 @@ from tbot_core.model.types import (
     RiskState,
     Side,
     dollars_of,
+    stock,
 )
 from tbot_core.testing.trades import fill, identity, order, session
 from tbot_core.trading.portfolio import Portfolio, Surplus
@@ -87,14 +88,16 @@ def hold(now: ExposureBook, symbol: str, dollars: int, side: Side = LONG, strate
 def work(now: ExposureBook, symbol: str, dollars: int, side: Side = LONG) -> ExposureBook:
     """Add a working entry of that worst case."""
     atoms = dollars * ATOMS_PER_DOLLAR
-    now.working[symbol] = ReservedEntry(signal=identity(symbol), side=side, worst_atoms=atoms, power_atoms=atoms)
+    now.working[symbol] = ReservedEntry(
+        signal=identity(symbol), instrument=stock(symbol), side=side, worst_atoms=atoms, power_atoms=atoms
+    )
     return now
 
 
-def planned(dollars: int, worst: int = 1_000_000, reference: int = 1_000_000) -> SizedEntry:
+def planned(dollars: int, worst: int = 1_000_000, reference: int = 1_000_000, symbol: str = "AAA") -> SizedEntry:
     """An entry at 100 USD of that worst case."""
     units = dollars * ATOMS_PER_DOLLAR // worst
-    return SizedEntry(type=OrderType.LIMIT, price=worst, units=units, reference=reference)
+    return SizedEntry(instrument=stock(symbol), type=OrderType.LIMIT, price=worst, units=units, reference=reference)
 
 
 def test_fractions_become_amounts() -> None:
@@ -197,7 +200,7 @@ BEFORE: list[tuple[str, ExposureBook, dict[str, Any], Reason | None]] = [
 def test_states_and_counts(now: ExposureBook, settings: dict[str, Any], reason: Reason | None) -> None:
     """Each state, latch and count denies from its edge on, with its own code."""
     gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True)
-    refusal = gate.before_sizing(now, limits(**settings), identity())
+    refusal = gate.before_sizing(now, limits(**settings), identity(), stock("AAA"))
     assert (refusal.reason if refusal else None) is reason
 
 
@@ -251,14 +254,14 @@ def test_no_condition_lifts_another_one(places: tuple[int, int]) -> None:
         for place in order_of_events:
             CONDITIONS[place][1](book)
         gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True)
-        refusal = gate.before_sizing(book, limits(**settings), identity())
+        refusal = gate.before_sizing(book, limits(**settings), identity(), stock("AAA"))
         assert (refusal.reason if refusal else None) is CONDITIONS[min(places)][0]
 
 
 def test_one_trade_a_day_can_be_switched_off() -> None:
     """ONE_TRADE_PER_SYMBOL_PER_DAY=false lets a symbol in again."""
     gate = RiskEngine(risk=RiskSettings(), once_a_day=False)
-    assert gate.before_sizing(standing(traded={"AAA"}), limits(), identity()) is None
+    assert gate.before_sizing(standing(traded={"AAA"}), limits(), identity(), stock("AAA")) is None
 
 
 def test_the_first_of_several_reasons_counts() -> None:
@@ -268,7 +271,7 @@ def test_the_first_of_several_reasons_counts() -> None:
     seen = []
     for change in ({}, {"state": RiskState.EXIT_ONLY}, {"daily_loss": False}, {"state": RiskState.DEFENSE}):
         now = attrs.evolve(now, **change)
-        refusal = gate.before_sizing(now, limits(), identity())
+        refusal = gate.before_sizing(now, limits(), identity(), stock("AAA"))
         seen.append(refusal.reason if refusal else None)
     assert seen == [Reason.HALTED, Reason.DAILY_LOSS, Reason.EXIT_ONLY, Reason.MAX_TRADES]
 
@@ -302,7 +305,7 @@ AFTER: list[tuple[str, ExposureBook, SizedEntry, dict[str, Any], Reason | None]]
 def test_worst_cases(now: ExposureBook, plan: SizedEntry, settings: dict[str, Any], reason: Reason | None) -> None:
     """Each limit lets exactly itself pass and denies what is more, with the figures compared."""
     gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True)
-    refusal = gate.after_sizing(now, limits(**settings), identity(), LONG, plan)
+    refusal = gate.after_sizing(now, limits(**settings), LONG, plan)
     assert (refusal.reason if refusal else None) is reason
     if refusal is not None and reason is not Reason.QUANTITY_TOO_SMALL:
         assert isinstance(refusal.value, Decimal)
@@ -314,8 +317,8 @@ def test_a_short_needs_buying_power_at_1_03_times_the_reference() -> None:
     """Ten shares at 100 USD: 1,030 USD short, 1,000 USD long."""
     gate = RiskEngine(risk=RiskSettings(max_leverage=Decimal("0.0102")), once_a_day=True, shortable=True)
     found = limits(max_leverage=Decimal("0.0102"))
-    assert gate.after_sizing(standing(), found, identity(), LONG, planned(1000)) is None
-    refusal = gate.after_sizing(standing(), found, identity(), SHORT, planned(1000))
+    assert gate.after_sizing(standing(), found, LONG, planned(1000)) is None
+    refusal = gate.after_sizing(standing(), found, SHORT, planned(1000))
     assert refusal is not None
     assert (refusal.reason, refusal.value, refusal.limit) == (Reason.BUYING_POWER, 1030, 1020)
 
@@ -339,9 +342,9 @@ def test_a_short_sale_needs_the_brokers_word(venue: bool, reported: bool | str |
     now = standing()
     if not isinstance(reported, str):
         now.instrument_rules["AAA"] = InstrumentRules(symbol="AAA", shortable=reported, easy_to_borrow=True)
-    denied = gate.after_sizing(now, limits(), identity(), SHORT, planned(1000))
+    denied = gate.after_sizing(now, limits(), SHORT, planned(1000))
     assert (None if denied is None else denied.reason) is (None if allowed else Reason.NOT_SHORTABLE)
-    assert gate.after_sizing(now, limits(), identity(), LONG, planned(1000)) is None
+    assert gate.after_sizing(now, limits(), LONG, planned(1000)) is None
 
 
 def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
@@ -350,7 +353,7 @@ def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
     found = limits(max_leverage=Decimal("0.06"), max_gross_exposure=Decimal(1))
 
     def denied(now: ExposureBook, dollars: int) -> str | None:
-        refusal = gate.after_sizing(now, found, identity("ZZZ"), LONG, planned(dollars))
+        refusal = gate.after_sizing(now, found, LONG, planned(dollars, symbol="ZZZ"))
         return None if refusal is None else f"{refusal.reason.name} {refusal.limit:.0f}"
 
     now = standing()
@@ -397,7 +400,7 @@ def test_index_exposure_is_net_and_signed(
     """Leverage x notional per index: positions net, inverse funds are negative, a working entry never helps."""
     loose: dict[str, Any] = {"max_risk_per_trade": Decimal(1), "max_gross_exposure": Decimal(1)}
     gate = RiskEngine(risk=RiskSettings(**loose), once_a_day=True, shortable=True, indices=INDICES)
-    refusal = gate.after_sizing(now, limits(**loose), identity(symbol), side, planned(dollars))
+    refusal = gate.after_sizing(now, limits(**loose), side, planned(dollars, symbol=symbol))
     assert (refusal.reason if refusal else None) is (None if passes else Reason.INDEX_EXPOSURE)
 
 
@@ -536,9 +539,9 @@ def test_rejects_in_a_row_leave_exits_only() -> None:
 def test_f28_a_symbol_that_is_held_beyond_its_positions_is_not_entered() -> None:
     """Until what was filled too much is gone."""
     now = standing()
-    now.portfolio.surplus.append(Surplus(symbol="AAA", units=-5, price=1, fee_atoms=0, mark=1))
+    now.portfolio.surplus.append(Surplus(instrument=stock("AAA"), units=-5, price=1, fee_atoms=0, mark=1))
     assert (now.is_busy("AAA"), now.is_busy("BBB")) == (True, False)
-    now.portfolio.surplus.append(Surplus(symbol="AAA", units=5, price=1, fee_atoms=0, mark=1))
+    now.portfolio.surplus.append(Surplus(instrument=stock("AAA"), units=5, price=1, fee_atoms=0, mark=1))
     assert not now.is_busy("AAA")
 
 
@@ -612,9 +615,13 @@ def test_a_wider_limit_never_denies_what_a_narrower_one_allows(
         settings: dict[str, Any] = {"max_symbol_exposure": Decimal(1), name: Decimal(hundredths) / 100}
         gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True, shortable=True, indices=INDICES)
         plan = SizedEntry(
-            type=OrderType.LIMIT, price=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
+            instrument=stock("SSO"),
+            type=OrderType.LIMIT,
+            price=1_002_000,
+            units=dollars * UNITS_PER_SHARE // 100,
+            reference=1_000_000,
         )
-        return gate.after_sizing(now, limits(**settings), identity("SSO"), side, plan) is None
+        return gate.after_sizing(now, limits(**settings), side, plan) is None
 
     assert not allowed(narrow) or allowed(narrow + more)
 
@@ -692,7 +699,7 @@ def test_leverage_counts_both_brokers_and_a_grant_its_own() -> None:
     share_exposure(there, here)
 
     def most(now: ExposureBook) -> int:
-        refusal = gate.after_sizing(now, found, identity("ZZZ"), LONG, planned(2500))
+        refusal = gate.after_sizing(now, found, LONG, planned(2500, symbol="ZZZ"))
         assert refusal is not None
         assert refusal.reason is Reason.BUYING_POWER
         assert isinstance(refusal.limit, Decimal)

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from tbot_core.contracts import BrokerCapabilities
 from tbot_core.contracts.settings import EntrySettings
-from tbot_core.model.types import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, OrderType, Side, price_of, quantity_of
+from tbot_core.model.types import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, OrderType, Side, price_of, quantity_of, stock
 from tbot_core.testing.trades import OrderOptions, order
 from tbot_core.trading.risk.sizing import SizedEntry, Sizer, fraction_of
+
+STOCK = stock("AAA")
 
 LONG, SHORT = Side.LONG, Side.SHORT
 FINE = BrokerCapabilities(quantity_step=Decimal("0.001"), fractional_types=frozenset({"limit"}))
@@ -43,7 +45,7 @@ def sizer(**settings: Any) -> Sizer:
 )
 def test_the_limit_never_exceeds_entry_limit_pct(reference: int, side: Side, limit: int) -> None:
     """Reference x (1 +- 0.002), rounded towards the reference on the tick grid."""
-    planned = sizer().plan(reference, side, 0)
+    planned = sizer().plan(STOCK, reference, side, 0)
     assert planned.limit == planned.price == limit
     assert planned.worst == max(limit, reference)
 
@@ -64,7 +66,7 @@ def test_a_market_order_is_judged_at_the_edge_of_the_price_band(
 ) -> None:
     """It has no limit; bought or sold it is sized, and reserved, at reference x (1 + PRICE_BAND_PCT)."""
     market = Sizer(entries=EntrySettings(entry_order_type="market"), rules=FINE, price_band=Decimal(band))
-    planned = market.plan(reference, side, 10 * worst * UNITS_PER_SHARE)
+    planned = market.plan(STOCK, reference, side, 10 * worst * UNITS_PER_SHARE)
     assert (planned.limit, planned.worst, planned.units) == (None, worst, 10 * UNITS_PER_SHARE)
     assert planned.worst_atoms == 10 * worst * UNITS_PER_SHARE
     assert planned.power_atoms(SHORT) == 10 * UNITS_PER_SHARE * max(worst, reference * 103 // 100)
@@ -94,7 +96,7 @@ def test_a_budget_buys_what_it_can_at_the_worst_price(
 ) -> None:
     """Rounded down to the venue's step where it allows fractions of the type, else whole; shorts are whole."""
     planned = sizer(fractional=fractional, entry_order_type=kind).plan(
-        1_000_000, side, int(Decimal(budget) * ATOMS_PER_DOLLAR)
+        STOCK, 1_000_000, side, int(Decimal(budget) * ATOMS_PER_DOLLAR)
     )
     assert (planned.units, planned.type) == (units, OrderType(kind))
 
@@ -102,12 +104,14 @@ def test_a_budget_buys_what_it_can_at_the_worst_price(
 def test_fixed_quantity_knows_no_budget() -> None:
     """FIXED_QUANTITY is taken as it is."""
     fixed = attrs.evolve(sizer(fractional=True), fixed_units=100 * UNITS_PER_SHARE)
-    assert fixed.plan(1_000_000, LONG, 0).units == 100 * UNITS_PER_SHARE
+    assert fixed.plan(STOCK, 1_000_000, LONG, 0).units == 100 * UNITS_PER_SHARE
 
 
 def test_a_short_takes_more_of_the_buying_power() -> None:
     """At worst a short costs 1.03 x the ask; for exposure it counts at the higher of limit and reference."""
-    planned = SizedEntry(type=OrderType.LIMIT, price=998_000, units=10 * UNITS_PER_SHARE, reference=1_000_000)
+    planned = SizedEntry(
+        instrument=STOCK, type=OrderType.LIMIT, price=998_000, units=10 * UNITS_PER_SHARE, reference=1_000_000
+    )
     assert planned.worst_atoms == 1000 * ATOMS_PER_DOLLAR
     assert planned.power_atoms(LONG) == 1000 * ATOMS_PER_DOLLAR
     assert planned.power_atoms(SHORT) == 1030 * ATOMS_PER_DOLLAR
@@ -128,7 +132,7 @@ def test_a_plan_never_costs_more_than_its_budget(
     reference: int, side: Side, budget: int, fractional: bool, kind: str
 ) -> None:
     """Filled at its worst price it costs at most the budget, and a step more would cost more."""
-    planned = sizer(fractional=fractional, entry_order_type=kind).plan(reference, side, budget)
+    planned = sizer(fractional=fractional, entry_order_type=kind).plan(STOCK, reference, side, budget)
     assert 0 <= planned.worst_atoms <= budget
     step = 1000 if fractional and side is LONG and kind == "limit" else UNITS_PER_SHARE
     assert (planned.units + step) * planned.worst > budget
@@ -146,7 +150,7 @@ def test_a_share_is_rounded_down_and_exact(atoms: int, fraction: Decimal) -> Non
 @pytest.mark.parametrize("side", [LONG, SHORT])
 def test_a_plan_is_read_back_from_its_order(kind: str, side: Side) -> None:
     """What was written down reserves after a restart what it did before, also when the settings of now are others."""
-    sized = sizer(entry_order_type=kind).plan(1_000_000, side, 700 * ATOMS_PER_DOLLAR)
+    sized = sizer(entry_order_type=kind).plan(STOCK, 1_000_000, side, 700 * ATOMS_PER_DOLLAR)
     terms: OrderOptions = {"quantity": str(quantity_of(sized.units)), "buy": side is LONG}
     if sized.limit is not None:
         terms["limit"] = str(price_of(sized.limit))

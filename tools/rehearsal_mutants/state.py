@@ -120,9 +120,9 @@ def loss_latch_not_obeyed() -> Swaps:
     """The latch is set and written down, and the gate does not look at it."""
     judge = current_attribute(RiskEngine, "before_sizing")
 
-    def blind(self: Any, standing: ExposureBook, limits: object, signal: object) -> object:
+    def blind(self: Any, standing: ExposureBook, limits: object, *of: object) -> object:
         loose = attrs.evolve(standing, daily_loss=False, window_loss=set(), most_losses_in_row=0)
-        return judge(self, loose, limits, signal)
+        return judge(self, loose, limits, *of)
 
     return ((RiskEngine, "before_sizing", blind),)
 

@@ -127,6 +127,7 @@ def abandoned_holdings(
                     account=account,
                     at=key or opened.payload["primary"],
                     broker=key,
+                    instrument=position.instrument.recorded,
                     **fill_facts(carryover.carried_entry(position)),
                 )
             )

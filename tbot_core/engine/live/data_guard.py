@@ -99,9 +99,12 @@ class ClockGuard:
 
 
 def with_reference(proposal: Proposal, quotes: Quotes | None) -> Proposal:
-    """An allowed proposal with the far side of a fresh quote as its reference price; unchanged without `quotes`."""
+    """An allowed proposal with the far side of a fresh quote as its reference price; unchanged without `quotes`.
+
+    That of a proxy is known before: `quotes` are of the signals' symbols.
+    """
     row = proposal.row
-    if proposal.reason is not Reason.ALLOWED or quotes is None or row is None:
+    if proposal.reason is not Reason.ALLOWED or quotes is None or row is None or proposal.instrument.is_proxy:
         return proposal
     far = quotes.ask if proposal.side is Side.LONG else quotes.bid
     fresh = quotes.age_s[row] <= FRESH_S  # NaN, no quote, is not
@@ -243,7 +246,11 @@ class DataGuard:
     async def _cancel_entries(broker_session: BrokerSession, halted: frozenset[str]) -> None:
         # Cancel entries in a halt: they could fill at any price when trading resumes.
         working = broker_session.decision_engine.exposure.working.items()
-        entries = [CancelOrder(client_order_id=cid) for cid, one in working if one.signal.symbol in halted]
+        entries = [
+            CancelOrder(client_order_id=cid)
+            for cid, one in working
+            if halted & {one.signal.symbol, one.instrument.symbol}
+        ]
         if entries:
             await broker_session.execution.execute(MinuteCommands(actions=entries))
 
@@ -314,7 +321,9 @@ class DataGuard:
 
     def _objection(self, proposal: Proposal, row: int, window: Window) -> Reason | None:
         signal, now, routing = proposal.signal, self._clock.monotonic(), self._routing
-        broker_session = self._books.broker_sessions[0] if routing is None else routing.broker_for(signal.symbol)
+        broker_session = (
+            self._books.broker_sessions[0] if routing is None else routing.broker_for(proposal.instrument.symbol)
+        )
         reason = self._feed_objection(signal.symbol, proposal.minute, broker_session)
         if reason is not None:
             return reason

@@ -145,14 +145,14 @@ class FailoverRouter:
 
     def preview(self, proposal: Proposal, ahead: Sequence[ReservedEntry] = ()) -> Decision:
         """The decision of the broker that would enter now, as if those `ahead` were sent; limits do not count it."""
-        route, blocker = self.route(proposal.signal.symbol)
+        route, blocker = self.route(proposal.instrument.symbol)
         if blocker is not None and proposal.reason is Reason.ALLOWED:
             return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, detail=blocker.value)
         return attrs.evolve(route.supervisor.broker_session.decision_engine.preview(proposal, ahead), broker=route.name)
 
     def decide(self, proposal: Proposal) -> Decision:
         """Decide a signal at the broker that may enter it; the instrument's lease moves there first."""
-        symbol = proposal.signal.symbol
+        symbol = proposal.instrument.symbol
         route, blocker = self.route(symbol)
         if blocker is not None and proposal.reason is Reason.ALLOWED:
             return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, detail=blocker.value)

@@ -119,7 +119,7 @@ class ProtectionMonitor:
             return Protection.EMULATED
         if position.exit_reason is not None:  # no price closes it sooner than its exit
             return Protection.BARE
-        waits = position.reading_after is not None or manager.exits.exits_blocked(position.position.signal.symbol)
+        waits = position.reading_after is not None or manager.exits.exits_blocked(position.position.symbol)
         return Protection.BARE if waits or self._price(position) is None else Protection.EMULATED
 
     def _holds_more(self, position: ManagedPosition) -> bool:
@@ -129,7 +129,7 @@ class ProtectionMonitor:
         return any(lacks_execution(entry, since=-math.inf) for entry in entries)
 
     def _price(self, position: ManagedPosition) -> float | None:
-        # A fresh price of its symbol; None without one.
+        # A fresh price of its signal's symbol, by which its stop is emulated; None without one.
         if self._health is None:
             return None
         return self._health.price(position.position.signal.symbol, self._clock.monotonic(), widest=MAX_SPREAD)

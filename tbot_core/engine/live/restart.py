@@ -66,7 +66,7 @@ class SessionRestart:
         recoveries = [SessionRecovery(one.decision_engine, one.execution, rows) for one in run.broker_sessions]
         for broker, one in product(run.broker_sessions, self._carried):
             if one.account == broker.account_id:
-                broker.decision_engine.position_manager.recovery.restore_position(one, rows.get(one.fill.symbol))
+                broker.decision_engine.position_manager.recovery.restore_position(one, rows.get(one.signal.symbol))
         project(
             self._past, *cast("list[Projection]", recoveries)
         )  # in journal order: the brokers share counts of trades

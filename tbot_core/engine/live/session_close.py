@@ -82,7 +82,7 @@ class SessionClose:
             return
         halted_to_close, is_late = self._halted_to_close(), session.close - ALERT_BEFORE_CLOSE <= now
         for supervisor, position in self._held():
-            broker_session, symbol = supervisor.broker_session, position.signal.symbol
+            broker_session, symbol = supervisor.broker_session, position.symbol
             is_stuck = halted_to_close or broker_session.decision_engine.exposure.holds.has(
                 symbol, Hold.FROZEN_FOR_SESSION
             )
@@ -133,7 +133,7 @@ def _blocked_by(supervisor: BrokerSupervisor, symbol: str) -> str:
 
 
 def _why(supervisor: BrokerSupervisor, position: Position) -> str:
-    symbol, tickets = position.signal.symbol, supervisor.broker_session.execution.tickets.values()
+    symbol, tickets = position.symbol, supervisor.broker_session.execution.tickets.values()
     if supervisor.broker_session.decision_engine.exposure.holds.has(symbol, Hold.HALTED):
         return "it is halted"
     exits = [one for one in tickets if one.order.leg is Leg.EXIT and one.order.signal == position.signal]

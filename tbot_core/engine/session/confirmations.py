@@ -192,8 +192,15 @@ def _asked(proposal: Proposal, payload: Mapping[str, Any]) -> PendingEntry:
 
 
 def _reserved(proposal: Proposal, quantity: Decimal) -> ReservedEntry:
-    atoms = units_of(quantity) * ticks_of(proposal.sizing_price)
-    return ReservedEntry(signal=proposal.signal, side=proposal.side, worst_atoms=atoms, power_atoms=atoms)
+    instrument = proposal.instrument
+    atoms = instrument.atoms(units_of(quantity), ticks_of(proposal.sizing_price))
+    return ReservedEntry(
+        signal=proposal.signal,
+        instrument=instrument,
+        side=proposal.position_side,
+        worst_atoms=atoms,
+        power_atoms=atoms,
+    )
 
 
 def _confirmed_by(actor: str, decision: Decision) -> Decision:

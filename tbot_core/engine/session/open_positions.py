@@ -54,7 +54,7 @@ def remaining_positions(past: Sequence[Event], last: Sequence[Event], reported: 
     books = [session_book(last, broker) for broker, account in accounts.items() if account not in released]
     in_session = bool(opened) and all(event.kind != records.SESSION_CLOSED for event in last)
     here = {"", *accounts.values()} if in_session else set()
-    before = {one.signal.symbol for one in carryover.carried_positions(past) if one.account not in here}
+    before = {one.fill.symbol for one in carryover.carried_positions(past) if one.account not in here}
     symbols = before.union(reported, *map(_open, books))
     resting = {symbol for symbol in sorted(symbols) if any(book.resting(symbol) is not None for book in books)}
     protected = {symbol for symbol in sorted(resting) if any(is_protected(book, symbol) for book in books)}

@@ -20,7 +20,7 @@ from tbot_core.journal.projections.book import ORDER_EVENT_KINDS
 from tbot_core.model.bars import SymbolQuote
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, Side, price_of
+from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, Side, price_of, stock
 from tbot_core.plugins.call_guard import FailedCall
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder
 from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent
@@ -261,4 +261,5 @@ def proposal_of(payload: Mapping[str, Any], row: int | None) -> Proposal:
         confirmed_minute=payload.get("confirmed"),
         reference=payload.get("reference"),
         quote=SymbolQuote(**payload["quote"]) if "quote" in payload else None,
+        instrument=records.instrument_of(payload) or stock(payload["signal"]["symbol"]),
     )

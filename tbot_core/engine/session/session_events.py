@@ -128,7 +128,8 @@ def _carried(broker_sessions: Sequence[BrokerSession]) -> Iterator[CarriedPositi
     for broker_session in broker_sessions:
         for position in broker_session.decision_engine.portfolio.positions.values():
             fill = fill_facts(carryover.carried_entry(position))
-            yield CarriedPosition(signal=position.signal, broker=broker_session.journal_tag, **fill)
+            held = position.instrument.recorded
+            yield CarriedPosition(signal=position.signal, instrument=held, broker=broker_session.journal_tag, **fill)
 
 
 def _expected_opening_equity(journal: Journal, venue: BrokerAccount, opens: datetime) -> tuple[Decimal, Decimal] | None:

@@ -14,7 +14,7 @@ from tbot_core.errors import RejectionMeaning
 from tbot_core.journal.codec import EventFacts, Facts, fact, fill_facts, fill_from
 from tbot_core.model.exit_rules import ExitRules
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
+from tbot_core.model.types import ExitReason, Fill, Instrument, Leg, Order, OrderType, SignalId, stock
 
 if TYPE_CHECKING:
     from tbot_core.contracts import BrokerEvent, OrderStatusReport
@@ -59,6 +59,8 @@ class JudgedQuote(Facts):
 class SignalJudged(EventFacts):
     """A signal and its outcome: the reason's name, and the values that were compared.
 
+    `instrument`: what its order would trade, None for the signal's own stock.
+
     Prices are None where the signal has none; `confirmed`: the minute of a confirmation. `sizing` and `limits` hold
     exact figures as text.
     """
@@ -80,6 +82,7 @@ class SignalJudged(EventFacts):
     sizing: Mapping[str, str | None] | None = None
     limits: tuple[Mapping[str, str | None], ...] = ()
     confirmed: int | None = None
+    instrument: Instrument | None = None
 
     @classmethod
     def of(cls, decision: Decision, **more: Any) -> Self:
@@ -103,6 +106,7 @@ class SignalJudged(EventFacts):
             sizing=None if decision.sizing is None else _texts(decision.sizing),
             limits=tuple(map(_texts, decision.limits)),
             confirmed=proposal.confirmed_minute,
+            instrument=proposal.instrument.recorded,
             **more,
         )
 
@@ -136,7 +140,10 @@ class ConfirmationAsked(SignalJudged):
 
 
 class OrderIntended(EventFacts):
-    """An order, before anything is sent; `protection`: the ids of its stop and target, which have their own events."""
+    """An order, before anything is sent; `protection`: the ids of its stop and target, which have their own events.
+
+    `instrument`: what it trades, None for the signal's own stock.
+    """
 
     kind = "intended"
 
@@ -151,6 +158,7 @@ class OrderIntended(EventFacts):
     protection: tuple[str, ...]
     reason: ExitReason | None
     tag: str = fact(default="", always=True)
+    instrument: Instrument | None = None
 
     @classmethod
     def of(cls, order: Order) -> Self:
@@ -168,7 +176,8 @@ class OrderIntended(EventFacts):
             "tag",
         )
         protection = tuple(one.client_order_id for one in order.protection)
-        return cls(protection=protection, **{name: getattr(order, name) for name in names})
+        instrument = order.instrument.recorded
+        return cls(protection=protection, instrument=instrument, **{name: getattr(order, name) for name in names})
 
     def order(self, client_order_id: str) -> Order:
         """The order, without the protective ones."""
@@ -176,7 +185,7 @@ class OrderIntended(EventFacts):
             client_order_id=client_order_id,
             signal=self.signal,
             leg=self.leg,
-            symbol=self.signal.symbol,
+            instrument=self.instrument or stock(self.signal.symbol),
             buy=self.buy,
             quantity=self.quantity,
             type=self.type,

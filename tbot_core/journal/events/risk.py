@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from tbot_core.journal.codec import EMPTY, EventFacts, Facts, FillFacts, fact
-from tbot_core.model.types import SignalId
+from tbot_core.model.types import Instrument, SignalId
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ class ProtectionChanged(EventFacts):
 class PositionLeft(FillFacts):
     """A position that is not closed, why, and the attempts by leg; as if it had been bought at its last mark.
 
-    `account` and `at` (its broker) are those of one at an account that no session trades.
+    `account` and `at` (its broker) are those of one at an account that no session trades. `instrument`: what is held,
+    None for the signal's own stock.
     """
 
     signal: SignalId
@@ -139,6 +140,7 @@ class PositionLeft(FillFacts):
     attempts: Mapping[str, int] = fact(default=EMPTY, always=True)
     account: str = ""
     at: str = ""
+    instrument: Instrument | None = None
 
 
 class ClosingLate(PositionLeft):

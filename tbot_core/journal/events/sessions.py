@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from tbot_core.journal.codec import EMPTY, EventFacts, Facts, FillFacts, fact
-from tbot_core.model.types import SignalId
+from tbot_core.model.types import Instrument, SignalId
 from tbot_core.model.window import Window
 
 
@@ -58,9 +58,13 @@ class TradedAccount(Facts):
 
 
 class CarriedPosition(FillFacts):
-    """A position held at the open, as if it had been bought at its last mark."""
+    """A position held at the open, as if it had been bought at its last mark.
+
+    `instrument`: what is held, None for the signal's own stock.
+    """
 
     signal: SignalId
+    instrument: Instrument | None = None
 
 
 class SessionOpened(EventFacts):

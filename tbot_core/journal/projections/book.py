@@ -216,7 +216,7 @@ class SessionBook:
         for one in payload.get("carried", ()):
             signal = records.signal_of(one["signal"])
             self._broker_of[signal] = one.get("broker", "")
-            self.account.carry(records.adjustment_of(one), signal)
+            self.account.carry(records.adjustment_of(one), signal, records.instrument_of(one))
 
     def _close(self, payload: Mapping[str, Any]) -> None:
         for reason, count in payload.get("without_bars", {}).items():

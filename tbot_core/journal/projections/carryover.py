@@ -112,7 +112,7 @@ def carried_entry(position: Position) -> Fill:
     return Fill(
         execution_id=f"carried-{position.signal.text}",
         client_order_id="",
-        symbol=position.signal.symbol,
+        symbol=position.symbol,
         buy=position.side is Side.LONG,
         quantity=quantity_of(position.units),
         price=price_of(position.mark),
@@ -228,4 +228,5 @@ def _carried(position: PositionStuck, primary: str, accounts: Mapping[str, str])
         attempts={Leg(leg): count for leg, count in position.attempts.items()},
         account=accounts.get(position.broker, ""),
         broker=position.broker or primary,
+        instrument=position.instrument,
     )

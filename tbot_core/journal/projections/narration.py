@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tbot_core.journal import records
 from tbot_core.journal.events.orders import ConfirmationAsked, SignalDecided, SignalJudged
 from tbot_core.model.formatting import first_names, format_money, format_price, format_quantity, plural
-from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Order, Side, SignalId, Trade, price_of
+from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Order, Side, SignalId, Trade, price_of, stock
 from tbot_core.trading.price_grid import round_to_grid
 
 if TYPE_CHECKING:
@@ -73,14 +73,18 @@ def unprotected_text(seconds: Mapping[str, float]) -> str:
 
 def action_text(judged: SignalJudged, what: str = "") -> str:
     """What a signal would do, with the name of its strategy; `what` comes before the action."""
-    action = "BUY" if judged.side == Side.LONG.word else "SELL SHORT"
+    traded = judged.instrument or stock(judged.signal.symbol)
+    action = "BUY" if traded.side(Side[judged.side.upper()]) is Side.LONG else "SELL SHORT"
     return f"[{judged.signal.strategy.upper()}] {what}{action}"
 
 
 def asked_text(asked: ConfirmationAsked) -> str:
     """The entry that a person is asked to confirm."""
     quantity, price = asked.quantity or Decimal(0), Decimal(str(asked.price))
-    return f"{action_text(asked)} {format_quantity(quantity)} {asked.signal.symbol} @ about {format_price(price)}"
+    traded = asked.instrument or stock(asked.signal.symbol)
+    if traded.is_proxy and asked.reference is not None:
+        price = Decimal(str(asked.reference))
+    return f"{action_text(asked)} {format_quantity(quantity)} {traded.symbol} @ about {format_price(price)}"
 
 
 def contradiction_text(disputed: PositionDisputed) -> str:

@@ -54,8 +54,8 @@ class OverfillCorrector:
         units, ticket = self._portfolio.holdings.get(symbol, 0), self._latest(symbol)
         if not units or ticket is None or self._is_closing(symbol) or symbol in self._portfolio.positions:
             return []
-        signal, leg = ticket.order.signal, Leg.EXIT
-        order = order_factory.overfill_order(self._name, signal, units, self._book.signals[signal].next_attempt(leg))
+        attempt = self._book.signals[ticket.order.signal].next_attempt(Leg.EXIT)
+        order = order_factory.overfill_order(self._name, ticket.order, units, attempt)
         self._book.add_ticket(order)
         self.confirmed -= {symbol}  # the next overfill needs its own confirmation
         return [SubmitOrder(order=order)]

@@ -99,7 +99,7 @@ class ExitEvaluator:
         It is decided again later. An exit after a triggered stop continues as a stop, since a new stop would trigger at
         once. The exit of a carried position waits: its stop is not known.
         """
-        reason, symbol = held.exit_reason, held.position.signal.symbol
+        reason, symbol = held.exit_reason, held.position.symbol
         if reason is None and held.trim_to_units is None:
             return
         # Unknown trading rules do not count here: a stop could not be placed either.
@@ -125,7 +125,7 @@ class ExitEvaluator:
         """
         if held.position.units >= UNITS_PER_SHARE or held.exit_reason is not None or held.stop is not None:
             return False
-        if not held.stop_triggered and self._stays_unprotected(held.position.signal.symbol):
+        if not held.stop_triggered and self._stays_unprotected(held.position.symbol):
             return False
         sold = OrderType.MARKET in self._rules.venue.fractional_types
         return sold and order_factory.would_be_unprotected(self._rules, held.position.units)
@@ -203,7 +203,7 @@ class ExitSubmitter:
 
     def place_exit(self, held: ManagedPosition, minute: int) -> SubmitOrder:
         """Close the rest of a position at the market, after a minute."""
-        lot = lot_of(self._exposure, held.position.signal.symbol)
+        lot = lot_of(self._exposure, held.position.symbol)
         units = held.position.units // lot * lot or held.position.units
         attempt = self._book.signals[held.position.signal].next_attempt(Leg.EXIT)
         order = order_factory.exit_order(self._name, held.position, units, held.exit_reason, attempt)

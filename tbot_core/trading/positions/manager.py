@@ -268,12 +268,17 @@ class PositionManager:
         self._on_size_changed(held)
 
     def apply_split(self, symbol: str, ratio: Fraction) -> None:
-        """Apply a split: the levels are divided, and the working orders are cancelled and placed again."""
+        """Apply a split: the levels are divided, and the working orders are cancelled and placed again.
+
+        The levels are those of the symbol's signals, whatever they trade; the orders are those that trade the symbol.
+        """
         self._portfolio.apply_split(symbol, ratio)
+        for expressed in self._held.values():
+            if expressed.position.signal.symbol == symbol:
+                self.protection.apply_split(expressed, ratio)
         held = self._held.get(symbol)
         if held is None:
             return
-        self.protection.apply_split(held, ratio)
         for ticket in (*held.protection, held.exit):
             if ticket is not None:
                 ticket.outdated = True
@@ -411,7 +416,8 @@ class PositionManager:
         """Value positions at the minute's closes, else at the last known."""
         closes = bars.field("close")
         for symbol, held in self._held.items():
-            if held.row is not None and not math.isnan(close := closes.item(minute, held.row)):
+            row = held.price_row(bars)
+            if row is not None and not math.isnan(close := closes.item(minute, row)):
                 self._portfolio.mark(symbol, ticks_of(close))
 
     def orders_after_minute(self, bars: Bars, minute: int) -> list[TradingCommand]:
@@ -554,13 +560,13 @@ class PositionManager:
 
     def _on_closed(self, position: Position, fill: Fill) -> None:
         # Working orders of a closed position must not open another.
-        del self._held[position.signal.symbol]
+        del self._held[position.symbol]
         self.book.signals[position.signal].closed = True
         self._exposure.count_closed(fill, position.pnl_atoms)
 
     def _on_entry_fill(self, fill: Fill, ticket: Ticket, position: Position) -> None:
         order = ticket.order
-        count_traded(self._exposure, order.symbol)
+        count_traded(self._exposure, order.signal.symbol)
         planned = self.book.signals[order.signal]
         reference = price_of(planned.plan.price if ticket.reference is None else ticket.reference)
         self._exposure.count_fill(self._rules.risk, fill.price, reference, position.side)
@@ -616,7 +622,7 @@ class PositionManager:
     def _may_place_exit(self, held: ManagedPosition) -> bool:
         # Whether a due exit can be sent: nothing else works for its position, and it need not wait. An entry in doubt
         # can only add to the position; its stop has been cancelled, so that the exit must not wait for it.
-        waits = self.exits.exits_blocked(held.position.signal.symbol) or self.exits.must_wait(held.exit_reason)
+        waits = self.exits.exits_blocked(symbol_of(held)) or self.exits.must_wait(held.exit_reason)
         waits |= held.plan.is_expired and not self._is_open
         blocks = any(not _is_unknown_entry(one) for one in self._blocking_orders(held))
         return not (waits or blocks)
@@ -628,7 +634,7 @@ class PositionManager:
 
     def _has_working_order(self, symbol: str) -> bool:
         # Whether an entry or an order to cancel of the symbol may still fill.
-        entries = any(one.signal.symbol == symbol for one in self._exposure.working.values())
+        entries = any(one.instrument.symbol == symbol for one in self._exposure.working.values())
         return entries or any(ticket.order.symbol == symbol for ticket in self._ending())
 
     def _blocking_orders(self, held: ManagedPosition) -> list[Ticket]:

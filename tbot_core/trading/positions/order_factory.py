@@ -9,6 +9,7 @@ import attrs
 from tbot_core.model.types import (
     UNITS_PER_SHARE,
     ExitReason,
+    Instrument,
     Leg,
     Order,
     OrderType,
@@ -45,39 +46,46 @@ def would_be_unprotected(rules: TradingRules, units: int) -> bool:
 def entry_order(
     name: OrderIdFactory, signal: SignalId, planned: SizedEntry, plan: ExitPlan, *, venue: BrokerCapabilities
 ) -> Order:
-    """The entry; if the broker supports brackets, with its stop and target."""
-    buy, brackets = plan.side is Side.LONG, uses_bracket(venue, planned.units)
+    """The entry; if the broker supports brackets, with its stop and target.
+
+    Of a proxy it has none: the levels of its plan are prices of the signal's stock.
+    """
+    instrument = planned.instrument
+    buy = instrument.side(plan.side) is Side.LONG
+    brackets = uses_bracket(venue, planned.units) and not instrument.is_proxy
+    of = signal, instrument
     protection = []
     if brackets and not plan.on_close:
-        protection.append(_draft(name, signal, Leg.STOP, planned.units, buy=not buy, ticks=plan.stop))
+        protection.append(_draft(name, of, Leg.STOP, planned.units, buy=not buy, ticks=plan.stop))
     if brackets and plan.target is not None:
-        protection.append(_draft(name, signal, Leg.TARGET, planned.units, buy=not buy, ticks=plan.target))
-    return _draft(name, signal, Leg.ENTRY, planned.units, buy=buy, ticks=planned.limit, protection=tuple(protection))
+        protection.append(_draft(name, of, Leg.TARGET, planned.units, buy=not buy, ticks=plan.target))
+    return _draft(name, of, Leg.ENTRY, planned.units, buy=buy, ticks=planned.limit, protection=tuple(protection))
 
 
 def stop_order(name: OrderIdFactory, position: Position, plan: ExitPlan, attempt: int, units: int) -> Order:
     """A stop for `units` of a position, at the plan's level."""
     buy = position.side is Side.SHORT
-    draft = _draft(name, position.signal, Leg.STOP, units, buy=buy, ticks=plan.stop, attempt=attempt)
+    draft = _draft(name, _of(position), Leg.STOP, units, buy=buy, ticks=plan.stop, attempt=attempt)
     return attrs.evolve(draft, reason=plan.stop_reason)
 
 
 def exit_order(name: OrderIdFactory, position: Position, units: int, reason: ExitReason | None, attempt: int) -> Order:
     """A market order that closes `units` of a position."""
     buy = position.side is Side.SHORT
-    return _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
+    return _draft(name, _of(position), Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
 
 
-def overfill_order(name: OrderIdFactory, signal: SignalId, units: int, attempt: int) -> Order:
-    """A market order that reverses an overfill of signed `units`."""
-    return _draft(name, signal, Leg.EXIT, abs(units), buy=units < 0, attempt=attempt, reason=ExitReason.EXCESS)
+def overfill_order(name: OrderIdFactory, order: Order, units: int, attempt: int) -> Order:
+    """A market order that reverses an overfill of signed `units` of what an order trades."""
+    of = order.signal, order.instrument
+    return _draft(name, of, Leg.EXIT, abs(units), buy=units < 0, attempt=attempt, reason=ExitReason.EXCESS)
 
 
 def trim_order(name: OrderIdFactory, position: Position, units: int, attempt: int) -> Order:
     """A market order that trims a position by `units`."""
     buy = position.side is Side.SHORT
     reason = ExitReason.REBALANCE
-    draft = _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
+    draft = _draft(name, _of(position), Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
     return attrs.evolve(draft, tag=reason.value)
 
 
@@ -85,15 +93,17 @@ def top_up_order(name: OrderIdFactory, position: Position, planned: SizedEntry, 
     """An entry that adds to a position; its fill replaces the protection of the whole position."""
     reason = ExitReason.REBALANCE
     buy, ticks = position.side is Side.LONG, planned.limit
-    draft = _draft(
-        name, position.signal, Leg.ENTRY, planned.units, buy=buy, ticks=ticks, attempt=attempt, reason=reason
-    )
+    draft = _draft(name, _of(position), Leg.ENTRY, planned.units, buy=buy, ticks=ticks, attempt=attempt, reason=reason)
     return attrs.evolve(draft, tag=reason.value)
+
+
+def _of(position: Position) -> tuple[SignalId, Instrument]:
+    return position.signal, position.instrument
 
 
 def _draft(  # noqa: PLR0913  the parameters of an order
     name: OrderIdFactory,
-    signal: SignalId,
+    of: tuple[SignalId, Instrument],
     leg: Leg,
     units: int,
     *,
@@ -104,12 +114,13 @@ def _draft(  # noqa: PLR0913  the parameters of an order
     reason: ExitReason | None = None,
 ) -> Order:
     price = None if ticks is None else price_of(ticks)
+    signal, instrument = of
     priced = OrderType.STOP if leg is Leg.STOP else OrderType.LIMIT
     return Order(
         client_order_id=name(signal, leg, attempt),
         signal=signal,
         leg=leg,
-        symbol=signal.symbol,
+        instrument=instrument,
         buy=buy,
         quantity=quantity_of(units),
         type=OrderType.MARKET if price is None else priced,

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class Sized(Protocol):
-    """The size of a position: its units, its last mark in ticks, and its target in atoms."""
+    """The size of a position: its units, the value of one at the last mark, and its target, in atoms."""
 
     @property
     def units(self) -> int:
         """The units held."""
 
     @property
-    def mark(self) -> int:
-        """The last mark in ticks."""
+    def unit_atoms(self) -> int:
+        """The value of one unit at the last mark."""
 
     @property
     def target_atoms(self) -> int:
@@ -37,7 +37,7 @@ class Size(NamedTuple):
     """A size that is not that of a booked position."""
 
     units: int
-    mark: int
+    unit_atoms: int
     target_atoms: int
 
 
@@ -84,18 +84,18 @@ def trim_step(units: int, quantity_step: Decimal) -> int:
 
 def excess_units(policy: RebalanceSettings, position: Sized, step: int) -> int:
     """The units above a position's target, in whole steps; 0 if not above by more than the threshold."""
-    over = position.units * position.mark - position.target_atoms
+    over = position.units * position.unit_atoms - position.target_atoms
     if over <= position.target_atoms * policy.rebalance_threshold:
         return 0
-    return over // position.mark // step * step
+    return over // position.unit_atoms // step * step
 
 
 def missing_atoms(policy: RebalanceSettings, position: Sized) -> int:
     """The atoms by which a position is below its target; 0 if not below by more than the threshold."""
-    under = position.target_atoms - position.units * position.mark
+    under = position.target_atoms - position.units * position.unit_atoms
     return under if under > position.target_atoms * policy.rebalance_threshold else 0
 
 
 def is_losing(position: Position) -> bool:
     """Whether the mark is on the losing side of the average entry price."""
-    return position.side * (position.mark * position.entry_units - position.entry_atoms) < 0
+    return position.side * (position.unit_atoms * position.entry_units - position.entry_atoms) < 0

@@ -9,7 +9,7 @@ import attrs
 
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE, Leg
+from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE, Leg, ticks_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory, rebalance_rules
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Order
     from tbot_core.trading.account_book import AccountBook, ManagedPosition
-    from tbot_core.trading.exit_plan import ExitPlan
     from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.proposals import TradingRules
@@ -101,7 +100,7 @@ class TopUps:
         plan, position = held.plan, held.position
         return Proposal(
             signal=position.signal,
-            side=position.side,
+            side=plan.side,
             row=held.row or 0,
             rank=0,
             price=close,
@@ -109,18 +108,20 @@ class TopUps:
             stop=plan.stop / TICKS_PER_DOLLAR,
             target=math.nan if plan.target is None else plan.target / TICKS_PER_DOLLAR,
             exits=ExitRules(),
-            reason=self._top_up_denial(held, plan, minute),
+            reason=self._top_up_denial(held, close, minute),
             confirmed_minute=minute,
+            instrument=position.instrument,
+            reference=position.mark / TICKS_PER_DOLLAR if position.instrument.is_proxy else None,
         )
 
-    def _top_up_denial(self, held: ManagedPosition, plan: ExitPlan, minute: int) -> Reason:
+    def _top_up_denial(self, held: ManagedPosition, close: float, minute: int) -> Reason:
         position, session = held.position, self._session
         last = session.minutes - self._rules.exits.flatten_before_close
         if self._rules.entries.trade_confirmation_required:
             return Reason.TOP_UP_UNCONFIRMED
         if rebalance_rules.is_losing(position):
             return Reason.TOP_UP_LOSING
-        if exit_plan.near_exit(plan, position.mark, session.minute(position.entry_time), minute, last):
+        if exit_plan.near_exit(held.plan, ticks_of(close), session.minute(position.entry_time), minute, last):
             return Reason.TOP_UP_NEAR_EXIT
         return Reason.ALLOWED
 
@@ -153,7 +154,7 @@ class PositionTrimmer:
         if any(one.signal == signal for one in self._exposure.working.values()):
             return
         step = rebalance_rules.trim_step(position.units, self._rules.venue.quantity_step)
-        step = max(step, lot_of(self._exposure, signal.symbol))
+        step = max(step, lot_of(self._exposure, position.symbol))
         keep = position.units - rebalance_rules.excess_units(self._rules.rebalance, position, step)
         if keep < position.units and not order_factory.would_be_unprotected(
             self._rules, keep

@@ -27,7 +27,7 @@ class PositionRecovery:
     def restore_position(self, carried: CarriedPosition, row: int | None) -> None:
         """Restore a position carried from an earlier session; it is closed at the next market open."""
         fill = carried.fill
-        self._book.carry(fill, carried.signal)
+        self._book.carry(fill, carried.signal, carried.instrument)
         position = self._portfolio.positions[fill.symbol]
         plan = exit_plan.immediate_exit_plan(position.side, position.mark)
         planned = SignalPlan(plan=plan, row=row, attempts=dict(carried.attempts))

@@ -44,7 +44,7 @@ class ProtectiveStops:
         if held.plan.on_close:
             return 0
         units = held.position.units - held.units_in_trim - trimming
-        lot = lot_of(self._exposure, held.position.signal.symbol)
+        lot = lot_of(self._exposure, held.position.symbol)
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
 
@@ -61,7 +61,7 @@ class ProtectiveStops:
 
     def may_place(self, held: ManagedPosition, units: int) -> bool:
         """Whether a stop of so many units can be placed: there are some, and the price steps are known."""
-        return bool(units) and not self._exposure.holds.has(held.position.signal.symbol, Hold.RULES_REQUESTED)
+        return bool(units) and not self._exposure.holds.has(held.position.symbol, Hold.RULES_REQUESTED)
 
     @staticmethod
     def is_in_place(held: ManagedPosition) -> bool:
@@ -156,7 +156,8 @@ class ProtectiveStops:
         held = self._book.held.get(symbol)
         if held is None:
             return
-        held.plan.set_tick_grid(grid_of(self._exposure, symbol))
+        if not held.position.instrument.is_proxy:
+            held.plan.set_tick_grid(grid_of(self._exposure, symbol))
         if held.rejected_stop_price is not None and held.rejected_stop_price == price_of(held.plan.stop):
             held.exit_reason = held.exit_reason or ExitReason.UNPROTECTED
         held.rejected_stop_price, held.refused_stops = None, 0

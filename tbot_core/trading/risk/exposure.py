@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from tbot_core.contracts import InstrumentRules
-from tbot_core.model.types import UNITS_PER_SHARE, Fill, RiskState, Side, SignalId, atoms_of, ticks_of, units_of
+from tbot_core.model.types import (
+    UNITS_PER_SHARE,
+    Fill,
+    Instrument,
+    RiskState,
+    Side,
+    SignalId,
+    atoms_of,
+    ticks_of,
+    units_of,
+)
 from tbot_core.trading.portfolio import Portfolio
 from tbot_core.trading.risk.account import AccountRules
 from tbot_core.trading.risk.external import ExternalPositions
@@ -33,9 +43,10 @@ DEVIATIONS = 3
 
 @attrs.frozen(kw_only=True)
 class ReservedEntry:
-    """A recorded entry that is not terminal, at its worst case."""
+    """A recorded entry that is not terminal, at its worst case; `side` is that of the position in the instrument."""
 
     signal: SignalId
+    instrument: Instrument
     side: Side
     worst_atoms: int
     power_atoms: int
@@ -64,7 +75,8 @@ class ExposureBook:
     trading state takes them over; None if no account can be read: then `state` keeps them to the session's end.
     `all_brokers`: the books of all brokers of the session, which share their limits. `holds`: what keeps orders in a
     symbol back here. `account_unread`: the account was not read since the start, and nothing is closed.
-    `instrument_rules`: those that the broker reported. `stated_atoms`: the exposure that a person stated for a broker that cannot be read.
+    `instrument_rules`: those that the broker reported. `stated_atoms`: the exposure that a person stated for a broker
+    that cannot be read.
     """
 
     portfolio: Portfolio
@@ -113,11 +125,16 @@ class ExposureBook:
         return any(one.holds.has(symbol, Hold.FROZEN) for one in self.all_brokers)
 
     def is_busy(self, symbol: str) -> bool:
-        """Whether the symbol has a position, a surplus or a working entry at any broker."""
+        """Whether the symbol has a position, a surplus or a working entry at any broker, itself or through a proxy."""
         for one in self.all_brokers:
-            if symbol in one.portfolio.positions or symbol in [entry.signal.symbol for entry in one.working.values()]:
+            portfolio = one.portfolio
+            if symbol in portfolio.positions or symbol in portfolio.unassigned_units:
                 return True
-            if symbol in one.portfolio.unassigned_units:
+            traded = [position.instrument for position in portfolio.positions.values()]
+            traded += [entry.instrument for entry in one.working.values()]
+            if symbol in [instrument.underlying for instrument in traded]:
+                return True
+            if symbol in [entry.instrument.symbol for entry in one.working.values()]:
                 return True
         return False
 
@@ -130,7 +147,7 @@ class ExposureBook:
     def new_entries(self) -> list[ReservedEntry]:
         """The working entries here that open positions: all except top-ups of held ones."""
         held = self.portfolio.positions
-        return [one for one in self.working.values() if not (one.is_top_up and one.signal.symbol in held)]
+        return [one for one in self.working.values() if not (one.is_top_up and one.instrument.symbol in held)]
 
     @property
     def reserved(self) -> int:
@@ -313,23 +330,32 @@ def block_entries(exposure: ExposureBook, cause: StateCause, words: str) -> None
 def net_of(exposure: ExposureBook, exposures: Mapping[str, Decimal], sign: int) -> int:
     """The worst case of the net exposure towards `sign`, over the symbols of `exposures`, each times its factor.
 
-    Positions net each other. A working entry and an external holding count only if they add to that side, since the
-    entry may not fill and the holding may be sold at any time.
+    A proxy counts by its own factor, else by that of its underlying times its leverage. Positions net each other. A
+    working entry and an external holding count only if they add to that side, since the entry may not fill and the
+    holding may be sold at any time.
     """
     held = sum(
-        int(one.side * one.cost_atoms * exposures[symbol])
+        int(one.side * one.cost_atoms * factor)
         for part in exposure.all_brokers
-        for symbol, one in part.portfolio.positions.items()
-        if symbol in exposures
+        for one in part.portfolio.positions.values()
+        if (factor := index_factor(one.instrument, exposures)) is not None
     )
     working_atoms = (
-        int(one.side * one.worst_atoms * exposures[one.signal.symbol])
+        int(one.side * one.worst_atoms * factor)
         for part in exposure.all_brokers
         for one in part.working.values()
-        if one.signal.symbol in exposures
+        if (factor := index_factor(one.instrument, exposures)) is not None
     )
     external = sum(_toward(one.external, exposures, sign) for one in exposure.all_brokers if one.external.worst)
     return sign * held + sum(max(0, sign * atoms) for atoms in working_atoms) + external
+
+
+def index_factor(instrument: Instrument, exposures: Mapping[str, Decimal]) -> Decimal | None:
+    """The factor of an instrument's cost in an index, which has those of its members; None if it has no part in it."""
+    if instrument.symbol in exposures:
+        return exposures[instrument.symbol]
+    factor = exposures.get(instrument.underlying)
+    return None if factor is None else factor * instrument.leverage
 
 
 def _toward(external: ExternalPositions, exposures: Mapping[str, Decimal], sign: int) -> int:

@@ -63,13 +63,16 @@ class SizingFigures:
 def limit_figures(
     gate: RiskEngine, book: tuple[ExposureBook, Limits], signal: SignalId, side: Side, sized: SizedEntry | None
 ) -> tuple[LimitFigures, ...]:
-    """The limits that apply to an entry, in the order of their checks; `sized` is None for one that was not sized."""
+    """The limits that apply to an entry, in the order of their checks; `sized` is None for one that was not sized.
+
+    `side` is that of the position.
+    """
     exposure, limits = book
     found = [*_loss_figures(exposure, limits, signal), *_count_figures(gate, exposure, limits, signal)]
     if sized is not None and sized.units:
         away = Decimal(sized.distance) / max(1, sized.last_price)
         found.append(_figures(Reason.PRICE_BAND, Decimal(0), round(away, 6), limits.price_band))
-        for reason, used, order, allowed in gate.amounts(exposure, limits, signal, side, sized):
+        for reason, used, order, allowed in gate.amounts(exposure, limits, side, sized):
             found.append(_figures(reason, dollars_of(used), dollars_of(order), dollars_of(allowed)))
     return tuple(found)
 

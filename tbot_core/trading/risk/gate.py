@@ -22,6 +22,7 @@ from tbot_core.trading.risk.exposure import (
     RiskChange,
     external_in,
     impose_defense,
+    index_factor,
     is_below_minimum,
     is_tradable,
     needs_defense,
@@ -36,7 +37,7 @@ from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
-    from tbot_core.model.types import Order
+    from tbot_core.model.types import Instrument, Order
     from tbot_core.trading.risk.limits import Limits
     from tbot_core.trading.risk.sizing import SizedEntry
 
@@ -63,13 +64,19 @@ class RiskEngine:
     shortable: bool = False
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
 
-    def before_sizing(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
-        """Check risk state, latches, positions and counts."""
-        denial = _first(self._entry_blocks(exposure, limits, signal))
+    def before_sizing(
+        self, exposure: ExposureBook, limits: Limits, signal: SignalId, instrument: Instrument
+    ) -> Denial | None:
+        """Check risk state, latches, positions and counts.
+
+        The signal's symbol must be free, and what is traded in its place.
+        """
+        denial = _first(self._entry_blocks(exposure, limits, signal, instrument.symbol))
         if denial is not None:
             return denial
         traded = self.once_a_day and signal.symbol in exposure.traded
-        found = symbol_denial(busy=exposure.is_busy(signal.symbol), traded=traded)
+        busy = exposure.is_busy(signal.symbol) or (instrument.is_proxy and exposure.is_busy(instrument.symbol))
+        found = symbol_denial(busy=busy, traded=traded)
         if found is not None:
             return Denial(reason=found)
         for reason, used, most in self.counts(exposure, limits, signal):
@@ -82,18 +89,22 @@ class RiskEngine:
         rate = exposure.sent_at[1] if exposure.sent_at[0] == signal.minute else 0
         return limits.counts(exposure.sent.get(signal.strategy, 0), exposure.position_count, rate)
 
-    def before_top_up(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
+    def before_top_up(
+        self, exposure: ExposureBook, limits: Limits, signal: SignalId, instrument: Instrument
+    ) -> Denial | None:
         """Check risk state, latches and rate: a top-up opens no position and does not count in MAX_TRADES."""
         *_, (reason, rate, most) = self.counts(exposure, limits, signal)
         checks = (
-            *self._entry_blocks(exposure, limits, signal),
+            *self._entry_blocks(exposure, limits, signal, instrument.symbol),
             (exposure.current_state >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
             (rate >= most, reason, rate, most),
         )
         return _first(checks) or _day_trade_denial(exposure, limits)
 
-    def _entry_blocks(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> tuple[_Check, ...]:
-        # The checks of both entries and top-ups.
+    def _entry_blocks(
+        self, exposure: ExposureBook, limits: Limits, signal: SignalId, symbol: str
+    ) -> tuple[_Check, ...]:
+        # The checks of both entries and top-ups; `symbol` is what is traded.
         state = exposure.current_state
         return (
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
@@ -110,47 +121,45 @@ class RiskEngine:
             (exposure.equity_jump, Reason.EQUITY_JUMP, None, None),
             (signal.strategy in exposure.window_loss, Reason.WINDOW_LOSS, None, None),
             (
-                exposure.is_frozen(signal.symbol) or not is_tradable(exposure, signal.symbol),
+                exposure.is_frozen(symbol) or not is_tradable(exposure, symbol),
                 Reason.INSTRUMENT_FROZEN,
                 None,
                 None,
             ),
-            (exposure.holds.has(signal.symbol, *WITHOUT_RULES), Reason.RULES_UNKNOWN, None, None),
+            (exposure.holds.has(symbol, *WITHOUT_RULES), Reason.RULES_UNKNOWN, None, None),
         )
 
-    def after_sizing(
-        self, exposure: ExposureBook, limits: Limits, signal: SignalId, side: Side, planned: SizedEntry
-    ) -> Denial | None:
+    def after_sizing(self, exposure: ExposureBook, limits: Limits, side: Side, planned: SizedEntry) -> Denial | None:
         """Check the worst case of a sized entry: alone, with its symbol, its index, and all exposure.
 
-        A top-up and the position that it adds to count as one trade.
+        `side` is that of the position. A top-up and the position that it adds to count as one trade.
         """
-        if not planned.units or is_below_minimum(exposure, signal.symbol, planned.units, planned.worst_atoms):
+        symbol = planned.instrument.symbol
+        if not planned.units or is_below_minimum(exposure, symbol, planned.units, planned.worst_atoms):
             return Denial(reason=Reason.QUANTITY_TOO_SMALL)
         if beyond_band(planned.distance, planned.last_price, limits.price_band):
             away = Decimal(planned.distance) / max(1, planned.last_price)
             return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
-        if side is Side.SHORT and (reason := self.short_denial(exposure, signal.symbol)) is not None:
+        if side is Side.SHORT and (reason := self.short_denial(exposure, symbol)) is not None:
             return Denial(reason=reason)
-        over = first_over(self.amounts(exposure, limits, signal, side, planned))
+        over = first_over(self.amounts(exposure, limits, side, planned))
         if over is None:
             return None
         reason, used, order, allowed = over
         return Denial(reason=reason, value=dollars_of(used + order), limit=dollars_of(allowed))
 
-    def amounts(
-        self, exposure: ExposureBook, limits: Limits, signal: SignalId, side: Side, planned: SizedEntry
-    ) -> list[Amount]:
+    def amounts(self, exposure: ExposureBook, limits: Limits, side: Side, planned: SizedEntry) -> list[Amount]:
         """The amounts that a sized entry adds to, in atoms: code of a denial, used before it, its part, allowed.
 
         A limit that is off is left out.
         """
-        worst, position = planned.worst_atoms, exposure.portfolio.positions.get(signal.symbol)
+        worst, instrument = planned.worst_atoms, planned.instrument
+        position = exposure.portfolio.positions.get(instrument.symbol)
         held = 0 if position is None else position.cost_atoms
         power, working = planned.power_atoms(side), working_buying_power(exposure)
-        symbol = held, external_in(exposure, signal.symbol)
+        symbol = held, external_in(exposure, instrument.symbol)
         used = (*symbol, exposure.gross(), working, available_buying_power(exposure, limits))
-        index = self._index_amounts(exposure, limits, signal.symbol, side * worst)
+        index = self._index_amounts(exposure, limits, instrument, side * worst)
         available = exposure.funds.available_atoms(exposure.portfolio)
         cash = [] if available is None else [(Reason.UNSETTLED_CASH, working, power, available)]
         return [*limits.amounts((worst, power), used, index), *cash]
@@ -165,11 +174,13 @@ class RiskEngine:
         reported = None if rules is None else rules.may_be_shorted
         return None if (self.shortable if reported is None else reported) else Reason.NOT_SHORTABLE
 
-    def _index_amounts(self, exposure: ExposureBook, limits: Limits, symbol: str, signed: int) -> list[Amount]:
+    def _index_amounts(
+        self, exposure: ExposureBook, limits: Limits, instrument: Instrument, signed: int
+    ) -> list[Amount]:
         found = []
         for members in self.indices.values():
-            if symbol in members:
-                atoms = int(signed * members[symbol])
+            if (factor := index_factor(instrument, members)) is not None:
+                atoms = int(signed * factor)
                 net = net_of(exposure, members, 1 if atoms > 0 else -1)
                 found.append((Reason.INDEX_EXPOSURE, net, abs(atoms), limits.per_index))
         return found

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import functools
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
 from tbot_core.contracts.capabilities import BrokerCapabilities
 from tbot_core.contracts.settings import EntrySettings
-from tbot_core.model.types import UNITS_PER_SHARE, Order, OrderType, Side, ticks_of, units_of
+from tbot_core.model.types import (
+    UNITS_PER_SHARE,
+    Instrument,
+    InstrumentKind,
+    Order,
+    OrderType,
+    Side,
+    ticks_of,
+    units_of,
+)
 from tbot_core.trading.price_grid import band_level, limit_level
+
+if TYPE_CHECKING:
+    from tbot_core.trading.portfolio import Position
 
 Ratio: TypeAlias = tuple[int, int]
 """A fraction, 0 or more, as numerator and denominator."""
@@ -22,13 +34,14 @@ SHORT_MARGIN: Final[Ratio] = (103, 100)
 
 @attrs.frozen(kw_only=True)
 class SizedEntry:
-    """A sized entry before the risk checks: its units, and its prices in ticks.
+    """A sized entry of an instrument before the risk checks: its units, and its prices in ticks.
 
     `price` is the limit of a limit order, and the upper edge of PRICE_BAND_PCT for a market order, also for a short,
     whose exposure grows with the price. `last` is the price of the last trade, None if `reference` is that price.
     `ask` is that of the quote, None if the source has no quotes.
     """
 
+    instrument: Instrument
     type: OrderType
     price: int
     units: int
@@ -63,16 +76,16 @@ class SizedEntry:
     @property
     def worst_atoms(self) -> int:
         """The notional of the whole order at the worst price."""
-        return self.units * self.worst
+        return self.instrument.atoms(self.units, self.worst)
 
     def power_atoms(self, side: Side) -> int:
         """The buying power that it uses in the worst case."""
         worst = self.worst
         if side is Side.LONG:
-            return self.units * worst
+            return self.instrument.atoms(self.units, worst)
         ask = self.reference if self.ask is None else self.ask
         margin: int = short_margin(ask)
-        return self.units * max(worst, margin)
+        return self.instrument.atoms(self.units, max(worst, margin))
 
 
 @attrs.frozen(kw_only=True)
@@ -98,28 +111,42 @@ class Sizer:
             return int(band_level(reference, self._distance, self.grid))
         return int(limit_level(reference, side, self._distance, self.grid))
 
-    def plan(self, reference: int, side: Side, budget_atoms: int) -> SizedEntry:
-        """The entry that a budget in atoms allows at the worst price; 0 units if below the smallest quantity."""
-        price = self.price(reference, side)
-        units = units_for(budget_atoms, max(price, reference), self.step(self._type, side), self.fixed_units)
-        return SizedEntry(type=self._type, price=price, units=units, reference=reference)
+    def plan(self, instrument: Instrument, reference: int, side: Side, budget_atoms: int) -> SizedEntry:
+        """The entry that a budget in atoms allows at the worst price; 0 units if below the smallest quantity.
 
-    def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> SizedEntry:
-        """The top-up that a budget in atoms allows; `whole`: the position has whole shares and keeps them."""
+        `reference` is a price of the instrument, and `side` that of the position in it.
+        """
         price = self.price(reference, side)
-        step = max(self.step(self._type, side), UNITS_PER_SHARE if whole else 1)
-        units = units_for(budget_atoms, max(price, reference), step)
-        return SizedEntry(type=self._type, price=price, units=units, reference=reference)
+        worst, step = instrument.atoms(1, max(price, reference)), self.step(self._type, side, instrument.kind)
+        units = units_for(budget_atoms, worst, step, self.fixed_units)
+        return SizedEntry(instrument=instrument, type=self._type, price=price, units=units, reference=reference)
+
+    def addition(self, position: Position, reference: int, budget_atoms: int, *, whole: bool) -> SizedEntry:
+        """The top-up that a budget in atoms allows; `whole`: the position has whole shares and keeps them."""
+        instrument, price = position.instrument, self.price(reference, position.side)
+        step = max(self.step(self._type, position.side, instrument.kind), UNITS_PER_SHARE if whole else 1)
+        units = units_for(budget_atoms, instrument.atoms(1, max(price, reference)), step)
+        return SizedEntry(instrument=instrument, type=self._type, price=price, units=units, reference=reference)
 
     def plan_of(self, order: Order, reference: int, side: Side) -> SizedEntry:
         """The sized entry of a recorded order."""
         limit = order.limit_price
         price = self.price(reference, side) if limit is None else ticks_of(float(limit))
-        return SizedEntry(type=order.type, price=price, units=units_of(order.quantity), reference=reference)
+        return SizedEntry(
+            instrument=order.instrument,
+            type=order.type,
+            price=price,
+            units=units_of(order.quantity),
+            reference=reference,
+        )
 
-    def step(self, kind: OrderType, side: Side) -> int:
-        """The step of an entry's quantity in units: that of the broker and the instrument, else whole shares."""
+    def step(self, kind: OrderType, side: Side, traded: InstrumentKind = InstrumentKind.STOCK) -> int:
+        """The step of an entry's quantity in units: that of the broker and the instrument, else whole shares.
+
+        `side` is that of the position. Puts are traded in whole contracts.
+        """
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types
+        whole |= traded is InstrumentKind.PUT
         return max(self.lot, UNITS_PER_SHARE if whole else self._smallest_step)
 
     @functools.cached_property
@@ -137,7 +164,7 @@ class Sizer:
 
 
 def units_for(budget_atoms: int, worst: int, step: int, fixed_units: int = 0) -> int:
-    """The units, in whole steps, that a budget in atoms allows at the worst price in ticks, else the fixed ones."""
+    """The units, in whole steps, that a budget in atoms allows at the worst cost of one, else the fixed ones."""
     return (fixed_units or max(0, budget_atoms) // worst) // step * step
 
 

@@ -64,7 +64,6 @@ def order(cid: str, leg: Leg = Leg.ENTRY, *, stop: str | None = None, symbol: st
         client_order_id=cid,
         signal=signal,
         leg=leg,
-        symbol=symbol,
         buy=leg is Leg.ENTRY,
         quantity=Decimal(100),
         type=OrderType.MARKET if stop is None else OrderType.STOP,

@@ -54,7 +54,6 @@ def _order(cid: str, quantity: str, *, buy: bool = True, symbol: str = "A", **te
         client_order_id=cid,
         signal=signal,
         leg=Leg.ENTRY,
-        symbol=symbol,
         buy=buy,
         quantity=Decimal(quantity),
         type=OrderType.MARKET,

@@ -106,7 +106,6 @@ def test_partial_volume_does_not_cap_fills(tmp_path: Path, volume: str, expected
         client_order_id="a",
         signal=SignalId(session=FIRST, strategy="open", symbol="AAA", minute=0, rule="breakout"),
         leg=Leg.ENTRY,
-        symbol="AAA",
         buy=True,
         quantity=Decimal(500),
         type=OrderType.MARKET,
