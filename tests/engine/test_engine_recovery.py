@@ -19,13 +19,29 @@ from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.accounts import Adjustment, ForeignHolding
+from tbot_core.journal.events.orders import OrderIntended, SignalDecided
 from tbot_core.journal.events.risk import RiskChanged
+from tbot_core.journal.ledger import ledger_of
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
 from tbot_core.model.bars import SymbolQuote
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import Account, ExitReason, Leg, Order, OrderState, RiskState, Side, SignalId, atoms_of
+from tbot_core.model.types import (
+    Account,
+    ExitReason,
+    Instrument,
+    InstrumentKind,
+    Leg,
+    Order,
+    OrderState,
+    RiskState,
+    Side,
+    SignalId,
+    atoms_of,
+    dollars_of,
+)
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
@@ -36,6 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.trading.commands import TradingCommand
+    from tbot_core.trading.proposals import Proposal
 
 BARE = BrokerCapabilities(shortable=True)
 BRACKETS = BrokerCapabilities(brackets=True, replace="same_id", shortable=True)
@@ -100,10 +117,13 @@ class Process:
 
     def enter(self, shape: ExitRules | None = None, quantity: str = "7") -> Order:
         """Enter AAA; the entry is filled by so many of its 7 shares."""
-        one = proposal(exits=shape or ExitRules(leave=60), target=150.0)
+        return self.enter_by(proposal(exits=shape or ExitRules(leave=60), target=150.0), quantity)
+
+    def enter_by(self, one: Proposal, quantity: str, price: str = "100") -> Order:
+        """Enter for a signal of AAA; the entry is filled by so much, at that price."""
         asyncio.run(self.execution.execute(MinuteCommands(decisions=self.desk.decide([one]))))
         entry = self.execution.tickets["AAA entry"].order
-        self.hear(said("acknowledged", "AAA entry"), filled(entry, quantity))
+        self.hear(said("acknowledged", "AAA entry"), filled(entry, quantity, price))
         return entry
 
     def hear(self, *words: BrokerEvent) -> None:
@@ -156,6 +176,71 @@ def test_a_position_is_recalled_with_its_plan_and_protection(process: Process) -
     assert after.desk.portfolio.positions["AAA"].units == 3_000_000
     sent = {cid for cid, ticket in after.execution.tickets.items() if ticket.sent_at is not None}
     assert sent == {"AAA entry", "AAA stop", "AAA target"}
+
+
+@pytest.mark.parametrize(
+    ("instrument", "price", "quantity", "cost"),
+    [
+        (
+            Instrument(symbol="DOWN", kind=InstrumentKind.FUND, underlying="AAA", leverage=Decimal(-1)),
+            "20",
+            "39",
+            Decimal(780),
+        ),
+        (
+            Instrument(
+                symbol="PUTAAA", kind=InstrumentKind.PUT, underlying="AAA", multiplier=100, leverage=Decimal(-4)
+            ),
+            "2",
+            "4",
+            Decimal(800),
+        ),
+    ],
+    ids=["fund", "put"],
+)
+def test_a_position_in_place_of_the_signals_stock_is_recalled(
+    process: Process, instrument: Instrument, price: str, quantity: str, cost: Decimal
+) -> None:
+    """Its orders, money and exits are the same after a restart, and for a reader of the journal."""
+    one = attrs.evolve(
+        proposal(side=Side.SHORT, exits=ExitRules(leave=60)), instrument=instrument, reference=float(price)
+    )
+    entry = process.enter_by(one, quantity, price)
+    after = process.again()
+    same(process, after)
+    assert after.desk.portfolio.positions[entry.symbol].instrument == instrument
+    book = fold_events(process.journal.events())
+    assert book.portfolio.positions == after.desk.portfolio.positions
+    assert dollars_of(book.portfolio.cost_atoms) == cost
+    after = process.again()
+    after.do(*after.desk.position_manager.orders_after_minute(SessionDraft("AAA", "BBB").bars(), 59))
+    leaving = after.execution.tickets["AAA exit"].order
+    assert (leaving.symbol, leaving.buy, str(leaving.quantity)) == (entry.symbol, False, quantity)
+    after.hear(filled(leaving, quantity, str(Decimal(price) / 2), "2"))
+    last = after.again()
+    assert last.desk.portfolio == after.desk.portfolio
+    (trade,) = fold_events(process.journal.events()).trades
+    assert (trade.instrument, trade.pnl) == (instrument, -cost / 2)
+    found = ledger_of(process.journal.events())
+    assert (found.cash, found.holdings) == (-cost / 2, {})
+    assert found.lots[entry.symbol].gain == -cost / 2
+
+
+def test_the_journal_names_an_instrument_only_where_it_is_not_the_signals_stock(process: Process) -> None:
+    """The events of a stock are as they always were; one of a proxy has all of its fields."""
+    process.enter()
+    assert not any("instrument" in event.payload for event in process.journal.events())
+    fund = Instrument(symbol="DOWN", kind=InstrumentKind.FUND, underlying="BBB", leverage=Decimal("-1.5"))
+    one = attrs.evolve(proposal("BBB", side=Side.SHORT), instrument=fund, reference=20.0)
+    asyncio.run(process.execution.execute(MinuteCommands(decisions=process.desk.decide([one]))))
+    named = [event.payload["instrument"] for event in process.journal.events() if "instrument" in event.payload]
+    fields = {"symbol": "DOWN", "kind": "fund", "underlying": "BBB", "multiplier": 1, "leverage": "-1.5"}
+    assert named == [fields, fields]
+    kept = [event for event in process.journal.events() if "instrument" in event.payload]
+    assert [codec.read(of, event.payload).instrument for of, event in zip(_NAMING, kept, strict=True)] == [fund, fund]
+
+
+_NAMING = (SignalDecided, OrderIntended)
 
 
 def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:

@@ -14,13 +14,15 @@ from tbot_core.cli.commands.status import figure_lines
 from tbot_core.errors import JournalError
 from tbot_core.journal import codec, records
 from tbot_core.journal.codec import Payload, fill_facts
+from tbot_core.journal.events.risk import PositionStuck
 from tbot_core.journal.events.sessions import CarriedPosition
 from tbot_core.journal.projection import JournalEvent, project
 from tbot_core.journal.projections import carryover
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.projections.carryover import ExternalHoldings
 from tbot_core.journal.store import Event, Journal, NewEvent, open_journal
 from tbot_core.model.calendar import Session
-from tbot_core.model.types import Leg, Side, SignalId
+from tbot_core.model.types import ATOMS_PER_DOLLAR, Instrument, InstrumentKind, Leg, Side, SignalId
 from tbot_core.trading.portfolio import Position
 
 if TYPE_CHECKING:
@@ -67,6 +69,22 @@ def events(*said: Said) -> list[Event]:
         for at, (kind, payload) in enumerate(said, 1)
         for time in (BELL + dt.timedelta(minutes=at),)
     ]
+
+
+def test_what_is_carried_in_place_of_the_signals_stock_keeps_its_instrument() -> None:
+    """The STUCK event names it, and so do the position that is carried and the book of the next session."""
+    put = Instrument(symbol="PUTAAA", kind=InstrumentKind.PUT, underlying="AAA", multiplier=100, leverage=Decimal(-4))
+    position = attrs.evolve(POSITION, instrument=put)
+    left = PositionStuck(
+        signal=SIGNAL, side="long", words="", instrument=put, **fill_facts(carryover.carried_entry(position))
+    )
+    (carried,) = carryover.carried_positions(events(OPENED, (records.STUCK, codec.write(left)), CLOSED))
+    assert (carried.instrument, carried.fill.symbol, carried.signal) == (put, "PUTAAA", SIGNAL)
+    again = CarriedPosition(signal=SIGNAL, instrument=put, **fill_facts(carried.fill))
+    opened = OPENED[1] | {"symbols": 1, "equity": "1000", "carried": [codec.write(again)]}
+    book = fold_events(events((records.SESSION_OPENED, opened)))
+    assert book.portfolio.positions["PUTAAA"].instrument == put
+    assert book.portfolio.cost_atoms == 14_000 * ATOMS_PER_DOLLAR
 
 
 def test_what_is_carried_is_an_entry_at_the_last_mark() -> None:

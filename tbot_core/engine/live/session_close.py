@@ -111,7 +111,14 @@ class SessionClose:
         attempts = {leg.value: count for leg, count in made.items()}
         words = "it is halted" if self._halted_to_close() else _why(supervisor, position)
         fill = fill_facts(carryover.carried_entry(position))
-        return left(signal=position.signal, side=position.side.word, words=words, attempts=attempts, **fill)
+        return left(
+            signal=position.signal,
+            side=position.side.word,
+            words=words,
+            attempts=attempts,
+            instrument=position.instrument.recorded,
+            **fill,
+        )
 
     @staticmethod
     async def _reopen(broker_session: BrokerSession) -> None:
