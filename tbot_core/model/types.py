@@ -269,13 +269,17 @@ def _own_stock(order: Order) -> Instrument:
     return stock(order.signal.symbol)
 
 
+def _traded_symbol(order: Order) -> str:
+    return order.instrument.symbol
+
+
 @attrs.frozen(kw_only=True)
 class Order:
     """An order as recorded before it is sent; prices are on the instrument's tick grid.
 
-    `instrument` is what it trades, the signal's own stock by default. `protection` of an entry holds its stop and
-    target, which work from the fill on and are sized to it. `reason` is why its fill closes the position; an entry has
-    none, except REBALANCE for a top-up.
+    `instrument` is what it trades, the signal's own stock by default, and `symbol` that of the instrument. `protection`
+    of an entry holds its stop and target, which work from the fill on and are sized to it. `reason` is why its fill
+    closes the position; an entry has none, except REBALANCE for a top-up.
     """
 
     client_order_id: str
@@ -291,11 +295,8 @@ class Order:
     reason: ExitReason | None = None
     time_in_force: str = "day"
     tag: str = ""
-
-    @property
-    def symbol(self) -> str:
-        """The symbol that is bought or sold."""
-        return self.instrument.symbol
+    # Not a property: it is read several times a minute for each order.
+    symbol: str = attrs.field(init=False, eq=False, repr=False, default=attrs.Factory(_traded_symbol, takes_self=True))
 
     @property
     def trims(self) -> bool:

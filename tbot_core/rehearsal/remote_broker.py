@@ -294,7 +294,7 @@ def _content(value: object) -> object:
         case dict():
             return [[_plain(key), _plain(one)] for key, one in value.items()]
         case _ if type(value).__name__ in _VALUES:
-            names = [field.name for field in attrs.fields(_VALUES[type(value).__name__])]
+            names = [field.name for field in attrs.fields(_VALUES[type(value).__name__]) if field.init]
             return {name: _plain(getattr(value, name)) for name in names}
     raise TypeError(f"{type(value).__name__} cannot be serialized.")
 

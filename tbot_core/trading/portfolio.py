@@ -95,7 +95,7 @@ class Position:
     @property
     def pnl_atoms(self) -> int:
         """Realised and unrealised profit at the last mark, after fees."""
-        held = self.instrument.atoms(self.units, self.mark)
+        held = self.units * self.mark * self.instrument.multiplier
         return self.side * (self.exit_atoms + held - self.entry_atoms) - self.fee_atoms
 
     @property

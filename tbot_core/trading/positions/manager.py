@@ -416,7 +416,7 @@ class PositionManager:
         """Value positions at the minute's closes, else at the last known."""
         closes = bars.field("close")
         for symbol, held in self._held.items():
-            row = held.price_row(bars)
+            row = held.row if held.position.signal.symbol == symbol else held.price_row(bars)
             if row is not None and not math.isnan(close := closes.item(minute, row)):
                 self._portfolio.mark(symbol, ticks_of(close))
 
@@ -493,9 +493,10 @@ class PositionManager:
 
     def _belongs(self, ticket: Ticket, desired: Mapping[str, Desired]) -> bool:
         # Whether an order belongs to what should work for its position, or for one that its entry may still open.
-        held, planned = self._held.get(ticket.order.symbol), self._signal_plan(ticket)
+        symbol, planned = ticket.order.symbol, self._signal_plan(ticket)
+        held = self._held.get(symbol)
         if held is not None and held.tickets is planned.tickets:
-            return desired[ticket.order.symbol].includes(ticket, held)
+            return desired[symbol].includes(ticket, held)
         stays = not planned.closed or ticket.order.reason is ExitReason.EXCESS
         return not ticket.outdated and (stays or (ticket.order.leg is Leg.ENTRY and ticket.is_lost))
 
