@@ -116,7 +116,7 @@ def no_first_stop_while_disputed() -> Swaps:
     may_place = current_attribute(PositionManager, "_may_place_stop")
 
     def undisputed(self: Any, held: ManagedPosition) -> bool:
-        disputed = self._exposure.holds.has(held.position.signal.symbol, Hold.DISPUTED)
+        disputed = self._exposure.holds.has(held.position.symbol, Hold.DISPUTED)
         return not disputed and bool(may_place(self, held))
 
     return ((PositionManager, "_may_place_stop", undisputed),)
