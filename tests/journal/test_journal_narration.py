@@ -10,10 +10,23 @@ import attrs
 import pytest
 
 from tbot_core.journal import codec, records
+from tbot_core.journal.events.orders import ConfirmationAsked
 from tbot_core.journal.events.sessions import Ready
-from tbot_core.journal.projections.narration import PlannedStops, entry_text, exit_text, ready_remarks
+from tbot_core.journal.projections.narration import PlannedStops, asked_text, entry_text, exit_text, ready_remarks
 from tbot_core.journal.store import NewEvent
-from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade, stock
+from tbot_core.model.exit_rules import ExitRules
+from tbot_core.model.types import (
+    ExitReason,
+    Instrument,
+    InstrumentKind,
+    Leg,
+    Order,
+    OrderType,
+    Side,
+    SignalId,
+    Trade,
+    stock,
+)
 from tbot_core.trading.orders import OrderRecord
 
 BELL = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
@@ -52,6 +65,40 @@ def test_an_entry_is_one_line(order: Order, price: str | None, stop: str | None,
     """Strategy, side, quantity, symbol, price and stop; what is not known is left out."""
     known = [None if one is None else Decimal(one) for one in (price, stop)]
     assert entry_text(order, Decimal(12), *known) == text
+
+
+@pytest.mark.parametrize(
+    ("instrument", "text"),
+    [
+        (None, "[OPEN] SELL SHORT 12 AAPL @ about 173.85"),
+        (
+            Instrument(symbol="DOWN", kind=InstrumentKind.FUND, underlying="AAPL", leverage=Decimal(-1)),
+            "[OPEN] BUY 12 DOWN @ about 20.00",
+        ),
+    ],
+    ids=["stock", "fund"],
+)
+def test_a_person_confirms_what_would_be_traded(instrument: Instrument | None, text: str) -> None:
+    """For a short signal a fund that gains while the stock falls is bought, at its own price."""
+    asked = ConfirmationAsked(
+        signal=SIGNAL,
+        side="short",
+        price=173.85,
+        strength=None,
+        target=None,
+        exits=ExitRules(),
+        reference=None if instrument is None else 20.0,
+        reason="ALLOWED",
+        value=None,
+        limit=None,
+        words="",
+        findings=(),
+        instrument=instrument,
+        id="a",
+        quantity=Decimal(12),
+        expires=BELL,
+    )
+    assert asked_text(asked) == text
 
 
 def test_an_exit_is_one_line() -> None:

@@ -14,7 +14,18 @@ from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import OrderIntended
 from tbot_core.journal.projection import fold
 from tbot_core.journal.store import NewEvent
-from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade, stock
+from tbot_core.model.types import (
+    ExitReason,
+    Instrument,
+    InstrumentKind,
+    Leg,
+    Order,
+    OrderType,
+    Side,
+    SignalId,
+    Trade,
+    stock,
+)
 from tbot_core.reports.trade_levels import LevelRecorder, key_of
 
 NOON = dt.datetime(2026, 11, 24, 17, tzinfo=dt.UTC)
@@ -142,3 +153,5 @@ def test_a_trade_finds_its_levels_by_the_exchange_date_of_its_entry() -> None:
         exit_reason=ExitReason.TIME,
     )
     assert key_of(trade) == KEY
+    fund = Instrument(symbol="DOWN", kind=InstrumentKind.FUND, underlying="AAPL", leverage=Decimal(-1))
+    assert key_of(attrs.evolve(trade, instrument=fund)) == KEY
