@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.model.json_document import parse_json
-from tbot_core.model.types import ExitReason, Side, Trade, stock
+from tbot_core.model.types import ExitReason, Instrument, InstrumentKind, Side, Trade, stock
 from tbot_core.reports import figures
 from tbot_core.reports.figures import Exposure, TradingDay
 from tbot_core.reports.summary import RunSummary
@@ -176,6 +176,17 @@ def test_a_position_held_overnight_counts_in_the_hours_of_the_sessions() -> None
     found = figures.exposure([trade("1", 4, 24 + 2)], [day("10000", "10000"), day("0", "0", 1)])
     assert found.time == pytest.approx((1 + 2) / 10)
     assert found.equity == pytest.approx(0.1 * 1 / 10)
+
+
+def test_the_price_of_a_put_is_that_of_one_of_its_shares() -> None:
+    """Its cost is a hundred times as much."""
+    put = Instrument(symbol="PUT", kind=InstrumentKind.PUT, underlying="AAPL", multiplier=100, leverage=Decimal(-4))
+    days = [day("10000", "10000")]
+    shares, contracts = (
+        figures.exposure([one], days) for one in (trade("1"), attrs.evolve(trade("1"), instrument=put))
+    )
+    assert shares.equity is not None
+    assert contracts.equity == pytest.approx(100 * shares.equity)
 
 
 def test_no_session_has_no_exposure() -> None:
