@@ -120,11 +120,11 @@ _log = log.logger(__name__)
 class SplitMatcher:
     """Compares differences of an account with the broker's splits, then with those of the operator's `file`."""
 
-    def __init__(self, execution: ExecutionEngine, decision_engine: DecisionEngine) -> None:
+    def __init__(self, execution: ExecutionEngine, decision_engine: DecisionEngine, file: Path | None) -> None:
         self._execution = execution
         self._decision_engine = decision_engine
+        self._file = file
         self._listed: dict[str, AccountActivity] = {}
-        self.file: Path | None = None
 
     def add_activities(self, activities: Sequence[AccountActivity]) -> None:
         """Add the splits among the broker's account activities."""
@@ -142,7 +142,7 @@ class SplitMatcher:
     def _operator_splits(self, symbol: str) -> list[OperatorSplit]:
         # The operator's splits of a symbol in these days; an invalid file is logged and counts as empty.
         try:
-            found = () if self.file is None else read_splits(self.file)
+            found = () if self._file is None else read_splits(self._file)
         except (AccessError, DataError) as fault:
             _log.error("splits.unreadable", reason=fault.message)
             return []

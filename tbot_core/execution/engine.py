@@ -53,9 +53,15 @@ _log = log.logger(__name__)
 
 
 class ExecutionEngine:
-    """Sends a session's orders and books their outcomes."""
+    """Sends a session's orders and books their outcomes; `symbols` are those of the session."""
 
-    def __init__(self, recorder: JournalRecorder, venue: BrokerAccount, decision_engine: DecisionEngine) -> None:
+    def __init__(
+        self,
+        recorder: JournalRecorder,
+        venue: BrokerAccount,
+        decision_engine: DecisionEngine,
+        symbols: tuple[str, ...] = (),
+    ) -> None:
         self.recorder = recorder
         self._journal = recorder.journal
         self._decision_engine = decision_engine
@@ -68,7 +74,7 @@ class ExecutionEngine:
         self._requests = BrokerRequests(recorder, lambda: self.venue, decision_engine.exposure)
         self.order_requests = OrderRequests(self, self._requests)
         self.open_requests = OpenRequests()
-        self.symbols: tuple[str, ...] = ()  # of the session
+        self.symbols = symbols
         self._books = decision_engine.book
         self.tickets = self._books.tickets
 

@@ -53,10 +53,10 @@ from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.execution.trading_state import TradingStateController
-    from tbot_core.model.clock import Clock
     from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.decision_engine import DecisionEngine
 
@@ -76,33 +76,36 @@ _log = log.logger(__name__)
 class Reconciler:
     """Reconciles a session's orders and positions with the broker; call `run_once` about twice per second.
 
-    `since` is the session's opening; readings list closed orders from a margin before it.
+    Readings list closed orders from a margin before the session's opening. `splits`: the operator's list of splits,
+    None for none. `is_maintenance`: whether the broker is in an announced maintenance; failed readings are no alarm
+    then.
     """
 
     def __init__(
         self,
         execution: ExecutionEngine,
         decision_engine: DecisionEngine,
-        clock: Clock,
         trading_state: TradingStateController,
-        since: datetime,
+        splits: Path | None = None,
+        is_maintenance: Callable[[], bool] = lambda: False,
     ) -> None:
         self._execution = execution
         self._decision_engine = decision_engine
         self._tickets = execution.tickets
         self._broker = execution.venue.broker
-        self._clock = clock
+        self._clock = execution.recorder.clock
         self._trading_state = trading_state
         self.external = decision_engine.exposure.external.held
-        self.splits = SplitMatcher(execution, decision_engine)
-        self.instruments = InstrumentRequests(execution, decision_engine, clock, execution.symbols)
-        self.is_maintenance: Callable[[], bool] = lambda: False
+        self.splits = SplitMatcher(execution, decision_engine, splits)
+        self.instruments = InstrumentRequests(execution, decision_engine, self._clock, execution.symbols)
+        self._is_maintenance = is_maintenance
         self.read_at: datetime | None = None
         self.verdict: ReconciliationStatus | None = None
         past = broker_events(execution.recorder.journal.events(), execution.recorder.broker)
         self._last_statement = ledger_of(past).stated
-        self._stated = self._last_statement is not None and self._last_statement.date() == since.date()
-        self._since = since - MARGIN
+        opened = decision_engine.position_manager.session.open
+        self._stated = self._last_statement is not None and self._last_statement.date() == opened.date()
+        self._since = opened - MARGIN
         self._numbers = itertools.count()
         self._next_reading = 0.0
         self._failed_readings = 0
@@ -687,7 +690,7 @@ class Reconciler:
         self._failed_readings += 1
         self._trading_state.on_reconciled(clean=False)
         _log.warning("account.not_read", times=self._failed_readings, reason=fault.message)
-        if self._failed_readings >= _FAILED_READINGS and not self.is_maintenance():
+        if self._failed_readings >= _FAILED_READINGS and not self._is_maintenance():
             self._trading_state.raise_cause(StateCause.UNKNOWN, str(fault))
 
 

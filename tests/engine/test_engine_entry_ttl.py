@@ -105,7 +105,7 @@ def test_an_entry_past_its_time_is_cancelled_in_each_state(tmp_path: Path, state
         asyncio.run(execution.execute(MinuteCommands(decisions=desk.decide([proposal()]))))
         sent = clock.monotonic()
         post = BrokerSession(name="waiting", decision_engine=desk, execution=execution)
-        supervisor = BrokerSupervisor(post, TradingState(), clock, session().open, TTL_S)
+        supervisor = BrokerSupervisor(post, TradingState(), TTL_S)
         asyncio.run(supervisor.reconcile())
         assert execution.tickets[ENTRY].state is state
         while clock.monotonic() < sent + TTL_S + 2 * ROUND_S:

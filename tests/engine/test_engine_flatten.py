@@ -182,9 +182,9 @@ def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> N
     assert len(run.orders_between_minutes(post)) == 1
 
 
-def test_no_cancel_is_written_before_its_order(run: Run, journal: Journal, clock: ManualClock) -> None:
+def test_no_cancel_is_written_before_its_order(run: Run, journal: Journal) -> None:
     """A kill in the turn in which a minute goes to two brokers finds its entries on disk: a restart can read that."""
-    keeper = BrokerSupervisor(run.broker_sessions[1], TradingState(), clock, session().open, 20.0)
+    keeper = BrokerSupervisor(run.broker_sessions[1], TradingState(), 20.0)
 
     async def trade() -> None:
         bell = asyncio.Event()

@@ -130,7 +130,7 @@ class Bench:
         venue = BrokerAccount(broker=self.broker, name="refusing", account_id="A1")
         self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), venue, self.desk)
         post = BrokerSession(name="refusing", decision_engine=self.desk, execution=self.execution)
-        self.keeper = BrokerSupervisor(post, TradingState(), self.clock, session().open, 20.0)
+        self.keeper = BrokerSupervisor(post, TradingState(), 20.0)
         self.desk.exposure.account_unread = not read
 
     def enter(self) -> None:

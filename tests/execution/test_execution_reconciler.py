@@ -145,7 +145,7 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
 class Bench:
     """A desk whose orders are never answered, and somebody who looks after them."""
 
-    def __init__(self, journal: Journal, venue: BrokerCapabilities = QUERIES) -> None:
+    def __init__(self, journal: Journal, venue: BrokerCapabilities = QUERIES, splits: Path | None = None) -> None:
         self.journal = journal
         self.broker = Told(venue)
         self.clock = ManualClock(session().open)
@@ -153,7 +153,7 @@ class Bench:
         venue_told = BrokerAccount(broker=self.broker, name="told", account_id="A1")
         self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), venue_told, self.desk)
         self.conditions = TradingStateController(self.execution.recorder, self._impose, TradingState())
-        self.tender = Reconciler(self.execution, self.desk, self.clock, self.conditions, session().open)
+        self.tender = Reconciler(self.execution, self.desk, self.conditions, splits)
 
     def _impose(self, state: RiskState) -> None:
         self.desk.exposure.imposed_state = state
@@ -211,7 +211,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A bench at a broker that can be asked for one order."""
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
-        yield Bench(journal)
+        yield Bench(journal, splits=tmp_path / "splits.csv")
 
 
 def report(of: Order, kind: str = "acknowledged", filled: str = "0") -> OrderStatusReport:
@@ -831,7 +831,7 @@ def test_nothing_is_stated_while_an_order_is_in_doubt(bench: Bench) -> None:
     bench.enter()
     asyncio.run(bench.tender.close())
     assert bench.count(records.STATEMENT) == 1
-    again = Reconciler(bench.execution, bench.desk, bench.clock, bench.conditions, session().open)
+    again = Reconciler(bench.execution, bench.desk, bench.conditions)
     asyncio.run(again.read())
     assert bench.count(records.STATEMENT) == 1
 
@@ -1063,8 +1063,6 @@ def test_f60_what_is_the_matter_with_the_session_bars_entries_at_every_broker(
             BrokerSupervisor(
                 BrokerSession(name=broker, decision_engine=one.desk, execution=one.execution),
                 TradingState(),
-                one.clock,
-                session().open,
                 60.0,
             )
             for broker, one in (("alpha", first), ("beta", second))
@@ -1681,7 +1679,6 @@ def by_operator(bench: Bench, folder: Path, text: str, mode: int = 0o600) -> Non
     path = folder / "splits.csv"
     path.write_text(text, encoding="utf-8")
     path.chmod(mode)
-    bench.tender.splits.file = path
     bench.broker.shown = [reading(report(stop), AAA="14")]
     bench.later(40.0)
     bench.later(1)
@@ -1810,8 +1807,6 @@ def ending(bench: Bench) -> Shutdown:
     keeper = BrokerSupervisor(
         BrokerSession(name="told", decision_engine=bench.desk, execution=bench.execution),
         TradingState(),
-        bench.clock,
-        session().open,
         20.0,
     )
     bench.tender = keeper.reconciler

@@ -181,7 +181,7 @@ class Bench:
         account = BrokerAccount(broker=broker, name="fake", account_id="A1")
         self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), account, self.desk)
         self.state = TradingStateController(self.execution.recorder, self._impose, TradingState())
-        self.reconciler = Reconciler(self.execution, self.desk, self.clock, self.state, session().open)
+        self.reconciler = Reconciler(self.execution, self.desk, self.state)
 
     def _impose(self, state: RiskState) -> None:
         self.desk.exposure.imposed_state = state
@@ -669,7 +669,7 @@ def test_a_contradiction_at_a_start_allows_exits_only(bench: Bench, *, young: bo
     bench.enter()
     bench.venue.held = Decimal(4)
     bench.execution.contradictions = Contradictions(LAG_S)
-    bench.reconciler = Reconciler(bench.execution, bench.desk, bench.clock, bench.state, session().open)
+    bench.reconciler = Reconciler(bench.execution, bench.desk, bench.state)
     asyncio.run(bench.clock.sleep(0 if young else 10))
     bench.rounds(60)
     assert StateCause.MISMATCH in bench.state.causes

@@ -119,7 +119,7 @@ class Bench:
             recorder, BrokerAccount(broker=broker, name="told", account_id="A1"), self.desk
         )
         states = TradingStateController(recorder, lambda _state: None, TradingState())
-        self.reconciler = Reconciler(self.execution, self.desk, self.clock, states, session().open)
+        self.reconciler = Reconciler(self.execution, self.desk, states)
 
     @property
     def stream(self) -> EventStream:

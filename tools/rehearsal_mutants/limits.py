@@ -92,9 +92,8 @@ def _entry_ttl(factor: float) -> Swaps:
     # Look-ups ask for the age of an order too, so it stays as it is.
     init = current_attribute(BrokerSupervisor, "__init__")
 
-    def other(self: Any, *given: Any) -> None:
-        *parts, ttl_s = given
-        init(self, *parts, factor * ttl_s)
+    def other(self: Any, broker_session: Any, past_state: Any, ttl_s: float, splits: Any = None) -> None:
+        init(self, broker_session, past_state, factor * ttl_s, splits)
 
     return ((BrokerSupervisor, "__init__", other),)
 

@@ -26,7 +26,7 @@ from tbot_core.trading.risk.states import KILLS_AND_STOPS, StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from pathlib import Path
 
     from tbot_core.contracts import Broker, MaintenanceWindow
     from tbot_core.engine.session.broker_session import BrokerSession
@@ -55,15 +55,18 @@ _log = log.logger(__name__)
 
 
 class BrokerSupervisor:
-    """Supervises one broker of a session; `trading_state` holds its causes. Entries are cancelled after `ttl_s`."""
+    """Supervises one broker of a session; `trading_state` holds its causes. Entries are cancelled after `ttl_s`.
+
+    `splits`: the operator's list of splits, None for none.
+    """
 
     def __init__(
-        self, broker_session: BrokerSession, past_state: TradingState, clock: Clock, since: datetime, ttl_s: float
+        self, broker_session: BrokerSession, past_state: TradingState, ttl_s: float, splits: Path | None = None
     ) -> None:
         self.broker_session = broker_session
         self._session: TradingStateController | None = None
         self._others: tuple[BrokerSupervisor, ...] = ()
-        self._clock = clock
+        self._clock = clock = broker_session.execution.recorder.clock
         self._ttl_s = ttl_s
         self._failed_reads = 0
         self._not_logged_in, self._login_at = broker_session.execution.venue.not_logged_in, 0.0
@@ -75,13 +78,16 @@ class BrokerSupervisor:
         self.trading_state = TradingStateController(
             broker_session.execution.recorder, self._impose, past_state, self._own_state
         )
+        self.maintenance = MaintenanceMonitor(broker_session.execution.venue.broker, self.trading_state, clock)
         self.reconciler = Reconciler(
-            broker_session.execution, broker_session.decision_engine, clock, self.trading_state, since
+            broker_session.execution,
+            broker_session.decision_engine,
+            self.trading_state,
+            splits,
+            lambda: self.maintenance.current is not None,
         )
         self._resender = Resender(broker_session, clock)
         self._login = LoginMonitor(broker_session.execution.venue, self.trading_state)
-        self.maintenance = MaintenanceMonitor(broker_session.execution.venue.broker, self.trading_state, clock)
-        self.reconciler.is_maintenance = lambda: self.maintenance.current is not None
 
     @property
     def state(self) -> RiskState:

@@ -119,10 +119,10 @@ class LiveTradingSession:
         self._shutdown = Shutdown(self.requests, self.supervisors, clock, config.timeout_s)
 
     def _supervisor(self, broker: BrokerSession, past: Sequence[Event]) -> BrokerSupervisor:
-        causes, opens = recall_states(past, broker.journal_tag), self.books.session.open
+        causes = recall_states(past, broker.journal_tag)
         # At a venue that fills from bars an entry ends after the first bar that could fill it.
         ttl_s = math.inf if broker.execution.venue.broker.capabilities.simulated else self._config.ttl_s
-        return BrokerSupervisor(broker, causes, self._trading.clock, opens, ttl_s)
+        return BrokerSupervisor(broker, causes, ttl_s, self._config.splits)
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""

@@ -71,7 +71,6 @@ class SessionRestart:
             self._past, *cast("list[Projection]", recoveries)
         )  # in journal order: the brokers share counts of trades
         for supervisor, found in zip(supervisors, recoveries, strict=True):
-            supervisor.reconciler.splits.file = config.splits
             self._resolve_open_orders(supervisor.broker_session, found)
             run.decided |= found.decided
         run.decided |= run.confirmations.restore(self._past, rows)

@@ -130,7 +130,7 @@ def open_books(
     decision_engine = DecisionEngine(
         context.rules, session, equity_atoms, context.naming.client_order_id, context.checks
     )
-    execution = ExecutionEngine(context.recorder, context.venue, decision_engine)
+    execution = ExecutionEngine(context.recorder, context.venue, decision_engine, symbols)
     broker_sessions = [BrokerSession(name=context.venue.name, decision_engine=decision_engine, execution=execution)]
     for standby in context.standbys:
         other = DecisionEngine(
@@ -138,10 +138,8 @@ def open_books(
         )
         other.share_limits_with(decision_engine)
         recorder = attrs.evolve(context.recorder, broker=standby.venue.name, tag=standby.tag)
-        execution = ExecutionEngine(recorder, standby.venue, other)
+        execution = ExecutionEngine(recorder, standby.venue, other, symbols)
         broker_sessions.append(BrokerSession(name=standby.venue.name, decision_engine=other, execution=execution))
-    for broker in broker_sessions:
-        broker.execution.symbols = symbols
     return SessionBooks(
         session=session,
         symbols=symbols,
