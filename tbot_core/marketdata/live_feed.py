@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
@@ -20,7 +20,7 @@ from tbot_core.marketdata.feed_health import MINUTE_S, SILENT_S, FeedHealth
 from tbot_core.system import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from datetime import datetime
 
     from tbot_core.marketdata.received_bars import RecordedMinute
@@ -52,12 +52,24 @@ class FeedGap:
     words: str
 
 
+class FeedObserver(Protocol):
+    """What a live feed reports to: its gaps and halts are to be recorded."""
+
+    def on_gap(self, gap: FeedGap) -> None:
+        """Minutes are lost."""
+
+    def on_filled(self, minutes: Sequence[int], still_open: int) -> None:
+        """Minutes of gaps were back-filled, sorted; so many others of gaps are still lost."""
+
+    def on_status(self, status: HaltStatus) -> None:
+        """A halt began or ended."""
+
+
 class LiveFeedAggregator:
     """A feed session from a live feed; `run` keeps it connected while another task iterates `minutes`.
 
-    `lost_minutes` are in a gap and not yet back-filled, `backfilled_minutes` closed before the start. `on_gap`,
-    `on_filled` and `on_status` report what should be journaled. `before` are the minutes closed before a restart; they
-    are restored unchanged. `fault`: why the latest connection failed, "" once it works.
+    `lost_minutes` are in a gap and not yet back-filled, `backfilled_minutes` closed before the start. `fault`: why the
+    latest connection failed, "" once it works.
     """
 
     def __init__(
@@ -66,7 +78,7 @@ class LiveFeedAggregator:
         universe: Universe,
         clock: Clock,
         grace_s: float,
-        before: Sequence[RecordedMinute] = (),
+        observer: FeedObserver,
     ) -> None:
         self.source = source
         self.universe = universe
@@ -77,15 +89,14 @@ class LiveFeedAggregator:
         self.dropped = 0
         self.connections = 0
         self.fault = ""
-        self.on_gap: Callable[[FeedGap], None] = _ignore
-        self.on_filled: Callable[[list[int]], None] = _ignore
-        self.on_status: Callable[[HaltStatus], None] = _ignore
+        self._observer = observer
+        self._gaps = set[int]()  # reported, and not yet back-filled
         self._clock = clock
         self._grace = timedelta(seconds=grace_s)
         self._received = asyncio.Event()
         self._price_at = self._message_at = clock.monotonic()
         self._pauses = 0
-        self._before = before
+        self._before: Sequence[RecordedMinute] = ()
         self._lost_before = frozenset[int]()
 
     @property
@@ -140,9 +151,14 @@ class LiveFeedAggregator:
         now = self._clock.monotonic() - max((self._clock.now() - at).total_seconds(), 0.0)
         self.health.on_status(status, now, self.session.minute(at))
 
+    def restore_minutes(self, before: Sequence[RecordedMinute]) -> None:
+        """Restore the minutes that were closed before a restart, unchanged."""
+        self._before = before
+
     def restore_lost_minutes(self, minutes: Iterable[int]) -> None:
         """Request again the minutes that were lost before a restart."""
         self._lost_before = frozenset(minutes)
+        self._gaps = {*self._lost_before}
 
     async def _wait(self) -> None:
         # Wait until the next minute can be closed: it has ended, and it is complete or its grace period is over.
@@ -199,7 +215,7 @@ class LiveFeedAggregator:
                 arrival = self.aggregator.add_bar(message, self.session.minute(message.start))
                 if arrival in {BarArrival.FIRST, BarArrival.LATE}:
                     for over in self.health.on_bar(message, now, self.session.minute(message.start)):
-                        self.on_status(over)
+                        self._observer.on_status(over)
                 if arrival is not BarArrival.FIRST:
                     _log.info("bar", arrival=arrival.value, symbol=message.symbol, start=message.start.isoformat())
                 self._received.set()
@@ -217,7 +233,7 @@ class LiveFeedAggregator:
             if not shut:
                 self._price(now)
             self._price_at = now
-        self.on_status(status)
+        self._observer.on_status(status)
 
     def _reconnected(self, now: float) -> None:
         # First message of a new connection. Minutes that ended since the last message of the previous one, and that
@@ -248,7 +264,8 @@ class LiveFeedAggregator:
 
     def _mark_lost(self, first: int, last: int, words: str) -> None:
         self.lost_minutes.update(range(first, last + 1))
-        self.on_gap(FeedGap(first=first, last=last, words=words))
+        self._gaps.update(range(first, last + 1))
+        self._observer.on_gap(FeedGap(first=first, last=last, words=words))
 
     async def _fill_gaps(self) -> None:
         tries = 0
@@ -273,7 +290,9 @@ class LiveFeedAggregator:
         for bar in bars:
             self.aggregator.add_bar(bar, self.session.minute(bar.start), filled=True)
         self.lost_minutes.difference_update(wanted)
-        self.on_filled(wanted)
+        if closed := [minute for minute in wanted if minute in self._gaps]:
+            self._gaps.difference_update(closed)
+            self._observer.on_filled(closed, len(self._gaps))
         return not self.lost_minutes
 
 
@@ -282,8 +301,3 @@ async def _wait_for(received: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(max(seconds, 0.0)):
             await received.wait()
-
-
-def _ignore(_event: object) -> None:
-    # No listener.
-    pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -17,6 +17,8 @@ from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tbot_core.marketdata.live_feed import FeedObserver
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def hearing(world: World, folder: Path | None, *, live: bool = True) -> FeedRece
     floor = LiveConfig(folder=Path(), poll_s=1.0, ttl_s=1.0, received=folder, feed="world")
     source = world.live_feed() if live else world.feed()
     feed = SessionFeed(session=world.session, universe=world.universe(), source=source)
-    return FeedReceiver(feed, floor, world.clock, world.clock)
+    return FeedReceiver(feed, floor, world.clock, world.clock, cast("FeedObserver", None))
 
 
 def test_a_live_feed_is_gathered_and_whole_minutes_are_left_as_they_are(world: World) -> None:
@@ -49,7 +51,8 @@ def test_a_live_feed_is_gathered_and_whole_minutes_are_left_as_they_are(world: W
 def test_a_session_that_is_over_has_no_minutes(world: World) -> None:
     """It has its symbols, and no feed that sends their bars."""
     feed = SessionFeed(session=world.session, universe=world.universe())
-    receiver = FeedReceiver(feed, LiveConfig(folder=Path(), poll_s=1.0, ttl_s=1.0), world.clock, world.clock)
+    config = LiveConfig(folder=Path(), poll_s=1.0, ttl_s=1.0)
+    receiver = FeedReceiver(feed, config, world.clock, world.clock, cast("FeedObserver", None))
 
     async def minutes() -> list[object]:
         return [minute async for minute in receiver.minutes()]

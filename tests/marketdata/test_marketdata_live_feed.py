@@ -104,6 +104,7 @@ class ReceivedFeed:
         self.source = Timed(self.clock, script)
         self.minutes: list[tuple[float, MinuteSlice]] = []
         self.gaps: list[FeedGap] = []
+        self.filled: list[tuple[list[int], int]] = []
         self.statuses: list[HaltStatus] = []
         self._begins = begins
         self.before: tuple[RecordedMinute, ...] = ()
@@ -112,6 +113,18 @@ class ReceivedFeed:
         self.stays_s = 0.0
         self.gathering: LiveFeedAggregator
 
+    def on_gap(self, gap: FeedGap) -> None:
+        """Minutes are lost."""
+        self.gaps.append(gap)
+
+    def on_filled(self, minutes: Sequence[int], still_open: int) -> None:
+        """Minutes of gaps were back-filled; so many are still lost."""
+        self.filled.append((list(minutes), still_open))
+
+    def on_status(self, status: HaltStatus) -> None:
+        """A halt began or ended."""
+        self.statuses.append(status)
+
     def listen(self) -> ReceivedFeed:
         """Walk the session."""
         run_virtual(self._listen, self.loop)
@@ -119,8 +132,8 @@ class ReceivedFeed:
 
     async def _listen(self) -> None:
         await asyncio.sleep(self._begins + LEAD_S)
-        self.gathering = LiveFeedAggregator(self.source, whole(self.source), SteadyClock(self.clock), 2.0, self.before)
-        self.gathering.on_gap, self.gathering.on_status = self.gaps.append, self.statuses.append
+        self.gathering = LiveFeedAggregator(self.source, whole(self.source), SteadyClock(self.clock), 2.0, self)
+        self.gathering.restore_minutes(self.before)
         self.gathering.restore_lost_minutes(self.lost_before)
         if self.restored is not None:
             self.gathering.restore_halt(self.restored, SESSION.open)
@@ -163,6 +176,7 @@ def test_f53_a_gap_is_recorded_and_filled_from_the_feed() -> None:
         (2, 1),
     }
     assert received.gathering.lost_minutes == set()
+    assert received.filled == [([0, 1, 2, 3], 0)]
 
 
 def spoken(
@@ -351,7 +365,7 @@ def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
 
     async def listen() -> None:
         broken = _Broken(received.clock, ())
-        await LiveFeedAggregator(broken, whole(broken), SteadyClock(received.clock), 2.0).run()
+        await LiveFeedAggregator(broken, whole(broken), SteadyClock(received.clock), 2.0, received).run()
 
     with pytest.raises(ZeroDivisionError):
         run_virtual(listen, received.loop)
@@ -380,7 +394,7 @@ def test_a_bot_that_comes_again_goes_on_with_the_minutes_that_were_decided() -> 
 
 
 def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled() -> None:
-    """The minute stays as it was decided, without that bar; it is back-filled now."""
+    """The minute stays as it was decided, without that bar; it is back-filled now, and alone reported as filled."""
     first = ReceivedFeed(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (120.5, bar("A", 1)))).listen()
     again = ReceivedFeed(beats(), begins=200.0)
     again.before = tuple(RecordedMinute(minute=one, at=SESSION.moment(one.index + 1)) for _, one in first.minutes[:2])
@@ -390,6 +404,7 @@ def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled()
     assert np.isnan(again.minutes[1][1].close).tolist() == [False, True]
     assert [(one.minute, one.row) for one in again.gathering.aggregator.pop_late_bars()] == [(1, 1)]
     assert again.gathering.lost_minutes == set()
+    assert again.filled == [([1], 0)]
 
 
 def test_what_was_not_decided_between_two_minutes_before_is_decided_from_history() -> None:

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, SessionBooks
     from tbot_core.execution.trading_state import TradingStateController
-    from tbot_core.journal.codec import EventFacts
-    from tbot_core.journal.store import Event
+    from tbot_core.journal.store import Event, JournalRecorder
     from tbot_core.marketdata.feed_health import FeedHealth
     from tbot_core.marketdata.live_feed import FeedGap, LiveFeedAggregator
     from tbot_core.model.bars import Quotes
@@ -129,6 +128,25 @@ def marks_age_s(health: FeedHealth, held: Iterable[str], now: float, *, quoted: 
     return None if oldest == math.inf else max(0.0, oldest)
 
 
+class FeedEventRecorder:
+    """Records the gaps and halts of a live feed."""
+
+    def __init__(self, recorder: JournalRecorder) -> None:
+        self._recorder = recorder
+
+    def on_gap(self, gap: FeedGap) -> None:
+        """Record lost minutes."""
+        self._recorder.record(events.FeedGap(first=gap.first, last=gap.last, words=gap.words))
+
+    def on_filled(self, minutes: Sequence[int], still_open: int) -> None:
+        """Record back-filled minutes of gaps."""
+        self._recorder.record(FeedFilled(minutes=tuple(minutes), open=still_open))
+
+    def on_status(self, status: HaltStatus) -> None:
+        """Record a halt that began or ended."""
+        self._recorder.record(HaltReported(**attrs.asdict(status)))
+
+
 class DataGuard:
     """Watches the live feed of one session."""
 
@@ -148,10 +166,6 @@ class DataGuard:
         self._clock = clock
         self._breach: float | None = None
         self._started = False
-        self._gaps: set[int] = set()
-        live_feed.on_gap = self._on_gap
-        live_feed.on_filled = self._on_filled
-        live_feed.on_status = self._on_status
 
     @property
     def quotes(self) -> Quotes | None:
@@ -266,7 +280,6 @@ class DataGuard:
             health.apply(event)
             if event.kind == records.HALT:
                 self._live_feed.restore_halt(HaltStatus(**event.payload), event.applied)
-        self._gaps = health.lost
         self._live_feed.restore_lost_minutes(health.lost)
 
     @property
@@ -353,23 +366,6 @@ class DataGuard:
         closes = self._books.tape.bars.field("close")
         lost = [one for one in self._live_feed.lost_minutes if window.start <= one < min(window.entry, len(closes))]
         return bool(lost) and bool(np.isnan(closes[lost, row]).any())
-
-    def _on_gap(self, gap: FeedGap) -> None:
-        self._gaps.update(range(gap.first, gap.last + 1))
-        self._write(events.FeedGap(first=gap.first, last=gap.last, words=gap.words))
-
-    def _on_filled(self, minutes: list[int]) -> None:
-        # Record only minutes that were recorded as a gap.
-        closed = [one for one in minutes if one in self._gaps]
-        if closed:
-            self._gaps.difference_update(closed)
-            self._write(FeedFilled(minutes=tuple(closed), open=len(self._gaps)))
-
-    def _on_status(self, status: HaltStatus) -> None:
-        self._write(HaltReported(**attrs.asdict(status)))
-
-    def _write(self, facts: EventFacts) -> None:
-        self._books.execution.recorder.record(facts)
 
 
 def _price_source(broker_session: BrokerSession) -> SupportsPrices | None:

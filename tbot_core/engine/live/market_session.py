@@ -15,7 +15,7 @@ from tbot_core.engine import control, resume
 from tbot_core.engine.control import CONFIRMATION_VERBS, ControlVerb
 from tbot_core.engine.live.abandoned_positions import AbandonedPositions
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
-from tbot_core.engine.live.data_guard import ClockGuard, DataGuard, out_of_hours, session_clock
+from tbot_core.engine.live.data_guard import ClockGuard, DataGuard, FeedEventRecorder, out_of_hours, session_clock
 from tbot_core.engine.live.failover import guard_standbys, make_failover, monitor_brokers
 from tbot_core.engine.live.protection import ProtectionMonitor
 from tbot_core.engine.live.restart import SessionRestart
@@ -91,9 +91,10 @@ class LiveTradingSession:
         self._config, clock = config, trading.clock
         self._past, self._carried = carryover.events_since_close(past), carryover.carried_positions(past)
         self.steady_clock = session_clock(trading.clock, broker)
-        self._receiver = FeedReceiver(feed, config, clock, self.steady_clock)
         universe = feed.universe
         self.books = open_books(self._trading, feed.session, universe.symbols, universe.day, equity_atoms)
+        reports = FeedEventRecorder(self.books.execution.recorder)
+        self._receiver = FeedReceiver(feed, config, clock, self.steady_clock, reports)
         self.supervisors = tuple(map(self._supervisor, self.books.broker_sessions, repeat(past)))
         self.trading_state, self.reconciler = self.supervisors[0].trading_state, self.supervisors[0].reconciler
         self.failover = make_failover(self.supervisors, circuits, clock, self._past, drilled=config.drilled)

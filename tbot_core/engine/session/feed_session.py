@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.marketdata.bar_aggregator import BarAmendment
+    from tbot_core.marketdata.live_feed import FeedObserver
     from tbot_core.model.bars import MinuteSlice, Quotes
     from tbot_core.model.clock import Clock
 
@@ -46,8 +47,10 @@ class FeedReceiver:
     Received bars are stored beside the journal; if that fails, the session continues without the recording.
     """
 
-    def __init__(self, feed: SessionFeed, config: LiveConfig, wall: Clock, clock: Clock) -> None:
-        """`wall` times the recording; `clock`: the session's own."""
+    def __init__(
+        self, feed: SessionFeed, config: LiveConfig, wall: Clock, clock: Clock, observer: FeedObserver
+    ) -> None:
+        """`wall` times the recording; `clock`: the session's own. A live feed reports to `observer`."""
         self._wall, self._clock = wall, clock
         self._session, self._universe, source = feed.session, feed.universe, feed.source
         self.live_feed: LiveFeedAggregator | None = None
@@ -56,7 +59,8 @@ class FeedReceiver:
         self._recording = _opened(config, _header(feed, config.feed, coverage))
         if isinstance(source, LiveSession):
             kept = () if self.previous_recording is None else self.previous_recording.records
-            self._source = self.live_feed = LiveFeedAggregator(source, feed.universe, clock, config.grace_s, kept)
+            self._source = self.live_feed = LiveFeedAggregator(source, feed.universe, clock, config.grace_s, observer)
+            self.live_feed.restore_minutes(kept)
         else:
             self._source = source
 
