@@ -1819,7 +1819,7 @@ def ending(bench: Bench) -> Shutdown:
     keeper.trading_state.raise_cause(StateCause.STOP_COMMAND)
     bench.execution.apply_events([BrokerEvent(kind="cancelled", event_id="c", client_order_id="AAA entry")])
     assert not bench.execution.tickets["AAA entry"].must_look_up
-    return Shutdown(requests, [keeper], bench.clock, 30.0)
+    return Shutdown(requests, [keeper], bench.clock, 30.0, lambda _due: asyncio.Event())
 
 
 def test_a_stop_is_not_over_while_what_an_entry_filled_may_be_told_late(bench: Bench) -> None:

@@ -117,7 +117,8 @@ class LiveTradingSession:
         self._tasks, self._first_read_done = SessionTasks(clock, config.timeout_s), asyncio.Event()
         self._watch_loop = WatchLoop(config, clock, self.supervisors, self.requests, self._checks())
         self._restart = SessionRestart(self.run, self._past, self._carried, self.steady_clock)
-        self._shutdown = Shutdown(self.requests, self.supervisors, clock, config.timeout_s)
+        event_when = self._watch_loop.event_when
+        self._shutdown = Shutdown(self.requests, self.supervisors, clock, config.timeout_s, event_when)
 
     def _supervisor(self, broker: BrokerSession, past: Sequence[Event]) -> BrokerSupervisor:
         causes = recall_states(past, broker.journal_tag)
@@ -188,7 +189,6 @@ class LiveTradingSession:
 
     def _event_actions(self) -> list[AsyncAction]:
         # Broker actions that run as soon as a round finds them due, each in its own task.
-        self._shutdown.check_event = self._watch_loop.event_when(self._shutdown.check)
         closers = [PositionFlattener(self.run, broker, self.steady_clock) for broker in self.run.broker_sessions]
         calls = [
             *((supervisor.should_cancel_entries, supervisor.cancel_entries) for supervisor in self.supervisors),
@@ -221,7 +221,7 @@ class LiveTradingSession:
 
     def hand_over(self) -> None:
         """End, so that another object continues the session from the journal; a pending stop is carried out first."""
-        self._shutdown.hand_over = True
+        self._shutdown.hand_over()
 
     @property
     def handed_over(self) -> bool:

@@ -19,7 +19,7 @@ from tbot_core.engine.live.data_guard import out_of_hours
 from tbot_core.execution.intents import MinuteCommands
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
     from tbot_core.engine.session.broker_session import BrokerSession
@@ -66,14 +66,19 @@ class _BrokerStatus:
 
 
 class Shutdown:
-    """Knows whether a stop of one session has been carried out; the watch loop then sets `check_event`.
+    """Knows whether a stop of one session has been carried out.
 
-    `ended`: it ended the wait for minutes. `hand_over`: another object will continue the session, unless a stop is
-    pending; `handed_over`: it ended that way.
+    `event_when` returns an event that is set when a condition, checked often, holds. `ended`: it ended the wait for
+    minutes; `handed_over`: it ended by `hand_over`.
     """
 
     def __init__(
-        self, requests: RequestHandler, supervisors: Sequence[BrokerSupervisor], clock: Clock, timeout_s: float
+        self,
+        requests: RequestHandler,
+        supervisors: Sequence[BrokerSupervisor],
+        clock: Clock,
+        timeout_s: float,
+        event_when: Callable[[Callable[[], bool]], asyncio.Event],
     ) -> None:
         self._requests = requests
         self._brokers = [_BrokerStatus(supervisor, clock) for supervisor in supervisors]
@@ -81,8 +86,12 @@ class Shutdown:
         self._timeout_s = timeout_s
         self._kept_at: float | None = None
         self._quiet_at: float | None = None
-        self.check_event, self.ended = asyncio.Event(), False
-        self.hand_over = self.handed_over = False
+        self._over_event = event_when(self.check)
+        self.ended = self._hands_over = self.handed_over = False
+
+    def hand_over(self) -> None:
+        """End, since another object will continue the session; a pending stop is carried out first."""
+        self._hands_over = True
 
     @property
     def is_over(self) -> bool:
@@ -91,7 +100,7 @@ class Shutdown:
         It needs an account reading that began after the last order ended, or the time limit.
         """
         if not self._requests.is_stopping:
-            return self.hand_over
+            return self._hands_over
         if self._quiet and (self._late(self._quiet_at) or all(one.is_complete for one in self._brokers)):
             return True
         return self._requests.keeps_positions and self._late(self._kept_at)
@@ -124,8 +133,8 @@ class Shutdown:
         pending = asyncio.ensure_future(anext(minutes, None))
         try:
             while not (pending.done() or self.is_over):
-                self.check_event.clear()
-                checked = asyncio.ensure_future(self.check_event.wait())
+                self._over_event.clear()
+                checked = asyncio.ensure_future(self._over_event.wait())
                 try:
                     await asyncio.wait({pending, checked}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
