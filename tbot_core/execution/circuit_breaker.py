@@ -48,6 +48,10 @@ class CircuitBreaker:
         """Whether the circuit is closed: the connection works."""
         return self.state is CircuitState.CLOSED
 
+    def restore(self, state: CircuitState, since: datetime | None) -> None:
+        """Restore the state from before a restart; one that was not closed is not proven now, so it is open."""
+        self.state, self.since = state if state is CircuitState.CLOSED else CircuitState.OPEN, since
+
     def record_failure(self, request: RequestKind, now: datetime) -> None:
         """Record a request without a valid answer."""
         self._failures[request] = self._failures.get(request, 0) + 1

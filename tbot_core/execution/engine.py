@@ -422,7 +422,8 @@ class ExecutionEngine:
             await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
         except BrokerError as fault:
             if isinstance(fault, Rejected) and fault.meaning in WAS_BOOKED:
-                self.rejections.must_read |= fault.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY
+                if fault.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY:
+                    self.rejections.request_reading()
                 self._on_refused_as_booked(cid)
             elif isinstance(fault, Rejected) and fault.meaning not in UNPROCESSED:
                 self._refused(order, fault)

@@ -147,7 +147,7 @@ class Reconciler:
         listed, ended, began = self._orders_to_list(), self._ended_orders(), self._clock.now()
         self._requested_at = self._clock.monotonic()
         cash = self._decision_engine.portfolio.cash_atoms
-        self._execution.rejections.must_read = False
+        self._execution.rejections.on_reading()
         try:
             await self._catch_up()
             snapshot = await self._confirmed_snapshot()

@@ -45,7 +45,7 @@ _log = log.logger(__name__)
 class RejectionActions:
     """Acts on the rejections of one broker.
 
-    `must_read`: the account must be read at once; the reader resets the flag.
+    `must_read`: the account must be read at once.
     """
 
     def __init__(
@@ -78,6 +78,10 @@ class RejectionActions:
     def request_reading(self) -> None:
         """Have the account read at once."""
         self.must_read = True
+
+    def on_reading(self) -> None:
+        """The account is being read."""
+        self.must_read = False
 
     def denial_reason(self, order: Order) -> str:
         """Why an order may not be sent now: the venue reported that its market is closed. Stops are still tried."""

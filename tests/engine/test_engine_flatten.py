@@ -173,7 +173,7 @@ def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> N
     cid = decision.order.client_order_id
     filled = BrokerEvent(kind="fill", event_id="1", client_order_id=cid, fill=fill(decision.order, "100"))
     post.execution.apply_events([filled])
-    post.decision_engine.position_manager.exits.flattening = True
+    post.decision_engine.position_manager.exits.flatten()
     assert run.orders_between_minutes(post) == ()
     run.has_traded_minute, run.requested.keeps_positions = True, True
     assert run.orders_between_minutes(post) == ()

@@ -252,7 +252,7 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
     """As far as it may be, and stopped alike; what cannot be closed is frozen, not tried again."""
     bench.close(90.0)
     bench.hear("acknowledged", "AAA stop 1")
-    bench.desk.position_manager.exits.flattening = True
+    bench.desk.position_manager.exits.flatten()
     bench.close(99.0, 41)
     bench.hear("cancelled", "AAA stop 1")
     bench.settle()

@@ -886,7 +886,7 @@ def frozen(bench: Bench) -> list[bool]:
 
 def leaves(bench: Bench) -> list[Order]:
     """The exits that a stop of the bot asks for."""
-    bench.desk.position_manager.exits.flattening = True
+    bench.desk.position_manager.exits.flatten()
     actions = bench.desk.position_manager.orders_after_minute(SessionDraft("AAA").bars(), 60)
     asyncio.run(bench.execution.execute(MinuteCommands(actions=actions)))
     return [one.order for one in bench.execution.tickets.values() if one.order.leg is Leg.EXIT]
@@ -1341,7 +1341,7 @@ def test_f19_what_was_filled_for_something_else_is_not_the_signals_position(
 def test_f19_an_exit_that_the_broker_took_for_another_symbol_is_not_sent_again(bench: Bench) -> None:
     """What is held is protected again, and no second exit opens more of an unwanted position."""
     protected(bench)
-    bench.desk.position_manager.exits.flattening = True
+    bench.desk.position_manager.exits.flatten()
     actions = bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), 59)
     asyncio.run(bench.execution.execute(MinuteCommands(actions=actions)))
     hears(bench, "cancelled", "AAA stop")
@@ -1590,7 +1590,7 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
 def test_i12_no_second_stop_leaves_beside_one_that_is_open_while_an_exit_works(bench: Bench, *, read: bool) -> None:
     """The exit ends unfilled, and its symbol is frozen by then: another stop waits until that one is gone."""
     stop = protected(bench)
-    bench.desk.position_manager.exits.flattening = True
+    bench.desk.position_manager.exits.flatten()
     asyncio.run(
         bench.execution.execute(
             MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), 59))
@@ -1599,7 +1599,7 @@ def test_i12_no_second_stop_leaves_beside_one_that_is_open_while_an_exit_works(b
     hears(bench, "cancelled", "AAA stop")
     asyncio.run(bench.execution.process_broker_events())
     hears(bench, "acknowledged", "AAA exit")
-    bench.desk.position_manager.exits.flattening = False
+    bench.desk.position_manager.exits.flatten(on=False)
     leaves = report(bench.execution.tickets["AAA exit"].order)
     bench.broker.shown = [reading(report(stop), leaves, AAA="7")]
     bench.broker.found = {"AAA exit": leaves} | ({} if read else {"AAA stop": report(stop)})

@@ -196,7 +196,7 @@ class Bench:
 
     def leave(self) -> None:
         """Let the position reach the end of its time."""
-        self.desk.position_manager.exits.flattening = True
+        self.desk.position_manager.exits.flatten()
         actions = self.desk.position_manager.orders_after_minute(SessionDraft().bars(), 60)
         self.venue.end(self.execution.tickets["stop 1"].order)
         asyncio.run(self.execution.execute(MinuteCommands(actions=actions)))
@@ -524,7 +524,7 @@ def test_nothing_is_sent_for_a_position_of_which_somebody_else_sold_before_a_rea
     bench.venue.events = [BrokerEvent(kind="fill", event_id="theirs", client_order_id="", fill=sale)]
     asyncio.run(bench.execution.process_broker_events())
     manager = bench.desk.position_manager
-    manager.exits.flattening = True
+    manager.exits.flatten()
     assert manager.orders_after_minute(SessionDraft().bars(), 60) == []
     bench.rounds(15)
     asyncio.run(bench.execution.execute(MinuteCommands(actions=manager.orders_after_minute(SessionDraft().bars(), 61))))
@@ -653,7 +653,7 @@ def test_while_readings_contradict_the_books_a_time_exit_waits_and_the_first_sto
     bench.venue.held = Decimal(4)
     bench.rounds(60)
     assert bench.desk.exposure.holds.symbols(Hold.DISPUTED) == {"AAA"}
-    bench.desk.position_manager.exits.flattening = True
+    bench.desk.position_manager.exits.flatten()
     assert bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), 60) == []
     held = bench.desk.position_manager.held["AAA"]
     assert held.stop is not None

@@ -187,7 +187,7 @@ def test_an_acknowledgement_that_only_a_lookup_has_shows_that_the_stream_is_sile
         task = await bench.connect()
         await bench.clock.sleep(5)
         await bench.enter()
-        bench.execution.rejections.must_read = False
+        bench.execution.rejections.on_reading()
         await bench.later(IN_FLIGHT_S + 0.1)
         assert bench.state is OrderState.NEW
         assert bench.causes == {StateCause.EVENTS_MISSED}

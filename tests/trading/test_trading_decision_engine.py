@@ -733,14 +733,14 @@ def test_stopping_closes_what_is_held_and_enters_nothing() -> None:
     """While the desk is stopping, entries are taken back, positions leave as STOPPED, and signals are EXIT_ONLY."""
     found = desk()
     bars = holding(found, "3")
-    found.position_manager.exits.flattening = True
+    found.position_manager.exits.flatten()
     assert found.position_manager.orders_after_minute(bars, 30) == [
         CancelOrder(client_order_id=one) for one in ("AAA entry", "AAA stop")
     ]
     assert found.decide([proposal("BBB", 30)])[0].reason is Reason.EXIT_ONLY
     due = desk()
     bars = holding(due)
-    due.position_manager.exits.flattening = True
+    due.position_manager.exits.flatten()
     assert leave(due, bars).reason is ExitReason.TIME
 
 

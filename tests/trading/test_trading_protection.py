@@ -353,7 +353,8 @@ def test_a_kill_that_flattens_closes_what_is_held() -> None:
     """Stopping goes over the wait of a halt."""
     found = desk()
     enter(found)
-    found.exposure.imposed_state, found.position_manager.exits.flattening = RiskState.HALTED, True
+    found.exposure.imposed_state = RiskState.HALTED
+    found.position_manager.exits.flatten()
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 30)) == ["cancel AAA stop"]
 
 
@@ -504,7 +505,7 @@ def test_what_has_come_to_less_than_a_share_stays_in_a_kill_and_where_all_is_kep
         if how == "killed":
             found.exposure.imposed_state = RiskState.HALTED if stay else RiskState.NORMAL
         else:
-            found.position_manager.exits.keeps_positions = lambda: stay
+            found.position_manager.exits.keep_positions_while(lambda: stay)
 
     if before:
         let(stay=True)
@@ -542,7 +543,8 @@ def test_what_has_come_to_less_than_a_share_goes_on_like_a_stop_in_a_kill() -> N
     assert placed(other.position_manager.orders_due_now()).reason is ExitReason.STOP
     closed = desk(FRACTIONS, fractional=True)
     enter(closed, quantity="0.4")
-    closed.exposure.imposed_state, closed.position_manager.exits.flattening = RiskState.HALTED, True
+    closed.exposure.imposed_state = RiskState.HALTED
+    closed.position_manager.exits.flatten()
     say(closed, "cancelled", "AAA entry")
     assert placed(closed.position_manager.orders_due_now()).quantity == Decimal("0.4")
 
@@ -1155,7 +1157,7 @@ def test_f29_an_exit_for_more_than_is_left_is_taken_back() -> None:
     assert entry is not None
     filled(found, entry, quantity="4")
     filled(found, entry, quantity="3", execution="2")
-    found.position_manager.exits.flattening = True
+    found.position_manager.exits.flatten()
     (leave,) = found.position_manager.orders_after_minute(SessionDraft("AAA").bars(), 26)
     assert isinstance(leave, SubmitOrder)
     amend(found, entry, execution="2")
@@ -1596,7 +1598,7 @@ def test_an_exit_that_does_not_fill_is_sent_again_from_three_minutes_before_the_
     today = attrs.evolve(session(), close=session().open + dt.timedelta(minutes=minutes))
     found = DecisionEngine(rules(venue=BARE), today, atoms_of(Decimal(100_000)), name)
     enter(found, proposal(exits=ExitRules(trigger="close")))
-    found.position_manager.exits.flattening = True
+    found.position_manager.exits.flatten()
     asked = dict[int, list[str]]()
     for left in range(6, 0, -1):  # minutes between the end of this bar and the close
         orders = found.position_manager.orders_after_minute(SessionDraft(minutes=minutes).bars(), minutes - left - 1)
@@ -1619,7 +1621,7 @@ def test_a_minute_that_is_managed_twice_takes_no_exit_back() -> None:
     """In the last minutes an exit that works is sent again each minute, and not oftener."""
     found = desk(BARE)
     enter(found, proposal(exits=ExitRules(trigger="close")))
-    found.position_manager.exits.flattening = True
+    found.position_manager.exits.flatten()
     assert names(found.position_manager.orders_after_minute(late(20, 99.0), 387)) == ["place AAA exit"]
     assert found.position_manager.orders_after_minute(late(20, 99.0), 387) == []
     assert names(found.position_manager.orders_after_minute(late(20, 99.0), 388)) == ["cancel AAA exit"]
@@ -1630,7 +1632,7 @@ def test_a_restart_knows_that_an_exit_was_given_up() -> None:
     live = desk(BARE)
     enter(live)
     first = placed(live.position_manager.orders_due_now())
-    live.position_manager.exits.flattening = True
+    live.position_manager.exits.flatten()
     live.position_manager.orders_after_minute(late(61, 99.0), 30)
     say(live, "cancelled", "AAA stop")
     exits = live.position_manager.orders_due_now()
@@ -1646,7 +1648,7 @@ def test_a_restart_knows_that_an_exit_was_given_up() -> None:
     dropped(restarted, exits)
     restarted.position_manager.recovery.restore_order(again)
     live.exposure.holds.end("AAA", Hold.FROZEN)
-    live.position_manager.exits.flattening = False
+    live.position_manager.exits.flatten(on=False)
     for one in (live, restarted):
         say(one, "acknowledged", "AAA stop 2")
         assert one.position_manager.orders_after_minute(late(0, 100.0), 40) == []

@@ -70,7 +70,7 @@ HAPPENED: tuple[Callable[[DecisionEngine, ManagedPosition], Any], ...] = (
     lambda found, _: found.position_manager.orders_due_now(),
     lambda found, _: stop_ends(found, "rejected"),
     lambda found, _: stop_ends(found, "cancelled"),
-    lambda found, _: setattr(found.position_manager.exits, "flattening", True),
+    lambda found, _: found.position_manager.exits.flatten(),
     lambda found, _: setattr(found.exposure, "daily_loss", True),
     lambda _, held: held.plan.trail(101.0, 99.0),
     lambda _, held: held.plan.set_tick_grid(100),

@@ -6,7 +6,6 @@ a person has confirmed the exposure there. Otherwise the others only reduce. Lea
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -16,7 +15,7 @@ import attrs
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.session.requests import amount_of
 from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
-from tbot_core.journal import codec, records
+from tbot_core.journal import records
 from tbot_core.journal.events.failover import CircuitChanged, FailoverChanged, FailoverConfirmed
 from tbot_core.journal.projections.failover import FailoverBlocker, Leases, RouteFailure
 from tbot_core.model.reasons import Reason
@@ -25,7 +24,8 @@ from tbot_core.trading.commands import Decision
 from tbot_core.trading.risk.states import FailoverPhase, StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from tbot_core.engine.control import ControlRequest
     from tbot_core.engine.session.broker_session import BrokerSession, StandbyBroker
@@ -103,23 +103,32 @@ class FailoverRouter:
         """Apply the state before a restart: leases, outages that continue, and confirmed amounts."""
         named = {route.name: route for route in self._routes}
         for event in past:
-            payload = event.payload
             self.leases.apply(event)
-            route = named.get(payload.get("of", ""))
-            if event.kind == records.FAILOVER:
-                self._recorded = codec.read(FailoverChanged, payload)
-            elif event.kind == records.CIRCUIT and route is not None:
-                route.recorded_state = route.circuit.state = CircuitState(payload["state"])
-                route.circuit.since = None if payload["since"] is None else datetime.fromisoformat(payload["since"])
-                route.note_outage(event.seq)
-            elif event.kind == records.FAILOVER_CONFIRMED and route is not None:
-                route.confirmed, stated = True, atoms_of(Decimal(payload["amount"]))
-                route.supervisor.broker_session.decision_engine.exposure.stated_atoms = stated
-            if route is not None and route.circuit.closed:
-                self._clear_confirmation(route)
-        for route in self._routes:
-            if not route.circuit.closed:  # not proven since the restart
-                route.circuit.state = CircuitState.OPEN
+            match event.kind:
+                case records.FAILOVER:
+                    self._recorded = event.facts(FailoverChanged)
+                case records.CIRCUIT:
+                    self._restore_circuit(event.facts(CircuitChanged), named, event.seq)
+                case records.FAILOVER_CONFIRMED:
+                    self._restore_confirmation(event.facts(FailoverConfirmed), named)
+
+    def _restore_circuit(self, changed: CircuitChanged, named: Mapping[str, BrokerRoute], number: int) -> None:
+        # The state of a circuit breaker by the event with this number; a broker may not be in this session.
+        if (route := named.get(changed.of)) is None:
+            return
+        route.recorded_state = CircuitState(changed.state)
+        route.circuit.restore(route.recorded_state, changed.since)
+        route.note_outage(number)
+        if route.circuit.closed:
+            self._clear_confirmation(route)
+
+    @staticmethod
+    def _restore_confirmation(confirmed: FailoverConfirmed, named: Mapping[str, BrokerRoute]) -> None:
+        # The exposure that a person stated; it ended with the outage.
+        route = named.get(confirmed.of)
+        if route is not None and not route.circuit.closed:
+            route.confirmed = True
+            route.supervisor.broker_session.decision_engine.exposure.stated_atoms = atoms_of(confirmed.amount)
 
     def run_once(self) -> None:
         """Called often: record changes of the circuit breakers, and their consequences."""

@@ -235,7 +235,8 @@ class LiveTradingSession:
         `on_unread` is called meanwhile. Returns False if a stop came first; the session then stays open.
         """
         self._restart.restore(self.supervisors, self._config, self.data_guard, self._trading.call_guard)
-        self._equity_checked, self.requests.deferred = True, FUTURE_SESSION_VERBS
+        self._equity_checked = True
+        self.requests.leave_to_next_session(FUTURE_SESSION_VERBS)
         tasks = SessionTasks(self._trading.clock, self._config.timeout_s)
         side = side_tasks(self.supervisors, tasks)
         side.append(asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests)))

@@ -185,7 +185,7 @@ class PositionFlattener:
         ends flattening.
         """
         run = self._run
-        self._broker_session.decision_engine.position_manager.exits.flattening = run.flattening
+        self._broker_session.decision_engine.position_manager.exits.flatten(on=run.flattening)
         self._started &= run.flattening
         waits = self._broker_session.decision_engine.exposure.account_unread or out_of_hours(
             run.session, self._clock.now()

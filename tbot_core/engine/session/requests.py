@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.execution.trading_state import TradingStateController
-    from tbot_core.journal.codec import EventFacts
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.store import JournalRecorder
-    from tbot_core.model.clock import Clock
 
 
 WITHDRAWN: Final = "withdrawn"
@@ -91,15 +89,17 @@ class RequestHandler:
         self._recorder = recorder
         self.trading_state = trading_state
         self._handlers = handlers or {}
-        self.deferred = deferred
+        self._deferred = deferred
         known = [event for event in past if event.kind in _REQUEST_KINDS]
         self._orders: dict[ControlVerb, int] = {}
         self._note_orders(known)
         self._executed = {event.facts(RequestExecuted).name for event in known if event.kind == records.REQUEST}
         self._refused = {event.facts(RequestRefused).name for event in known if event.kind == records.REQUEST_REFUSED}
         self._close_policy = ClosePolicy()
-        self.wall: Clock | None = None
-        """The wall clock for the time of receipt, if the recorder's clock is simulated."""
+
+    def leave_to_next_session(self, verbs: frozenset[ControlVerb]) -> None:
+        """Leave these verbs in the folder from now on."""
+        self._deferred = verbs
 
     @property
     def is_stopping(self) -> bool:
@@ -139,7 +139,7 @@ class RequestHandler:
         for refused in seen.refused:
             if refused.name not in self._refused:
                 self._refuse(refused.name, refused.words)
-        requests = [request for request in seen.requests if request.verb not in self.deferred]
+        requests = [request for request in seen.requests if request.verb not in self._deferred]
         for request in requests:
             if request.name in self._executed or self._is_final_refusal(request):
                 continue
@@ -190,7 +190,7 @@ class RequestHandler:
         self._executed.add(request.name)
         self._note_order(request.verb, request.order)
         with self._recorder.transaction():
-            self._note(_executed(request, withdrawn))
+            self._recorder.record(_executed(request, withdrawn))
             refusal = "" if withdrawn else self._execute_verb(request)
             if refusal and not repeated:
                 self._refuse(request.name, refusal)
@@ -227,12 +227,8 @@ class RequestHandler:
 
     def _refuse(self, name: str, words: str) -> None:
         self._refused.add(name)
-        self._note(RequestRefused(name=name, words=words))
+        self._recorder.record(RequestRefused(name=name, words=words))
         _log.error("request.refused", name=name, words=words)
-
-    def _note(self, facts: EventFacts) -> None:
-        received = None if self.wall is None else self.wall.now()
-        self._recorder.write(attrs.evolve(self._recorder.entry(facts), received=received))
 
     def _set_file_cause(self, cause: StateCause, *, exists: bool) -> None:
         if exists:

@@ -177,7 +177,7 @@ class TradingSession:
         self._venue = trading.venue.broker if trading.venue.broker.capabilities.simulated else None
         self.has_traded_minute = False
         for broker in self.broker_sessions:
-            broker.decision_engine.position_manager.exits.keeps_positions = self.keeps_positions
+            broker.decision_engine.position_manager.exits.keep_positions_while(self.keeps_positions)
         self._cash_share = session_events.CashShareNotice(trading.rules, len(entrants), self.decision_engine.portfolio)
         self.decided: set[str] = set()
         self.quoted: Quotes | None = None
@@ -212,7 +212,7 @@ class TradingSession:
         with gc_paused():
             bars, self.quoted, self.has_traded_minute = self.tape.bars, None, True
             for broker in self.broker_sessions:
-                broker.decision_engine.position_manager.exits.flattening = self.flattening
+                broker.decision_engine.position_manager.exits.flatten(on=self.flattening)
             answering = filter(self._is_responsive, self.broker_sessions)
             await run_concurrently([broker.execution.process_broker_events for broker in answering])
             await self.resolve_confirmations()

@@ -40,6 +40,14 @@ class ExitEvaluator:
         self._protection = protection
         self.flatten_from = flatten_from
 
+    def flatten(self, *, on: bool = True) -> None:
+        """Close all positions from now on; False ends that."""
+        self.flattening = on
+
+    def keep_positions_while(self, keeps: Callable[[], bool]) -> None:
+        """Keep positions without a stop while this is true, since the process will end."""
+        self.keeps_positions = keeps
+
     def active(self, positions: Iterable[ManagedPosition], bars: Bars, minute: int) -> list[ManagedPosition]:
         """The positions that a minute may change or bring an order for, perhaps too many.
 
