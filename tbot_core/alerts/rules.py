@@ -390,7 +390,7 @@ def notices_of_event(event: JournalEvent) -> Iterator[Notice]:
                 yield _incident("", f"{instrument_rules.instrument_rules_text(rules)}.", f"tbot why {rules.symbol}")
         case records.OTHER_TERMS:
             symbol = event.facts(OrderTermsDiffer).ordered.symbol
-            what, command = f"{orphan_orders.misread_order_text(event.payload)}.", f"tbot why {symbol}"
+            what, command = f"{orphan_orders.misread_order_text(event.facts(OrderTermsDiffer))}.", f"tbot why {symbol}"
             yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)
         case records.VIX:
             yield from _unknown_vix(event.facts(VixRead))

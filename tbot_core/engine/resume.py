@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from tbot_core.errors import JournalError
 from tbot_core.journal import integrity, records
-from tbot_core.journal.events.sessions import MinutesMissed
+from tbot_core.journal.events.sessions import MinutesMissed, RunStarted, SessionOpened
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, JournalRecorder, open_journal
 from tbot_core.model.calendar import Session
@@ -41,7 +40,7 @@ def resume_run(path: Path, identity: str) -> tuple[Journal, SessionBook]:
     if filesystem.exists(path):
         journal = open_journal(path)
         started = journal.last_event(records.RUN_STARTED)
-        own = started is None or started.payload["identity"] == identity
+        own = started is None or started.facts(RunStarted).identity == identity
         if own and journal.last_event(records.RUN_FINISHED) is None:
             journal.check()
             if last_close_event(journal) == journal.head[0]:
@@ -77,7 +76,9 @@ def last_close_event(journal: Journal) -> int:
 def interrupted_date(journal: Journal) -> str | None:
     """The date of the session that was opened and not closed; None without one."""
     opened = journal.last_event(records.SESSION_OPENED)
-    return None if opened is None or opened.seq < last_close_event(journal) else str(opened.payload["date"])
+    if opened is None or opened.seq < last_close_event(journal):
+        return None
+    return opened.facts(SessionOpened).date.isoformat()
 
 
 def interrupted_session(journal: Journal) -> InterruptedSession | None:
@@ -85,8 +86,8 @@ def interrupted_session(journal: Journal) -> InterruptedSession | None:
     opened, run = journal.last_event(records.SESSION_OPENED), journal.last_event(records.RUN_STARTED)
     if opened is None or run is None or opened.seq < last_close_event(journal):
         return None
-    moments = {name: datetime.fromisoformat(opened.payload[name]) for name in ("open", "close")}
-    session = Session(date=moments["open"].date(), **moments)
+    hours = opened.facts(SessionOpened)
+    session = Session(date=hours.open.date(), open=hours.open, close=hours.close)
     return InterruptedSession(session=session, run=run.payload)
 
 

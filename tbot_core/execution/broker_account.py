@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -17,8 +16,6 @@ from tbot_core.model.types import Account, atoms_of, dollars_of
 from tbot_core.plugins.network.request_limits import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tbot_core.journal.store import JournalRecorder
     from tbot_core.trading.decision_engine import DecisionEngine
 
@@ -71,10 +68,7 @@ def may_lag_broker(decision_engine: DecisionEngine) -> bool:
     )
 
 
-def recall_settled_cash(decision_engine: DecisionEngine, payload: Mapping[str, Any], account_id: str) -> None:
+def recall_settled_cash(decision_engine: DecisionEngine, recorded: CashSettled, account_id: str) -> None:
     """Restore the settled cash journaled before a restart, if it is of this account and session."""
-    if (payload["account"], payload["session"]) == (
-        account_id,
-        decision_engine.position_manager.session.date.isoformat(),
-    ):
-        decision_engine.exposure.funds.restore_settled(atoms_of(Decimal(payload["settled"])))
+    if (recorded.account, recorded.session) == (account_id, decision_engine.position_manager.session.date):
+        decision_engine.exposure.funds.restore_settled(atoms_of(recorded.settled))

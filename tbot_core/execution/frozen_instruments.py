@@ -5,15 +5,16 @@ Freezing and thawing are journaled; decisions use the exposure book.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.execution.reconciliation import AGAIN, executed_together, same_execution
 from tbot_core.journal import records
+from tbot_core.journal.codec import EventFacts
 from tbot_core.journal.events.accounts import InstrumentRulesReported, SymbolFrozen
-from tbot_core.journal.events.orders import ExecutionReused
+from tbot_core.journal.events.orders import ExecutionReused, OrderReported
 from tbot_core.model.formatting import format_quantity
 from tbot_core.model.types import Fill, Leg, Order, ticks_of
 from tbot_core.system import log
@@ -167,12 +168,12 @@ def fills_by_execution_id(execution_id: str, booked: Mapping[str, Fill], reporte
     return candidates
 
 
-def recall_frozen(exposure: ExposureBook, payload: Mapping[str, Any]) -> None:
+def recall_frozen(exposure: ExposureBook, recorded: SymbolFrozen) -> None:
     """Apply a journaled freeze or thaw from before a restart."""
-    if payload["there"]:
-        _freeze(exposure.holds, payload["symbol"], payload["words"], lasting=payload["lasting"])
+    if recorded.there:
+        _freeze(exposure.holds, recorded.symbol, recorded.words, lasting=recorded.lasting)
     else:
-        exposure.holds.end(payload["symbol"], Hold.FROZEN)
+        exposure.holds.end(recorded.symbol, Hold.FROZEN)
 
 
 def _freeze(holds: Holds, symbol: str, words: str, *, lasting: bool) -> None:
@@ -182,7 +183,8 @@ def _freeze(holds: Holds, symbol: str, words: str, *, lasting: bool) -> None:
 
 
 def _differs(event: BrokerEvent, was: Event) -> bool:
-    before = records.fill_of(was.cid or "", was.payload)
+    facts = was.facts(EventFacts)  # a movement of the account may have the id too
+    before = facts.fill(was.cid or "") if isinstance(facts, OrderReported) else None
     return before is not None and event.fill is not None and not _same_terms(event.fill, before)
 
 

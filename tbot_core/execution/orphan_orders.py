@@ -6,19 +6,19 @@ cancelled; it counts from the first report. External orders are journaled and no
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal.events.accounts import ForeignOrder
-from tbot_core.journal.events.orders import OrderTermsDiffer
+from tbot_core.journal.events.orders import OrderedTerms, OrderTermsDiffer
 from tbot_core.model.formatting import format_quantity
 from tbot_core.trading.commands import CancelOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+    from decimal import Decimal
 
     from tbot_core.contracts import OrderStatusReport
     from tbot_core.execution.engine import ExecutionEngine
@@ -127,11 +127,10 @@ class OrphanOrders:
             venue.sole_install.check(venue.name, venue.account_id, reports)
 
 
-def misread_order_text(payload: Mapping[str, Any]) -> str:
+def misread_order_text(accepted: OrderTermsDiffer) -> str:
     """Text for an order that a broker works with other terms than ordered."""
-    accepted, ordered = _terms(payload), _terms(payload["ordered"])
-    return f"The broker works the {payload['leg']} to {ordered} as an order to {accepted}"
+    return f"The broker works the {accepted.leg.value} to {_terms(accepted.ordered)} as an order to {_terms(accepted)}"
 
 
-def _terms(one: Mapping[str, Any]) -> str:
-    return f"{'buy' if one['buy'] else 'sell'} {format_quantity(Decimal(one['quantity']))} {one['symbol']}"
+def _terms(order: OrderTermsDiffer | OrderedTerms) -> str:
+    return f"{'buy' if order.buy else 'sell'} {format_quantity(order.quantity)} {order.symbol}"

@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.execution.trading_state import OVER, note_event
-from tbot_core.journal import codec, records
+from tbot_core.journal import records
 from tbot_core.journal.codec import EventFacts
 from tbot_core.journal.events.feeds import FeedFilled, FeedGap, FeedsApart, HaltReported, UniverseCut, VixRead
 from tbot_core.journal.events.orders import (
@@ -397,7 +397,7 @@ def _not_ready(not_ready: NotReady) -> str:
 
 
 def _misread(differ: OrderTermsDiffer) -> str:
-    return orphan_orders.misread_order_text(codec.write(differ))
+    return orphan_orders.misread_order_text(differ)
 
 
 def _universe(universe: UniverseCut) -> str:

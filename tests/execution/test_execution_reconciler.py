@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ from tbot_core.execution.reconciler import LEAST_WINDOW_S, Reconciler
 from tbot_core.execution.reconciliation import PositionDifference, ReconciliationStatus, events_from_report
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import CashSettled, SymbolFrozen
+from tbot_core.journal.events.orders import OrderTermsDiffer
 from tbot_core.journal.ledger import ledger_of
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Journal, JournalRecorder, NewEvent, open_journal
@@ -277,12 +279,13 @@ def test_settled_cash_is_written_down_where_the_account_is_bound_to_it(bench: Be
         said = attrs.evolve(cash, margin=margin, cash=Decimal(dollars))
         bench.broker.shown = [attrs.evolve(reading(), account=said)]
         bench.read()
-    told = [one.payload for one in bench.journal.events(kind=records.SETTLED)]
-    assert [one["settled"] for one in told] == ["90000.00", "80000.00"]
+    told = [one.facts(CashSettled) for one in bench.journal.events(kind=records.SETTLED)]
+    assert [one.settled for one in told] == [Decimal(90_000), Decimal(80_000)]
     funds, portfolio = bench.desk.exposure.funds, bench.desk.portfolio
     funds.settled_atoms = None
     broker_account.recall_settled_cash(bench.desk, told[-1], "another")
-    broker_account.recall_settled_cash(bench.desk, {**told[-1], "session": "2020-01-02"}, "A1")
+    earlier = CashSettled(account="A1", session=date(2020, 1, 2), settled=Decimal(80_000))
+    broker_account.recall_settled_cash(bench.desk, earlier, "A1")
     assert funds.settled_atoms is None
     broker_account.recall_settled_cash(bench.desk, told[-1], "A1")
     assert funds.available_atoms(portfolio) == atoms_of(Decimal(80_000))
@@ -1125,10 +1128,9 @@ def test_f44_an_instrument_that_the_broker_does_not_trade_any_more_is_frozen_to_
 def test_what_was_frozen_before_a_restart_is_frozen_after_it() -> None:
     """To the session's end where it was to last, and free again where that was said."""
     standing = ExposureBook(portfolio=Portfolio(opening_atoms=1))
-    said = {"symbol": "AAA", "there": True, "words": "gone", "lasting": True}
-    frozen_instruments.recall_frozen(standing, said)
-    frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "lasting": False})
-    frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
+    for symbol, there, lasting in (("AAA", True, True), ("BBB", True, False), ("BBB", False, False)):
+        recorded = SymbolFrozen(symbol=symbol, there=there, words="gone", lasting=lasting)
+        frozen_instruments.recall_frozen(standing, recorded)
     assert standing.holds.symbols(Hold.FROZEN) == standing.holds.symbols(Hold.FROZEN_FOR_SESSION) == {"AAA"}
     assert standing.holds.words("AAA", Hold.FROZEN) == "gone"
 
@@ -1262,7 +1264,7 @@ def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: B
     (told_once,) = bench.journal.events(kind=records.OTHER_TERMS)
     assert (told_once.cid, told_once.payload["quantity"]) == ("AAA entry", "3")
     assert (
-        orphan_orders.misread_order_text(told_once.payload)
+        orphan_orders.misread_order_text(told_once.facts(OrderTermsDiffer))
         == "The broker works the entry to buy 7 AAA as an order to buy 3 AAA"
     )
     assert (frozen(bench), bench.broker.cancels, bench.desk.exposure.gross()) == ([], [], gross)

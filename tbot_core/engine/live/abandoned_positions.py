@@ -7,14 +7,13 @@ broker is named again, or a person confirms that the position is gone.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date
 from typing import TYPE_CHECKING
 
 from tbot_core.engine.session.requests import amount_of
 from tbot_core.journal import records
 from tbot_core.journal.codec import fill_facts
 from tbot_core.journal.events.risk import PositionsReleased, PositionStuck
-from tbot_core.journal.events.sessions import SessionClosed
+from tbot_core.journal.events.sessions import SessionClosed, SessionOpened
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import session_book
 from tbot_core.model.formatting import format_quantity
@@ -85,11 +84,9 @@ class AbandonedPositions:
         signals = {one.signal for one in self._before} | {one.signal for one in self._abandoned}
         keys = {one.broker for one in self._abandoned}
         stuck = [
-            event.seq
-            for event in past
-            if event.kind == records.STUCK and records.signal_of(event.payload["signal"]) in signals
+            event.seq for event in past if event.kind == records.STUCK and event.facts(PositionStuck).signal in signals
         ]
-        order_events = [event.seq for event in since if event.cid and event.payload.get("broker", "") in keys]
+        order_events = [event.seq for event in since if event.cid and event.broker in keys]
         return max([*stuck, *order_events], default=0)
 
     def entries(self, recorder: JournalRecorder) -> list[NewEvent]:
@@ -107,11 +104,12 @@ def abandoned_holdings(
     opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
     if opened is None:
         return []
-    released = {event.payload["account"] for event in since if event.kind == records.RELEASED}
+    primary = opened.facts(SessionOpened).primary
+    released = {event.facts(PositionsReleased).account for event in since if event.kind == records.RELEASED}
     attempts_by_signal = {one.signal: Counter(one.attempts) for one in carried}
     found = []
     for key, account in records.accounts_of(opened.payload).items():
-        if account in accounts or account in released or key == opened.payload.get("primary"):
+        if account in accounts or account in released or key == primary:
             continue
         book = session_book(since, key)
         for signal, position in ((one.signal, one) for one in book.portfolio.positions.values()):
@@ -125,7 +123,7 @@ def abandoned_holdings(
                     words="no session trades the account that holds it",
                     attempts={leg.value: count for leg, count in attempts.items()},
                     account=account,
-                    at=key or opened.payload["primary"],
+                    at=key or primary,
                     broker=key,
                     instrument=position.instrument.recorded,
                     **fill_facts(carryover.carried_entry(position)),
@@ -138,16 +136,16 @@ def session_end_events(
     recorder: JournalRecorder, since: Sequence[Event], carried: Iterable[CarriedPosition]
 ) -> list[NewEvent]:
     """The closing events of an open session whose account is no longer traded, from the journal alone."""
-    opened = next(event for event in since if event.kind == records.SESSION_OPENED)
+    opened = next(event for event in since if event.kind == records.SESSION_OPENED).facts(SessionOpened)
     stuck = abandoned_holdings(since, (), carried)
     book = session_book(since)
     closed = SessionClosed(
-        date=date.fromisoformat(opened.payload["date"]),
+        date=opened.date,
         equity=book.equity,
         cash=dollars_of(book.portfolio.cash_atoms),
         pnl=dollars_of(book.portfolio.pnl_atoms),
         trades=len(book.trades),
         open=tuple(sorted({position.symbol for position in stuck})),
-        account=opened.payload["account"],
+        account=opened.account or "",
     )
     return [recorder.entry(event) for event in (*stuck, closed)]

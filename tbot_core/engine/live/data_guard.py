@@ -279,7 +279,9 @@ class DataGuard:
         for event in past:
             health.apply(event)
             if event.kind == records.HALT:
-                self._live_feed.restore_halt(HaltStatus(**event.payload), event.applied)
+                halt = event.facts(HaltReported)
+                status = HaltStatus(symbol=halt.symbol, halted=halt.halted, level=halt.level, words=halt.words)
+                self._live_feed.restore_halt(status, event.applied)
         self._live_feed.restore_lost_minutes(health.lost)
 
     @property

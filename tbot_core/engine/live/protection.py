@@ -78,10 +78,10 @@ class ProtectionMonitor:
     def restore(self, past: Iterable[Event]) -> None:
         """Restore the seconds of the positions from before a restart."""
         for event in past:
-            payload = event.payload
-            if event.kind == records.PROTECTION and payload.get("broker", "") == self._broker_session.journal_tag:
-                seconds = {one: float(payload[f"{one}_s"]) for one in (Protection.BARE, Protection.EMULATED)}
-                self._before[payload["symbol"]] = {} if payload["state"] == records.CLOSED else seconds
+            if event.kind == records.PROTECTION and event.broker == self._broker_session.journal_tag:
+                last = event.facts(ProtectionChanged)
+                seconds = {Protection.BARE: float(last.bare_s), Protection.EMULATED: float(last.emulated_s)}
+                self._before[last.symbol] = {} if last.state == records.CLOSED else seconds
 
     async def run_once(self) -> None:
         """One round: measure and journal the protection of each position, and close those beyond an emulated stop."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tbot_core.engine.live.data_guard import FIRST_ORDER_S
 from tbot_core.execution.intents import MinuteCommands
@@ -22,7 +22,7 @@ from tbot_core.trading.risk.holds import Hold
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
     from tbot_core.engine.session.broker_session import BrokerSession
@@ -61,7 +61,9 @@ class SessionClose:
         self._halted_to_close = halted_to_close
         self._reopened: set[str] = set()
         self._reported = {
-            _position_key(one.payload) for one in past if one.kind in {records.CLOSING_LATE, records.STUCK}
+            (event.broker, event.facts(PositionLeft).symbol)
+            for event in past
+            if event.kind in {records.CLOSING_LATE, records.STUCK}
         }
 
     async def run_once(self) -> None:
@@ -125,10 +127,6 @@ class SessionClose:
         await broker_session.execution.execute(
             MinuteCommands(actions=broker_session.decision_engine.position_manager.on_market_open())
         )
-
-
-def _position_key(payload: Mapping[str, Any]) -> tuple[str, str]:
-    return payload.get("broker", ""), payload["symbol"]
 
 
 def _blocked_by(supervisor: BrokerSupervisor, symbol: str) -> str:

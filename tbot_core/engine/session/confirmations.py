@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from tbot_core.engine.control import CONFIRMATION_VERBS, ControlRequest, ControlVerb, effective_answer
 from tbot_core.engine.session.recovery import proposal_of
 from tbot_core.engine.session.requests import request_of
-from tbot_core.journal import codec, records
-from tbot_core.journal.events.orders import ConfirmationAsked
+from tbot_core.journal import records
+from tbot_core.journal.events.orders import ConfirmationAsked, SignalDecided
+from tbot_core.journal.events.risk import RequestExecuted
 from tbot_core.journal.projections.approvals import short_id
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ticks_of, units_of
@@ -104,7 +105,7 @@ class ConfirmationQueue:
             expires = self._recorder.clock.now() + self._timeout
             asked = ConfirmationAsked.asked(name, decision, expires)
             self._recorder.record(asked)
-            self._add_pending(name, _asked(decision.proposal, codec.write(asked)))
+            self._add_pending(name, _pending(decision.proposal, asked))
 
     def record_answer(self, request: ControlRequest, read: datetime | None = None) -> str:
         """Store the answer to a pending entry; the first one counts, but a rejection counts until the entry is sent.
@@ -149,15 +150,17 @@ class ConfirmationQueue:
         """
         asked: set[str] = set()
         for event in events:
-            payload = event.payload
             if event.kind == records.CONFIRMATION_ASKED:
-                proposal = proposal_of(payload, rows.get(payload["signal"]["symbol"]))
-                asked.add(proposal.signal.text)
-                self._add_pending(payload["id"], _asked(proposal, payload))
-            elif event.kind == records.REQUEST and payload["verb"] in CONFIRMATION_VERBS:
-                self.record_answer(request_of(payload), event.applied)
+                question = event.facts(ConfirmationAsked)
+                asked.add(question.signal.text)
+                proposal = proposal_of(question, rows.get(question.signal.symbol))
+                self._add_pending(question.id, _pending(proposal, question))
+            elif event.kind == records.REQUEST:
+                request = event.facts(RequestExecuted)
+                if request.verb in CONFIRMATION_VERBS:
+                    self.record_answer(request_of(request), event.applied)
             elif event.kind == records.DECISION:
-                self._remove_decided(records.signal_of(payload["signal"]).text)
+                self._remove_decided(event.facts(SignalDecided).signal.text)
         return asked
 
     def _add_pending(self, name: str, pending: PendingEntry) -> None:
@@ -185,10 +188,8 @@ class ConfirmationQueue:
         return []
 
 
-def _asked(proposal: Proposal, payload: Mapping[str, Any]) -> PendingEntry:
-    # An entry that is asked for with this payload.
-    quantity, expires = Decimal(payload["quantity"]), datetime.fromisoformat(payload["expires"])
-    return PendingEntry(proposal=proposal, quantity=quantity, expires=expires)
+def _pending(proposal: Proposal, asked: ConfirmationAsked) -> PendingEntry:
+    return PendingEntry(proposal=proposal, quantity=asked.quantity or Decimal(0), expires=asked.expires)
 
 
 def _reserved(proposal: Proposal, quantity: Decimal) -> ReservedEntry:

@@ -6,21 +6,36 @@ An order recorded but not marked as being sent was never sent. One that was mark
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.execution import broker_account, corporate_actions, frozen_instruments, instrument_rules
-from tbot_core.journal import codec, records
-from tbot_core.journal.events.accounts import InstrumentRulesReported
+from tbot_core.journal import records
+from tbot_core.journal.events.accounts import (
+    Adjustment,
+    CashSettled,
+    ForeignHolding,
+    ForeignOrder,
+    InstrumentRulesReported,
+    SplitBooked,
+    SymbolFrozen,
+)
+from tbot_core.journal.events.orders import (
+    OrderIntended,
+    OrderReported,
+    OrderTermsDiffer,
+    ReplaceRequested,
+    SignalJudged,
+)
+from tbot_core.journal.events.risk import RiskChanged
+from tbot_core.journal.events.sessions import PluginFailed
 from tbot_core.journal.projections.book import ORDER_EVENT_KINDS
 from tbot_core.model.bars import SymbolQuote
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, Side, price_of, stock
+from tbot_core.model.types import Leg, OrderState, RiskState, Side, price_of, stock
 from tbot_core.plugins.call_guard import FailedCall
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder
 from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent
@@ -34,7 +49,7 @@ if TYPE_CHECKING:
 
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.journal.store import Event
-    from tbot_core.model.types import Order
+    from tbot_core.model.types import Fill, Order
     from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.decision_engine import DecisionEngine
 
@@ -63,7 +78,7 @@ class SessionRecovery:
 
     def apply(self, event: Event) -> None:
         """Apply an event from before the crash, if it belongs to this broker."""
-        if event.payload.get("broker", "") == self._broker or event.cid in self._tickets:
+        if event.broker == self._broker or event.cid in self._tickets:
             self._apply(event)
 
     def resolve_open_orders(self, repeat_from: datetime | None = None) -> list[Order]:
@@ -95,90 +110,100 @@ class SessionRecovery:
         return [_request_of(ticket) for ticket in self._tickets.values() if ticket.unanswered]
 
     def _apply(self, event: Event) -> None:
-        payload, cid = event.payload, event.cid
+        cid = event.cid
         match event.kind:
             case records.DECISION | records.TOP_UP:
-                self._on_decision(payload, cid)
+                self._on_decision(event.facts(SignalJudged), cid)
             case records.INTENDED if cid is not None:
                 self._on_intent(cid, event)
             case records.RISK:
-                self._restore_latch(payload["what"])
+                self._restore_latch(event.facts(RiskChanged).what)
             case records.FOREIGN_ORDER | records.SETTLED | records.ADJUSTMENT:
-                self._on_account_event(event.kind, payload)
+                self._on_account_event(event)
             case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING | records.INSTRUMENT:
-                self._on_instrument_event(event.kind, payload)
+                self._on_instrument_event(event)
             case records.REPLACE_REQUESTED | records.CANCEL_REQUESTED if cid is not None:
-                self._on_request(cid, payload)
+                self._on_request(cid, event)
             case records.OTHER_TERMS if cid is not None:
-                self._on_mismatch(cid, payload)
+                self._on_mismatch(cid, event.facts(OrderTermsDiffer))
             case _ if cid in self._tickets:
                 self._on_order_event(cid, event)
             case BrokerEventKind.FILL:
-                clock = self._execution.recorder.clock
-                self._execution.contradictions.add_execution(records.adjustment_of(payload), clock.monotonic())
+                self._on_external_fill(event.facts(OrderReported).fill(""))
 
-    def _on_account_event(self, kind: str, payload: Mapping[str, Any]) -> None:
+    def _on_account_event(self, event: Event) -> None:
         # A result of an account reading.
-        if kind == records.SETTLED:
-            broker_account.recall_settled_cash(self._decision_engine, payload, self._execution.venue.account_id)
-            return
-        if kind == records.ADJUSTMENT:
-            fill, unexplained = records.adjustment_of(payload), payload.get("unexplained", False)
-            self._decision_engine.position_manager.on_external_change(fill, unexplained=unexplained)
-            self._execution.contradictions.settle(fill.symbol)
-            return
-        filled = Decimal(payload["filled"])
-        rest, order_id = Decimal(payload["quantity"]) - filled, payload["broker_order_id"]
-        traded = filled if payload["buy"] else -filled
-        self._execution.contradictions.restore(payload["symbol"], order_id, traded)
-        shares = open_shares(payload["said"], rest, buy=payload["buy"])
-        self._decision_engine.exposure.external.set_open_order(order_id, payload["symbol"], shares)
+        match event.kind:
+            case records.SETTLED:
+                account_id = self._execution.venue.account_id
+                broker_account.recall_settled_cash(self._decision_engine, event.facts(CashSettled), account_id)
+            case records.ADJUSTMENT:
+                change = event.facts(Adjustment)
+                self._decision_engine.position_manager.on_external_change(change.fill, unexplained=change.unexplained)
+                self._execution.contradictions.settle(change.symbol)
+            case _:
+                order = event.facts(ForeignOrder)
+                traded = order.filled if order.buy else -order.filled
+                self._execution.contradictions.restore(order.symbol, order.broker_order_id, traded)
+                shares = open_shares(order.said, order.quantity - order.filled, buy=order.buy)
+                external = self._decision_engine.exposure.external
+                external.set_open_order(order.broker_order_id, order.symbol, shares)
 
-    def _on_request(self, cid: str, payload: Mapping[str, Any]) -> None:
+    def _on_external_fill(self, fill: Fill | None) -> None:
+        # An execution of an order that is not of this session.
+        if fill is not None:
+            self._execution.contradictions.add_execution(fill, self._execution.recorder.clock.monotonic())
+
+    def _on_request(self, cid: str, event: Event) -> None:
         # A request to replace or cancel an order; a mismatched order for more than ordered is cancelled as an orphan.
         #
         # Whether an ended order is still open is for the restart's own readings to find.
         ticket, replace = self._tickets[cid], None
-        if "stop_price" in payload:
-            price, reason = Decimal(payload["stop_price"]), ExitReason(payload["reason"])
-            replace = ReplaceOrder(client_order_id=cid, stop_price=price, reason=reason)
+        if event.kind == records.REPLACE_REQUESTED:
+            request = event.facts(ReplaceRequested)
+            replace = ReplaceOrder(client_order_id=cid, stop_price=request.stop_price, reason=request.reason)
         ticket.unanswered = "replace" if replace else "cancel"
         if replace is None and ticket.works_for_more and not ticket.terminal:
             self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(cid)
         else:
             self._decision_engine.position_manager.recovery.restore_request(cid, replace)
 
-    def _on_mismatch(self, cid: str, payload: Mapping[str, Any]) -> None:
+    def _on_mismatch(self, cid: str, accepted: OrderTermsDiffer) -> None:
         # The broker works an order that differs from the one sent; one for less is left as it is.
-        ordered = payload["ordered"]
-        same = all(payload[name] == ordered[name] for name in ("symbol", "buy"))
-        if not same or Decimal(payload["quantity"]) > Decimal(ordered["quantity"]):
+        ordered = accepted.ordered
+        same = (accepted.symbol, accepted.buy) == (ordered.symbol, ordered.buy)
+        if not same or accepted.quantity > ordered.quantity:
             self._tickets[cid].works_for_more = True
 
-    def _on_instrument_event(self, kind: str, payload: Mapping[str, Any]) -> None:
+    def _on_instrument_event(self, event: Event) -> None:
         # An event of a symbol that belongs to no order.
-        symbol = payload["symbol"]
-        if kind == records.FROZEN:
-            frozen_instruments.recall_frozen(self._decision_engine.exposure, payload)
-        elif kind == records.INSTRUMENT:
-            instrument_rules.apply_instrument_rules(self._decision_engine, codec.read(InstrumentRulesReported, payload))
-        elif kind == records.FOREIGN_HOLDING:
-            self._execution.contradictions.settle(symbol)
-            if held := records.holding_of(payload):
-                self._decision_engine.exposure.external.set_holding(symbol, *held)
-        else:
-            corporate_actions.apply_split(self._decision_engine, symbol, Fraction(payload["after"], payload["before"]))
+        match event.kind:
+            case records.FROZEN:
+                frozen_instruments.recall_frozen(self._decision_engine.exposure, event.facts(SymbolFrozen))
+            case records.INSTRUMENT:
+                rules = event.facts(InstrumentRulesReported)
+                instrument_rules.apply_instrument_rules(self._decision_engine, rules)
+            case records.FOREIGN_HOLDING:
+                symbol = event.facts(ForeignHolding).symbol
+                self._execution.contradictions.settle(symbol)
+                if held := records.holding_of(event.payload):
+                    self._decision_engine.exposure.external.set_holding(symbol, *held)
+            case _:
+                split = event.facts(SplitBooked)
+                ratio = Fraction(split.after, split.before)
+                corporate_actions.apply_split(self._decision_engine, split.symbol, ratio)
 
-    def _on_decision(self, payload: Mapping[str, Any], cid: str | None) -> None:
-        signal = records.signal_of(payload["signal"])
+    def _on_decision(self, judged: SignalJudged, cid: str | None) -> None:
+        signal = judged.signal
         self.decided.add(signal.text)
         if cid is not None:
-            self._proposals[cid] = proposal_of(payload, self._rows.get(signal.symbol))
+            self._proposals[cid] = proposal_of(judged, self._rows.get(signal.symbol))
 
     def _on_intent(self, cid: str, event: Event) -> None:
-        order = records.order_of(cid, event.payload)
+        intended = event.facts(OrderIntended)
+        order = intended.order(cid)
         if order.leg is Leg.ENTRY:
-            self._entry, self._awaited = order, set(event.payload["protection"])
+            self._entry, self._awaited = order, set(intended.protection)
         elif cid in self._awaited:
             self._awaited.remove(cid)
             self._entry = attrs.evolve(self._entry, protection=(*self._entry.protection, order))
@@ -192,12 +217,13 @@ class SessionRecovery:
                 ticket.recorded_at = event.applied
 
     def _on_order_event(self, cid: str, event: Event) -> None:
-        ticket, payload = self._tickets[cid], event.payload
+        ticket = self._tickets[cid]
         ticket.unanswered = ""
         word = ORDER_EVENT_KINDS.get(event.kind) or BROKER_EVENT_KINDS.get(event.kind)
         if word is None:
             return
-        fill = records.fill_of(cid, payload)
+        reported = event.facts(OrderReported) if event.kind in BROKER_EVENT_KINDS else None
+        fill = None if reported is None else reported.fill(cid)
         update = self._decision_engine.book.apply(cid, word, fill)
         ticket.must_look_up = False  # the first reading shows what has become of each order
         match word:
@@ -207,9 +233,9 @@ class SessionRecovery:
                 self._decision_engine.position_manager.on_dropped(cid)
             case OrderEvent.GIVE_UP:
                 self._decision_engine.position_manager.on_lost(cid)
-            case _ if event.kind in BROKER_EVENT_KINDS:
+            case _ if reported is not None:
                 broker_event = BrokerEvent(
-                    kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"]
+                    kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=reported.words
                 )
                 self._decision_engine.position_manager.on_event(broker_event, update.execution, ended=ticket.terminal)
 
@@ -241,25 +267,32 @@ def _request_of(ticket: Ticket) -> CancelOrder | ReplaceOrder:
 
 def recorded_failures(events: Iterable[Event]) -> list[tuple[datetime, FailedCall]]:
     """The failed plugin calls with their times."""
-    return [(event.applied, FailedCall(**event.payload)) for event in events if event.kind == records.PLUGIN_FAILED]
+    failed = ((event.applied, event.facts(PluginFailed)) for event in events if event.kind == records.PLUGIN_FAILED)
+    names = [field.name for field in attrs.fields(FailedCall)]
+    return [(moment, FailedCall(**{name: getattr(call, name) for name in names})) for moment, call in failed]
 
 
-def proposal_of(payload: Mapping[str, Any], row: int | None) -> Proposal:
+def proposal_of(judged: SignalJudged, row: int | None) -> Proposal:
     """The proposal of a recorded decision, for its symbol's row; compared values are left out."""
-    stop, target = (math.nan if payload[name] is None else float(payload[name]) for name in ("stop", "target"))
+    quote = judged.quote
     return Proposal(
-        signal=records.signal_of(payload["signal"]),
-        side=Side[payload["side"].upper()],
+        signal=judged.signal,
+        side=Side[judged.side.upper()],
         row=row,
         rank=0,
-        price=payload["price"],
-        strength=payload["strength"] or 0.0,
-        exits=ExitRules(**payload["exits"]),
-        reason=Reason[payload["reason"]],
-        stop=stop,
-        target=target,
-        confirmed_minute=payload.get("confirmed"),
-        reference=payload.get("reference"),
-        quote=SymbolQuote(**payload["quote"]) if "quote" in payload else None,
-        instrument=records.instrument_of(payload) or stock(payload["signal"]["symbol"]),
+        price=_price_of(judged.price),
+        strength=judged.strength or 0.0,
+        exits=judged.exits,
+        reason=Reason[judged.reason],
+        stop=_price_of(judged.stop),
+        target=_price_of(judged.target),
+        confirmed_minute=judged.confirmed,
+        reference=judged.reference,
+        quote=None if quote is None else SymbolQuote(bid=quote.bid, ask=quote.ask, age_s=quote.age_s),
+        instrument=judged.instrument or stock(judged.signal.symbol),
     )
+
+
+def _price_of(recorded: float | None) -> float:
+    # JSON has no NaN.
+    return math.nan if recorded is None else recorded

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -12,7 +11,7 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlFolderState, ControlRequest, ControlVerb
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
-from tbot_core.journal.events.risk import RequestExecuted, RequestRefused
+from tbot_core.journal.events.risk import RequestExecuted, RequestRefused, StateChanged
 from tbot_core.plugins import number_bounds
 from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.store import JournalRecorder
 
-
-WITHDRAWN: Final = "withdrawn"
-"""In the record of a request without effect: the name of the request that withdrew it."""
 
 CARRIED_OUT: Final = "carried out"
 """The text that is recorded when a stop has been carried out."""
@@ -277,16 +273,16 @@ def _executed(request: ControlRequest, withdrawn: str) -> RequestExecuted:
     )
 
 
-def request_of(payload: Mapping[str, Any]) -> ControlRequest:
-    """The request of a journal event."""
+def request_of(executed: RequestExecuted) -> ControlRequest:
+    """The request that was executed."""
     return ControlRequest(
-        name=payload["name"],
-        verb=ControlVerb(payload["verb"]),
-        actor=payload["actor"],
-        made=datetime.fromisoformat(payload["made"]),
-        order=payload.get("order", 0),
-        arguments=payload["arguments"],
-        flaw=payload.get("flaw", ""),
+        name=executed.name,
+        verb=ControlVerb(executed.verb),
+        actor=executed.actor,
+        made=executed.made,
+        order=executed.order,
+        arguments=executed.arguments,
+        flaw=executed.flaw,
     )
 
 
@@ -328,13 +324,16 @@ class ClosePolicy:
 
     def restore(self, event: JournalEvent, *, flattens: bool) -> None:
         """Apply a journal event to the policy; a stop by a signal `flattens` or keeps positions."""
-        match event.kind, event.payload:
-            case records.REQUEST, {"verb": verb} if WITHDRAWN not in event.payload:
-                self.apply_command(ControlVerb(verb))
-            case records.STATE, {"cause": StateCause.STOP_SIGNAL.name, "there": True}:
+        if event.kind == records.REQUEST:
+            request = event.facts(RequestExecuted)
+            if not request.withdrawn:
+                self.apply_command(ControlVerb(request.verb))
+        elif event.kind == records.STATE:
+            change = event.facts(StateChanged)
+            if not change.there and change.cause in ENDED:
+                self.withdraw(change.cause)
+            elif change.there and change.cause is StateCause.STOP_SIGNAL:
                 self.apply_signal(flattens=flattens)
-            case records.STATE, {"cause": cause, "there": False} if StateCause[cause] in ENDED:
-                self.withdraw(StateCause[cause])
 
     def _stop(self, cause: StateCause, *, flattens: bool) -> None:
         self.withdraw(cause)
