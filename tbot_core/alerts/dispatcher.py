@@ -31,7 +31,7 @@ from tbot_core.alerts.store import (
     open_store,
 )
 from tbot_core.contracts import Urgency
-from tbot_core.engine import chain_heads
+from tbot_core.engine import journal_guard
 from tbot_core.errors import AccessError, TbotError, Undelivered
 from tbot_core.journal import records
 from tbot_core.journal.store import Journal, read_journal
@@ -185,7 +185,7 @@ class AlertDispatcher:
         if self._heads_due is None or (not end and self._clock.monotonic() < self._heads_due):
             return
         self._heads_due, self._heads_stored = None, True
-        heads = chain_heads.read_chain_heads(self._instance)
+        heads = journal_guard.read_chain_heads(self._instance)
         if heads:
             named = ", ".join(f"{name} {head}" for name, head in heads.items())
             options = " ".join(f"--{name}-head {head}" for name, head in heads.items())

@@ -46,9 +46,7 @@ from tbot_core.journal.events.sessions import (
 )
 from tbot_core.journal.projections import failover
 from tbot_core.journal.projections.book import SessionBook
-from tbot_core.journal.projections.failover import FailoverBlocker
-from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.journal.projections.narration import (
+from tbot_core.journal.projections.event_text import (
     PlannedStops,
     asked_text,
     contradiction_text,
@@ -60,6 +58,8 @@ from tbot_core.journal.projections.narration import (
     unprotected_text,
     vix_text,
 )
+from tbot_core.journal.projections.failover import FailoverBlocker
+from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import (
     DENIALS_COUNT,

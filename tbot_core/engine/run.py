@@ -89,18 +89,18 @@ class _Run:
         # Trade session after session and return the equity after the last one.
         setup, assembly = self._setup, self._plan.assembly
         equity = setup.book.equity_curve[-1][1] if setup.book.equity_curve else account.equity
-        trading: SessionContext | None = None
+        context: SessionContext | None = None
         async for source in self._sessions():
-            if trading is None:
+            if context is None:
                 self._clock = ManualClock(source.session.open)
-                trading = self._services.trading(account, SIMULATOR, self._clock, self._wait)
+                context = self._services.trading(account, SIMULATOR, self._clock, self._wait)
                 if not setup.book.run:
                     self._journal.append([self._entry(run_started(self._plan, setup, equity))])
             entrants = assembly.entrants(source.session)
             for sentence in assembly.missed_bells(source.session):
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
-            books = open_books(trading, source.session, source.symbols, source.day, atoms_of(equity))
-            self._session = TradingSession(trading, books, entrants)
+            books = open_books(context, source.session, source.symbols, source.day, atoms_of(equity))
+            self._session = TradingSession(context, books, entrants)
             for entrant in entrants:
                 if (vix := assembly.recorded_vix.get((source.session.date.isoformat(), entrant.name))) is not None:
                     self._session.set_vix(entrant.name, vix)

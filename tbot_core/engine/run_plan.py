@@ -14,8 +14,8 @@ import attrs
 from tbot_core.contracts import Feed, FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.assembly import Assembly
-from tbot_core.engine.chain_heads import JournalGuard
 from tbot_core.engine.disk_guard import DiskGuard
+from tbot_core.engine.journal_guard import JournalGuard
 from tbot_core.engine.session.session import TradingSession
 from tbot_core.engine.settings_reload import SettingsReloader
 from tbot_core.instance.folder import REHEARSAL_MODE

@@ -41,7 +41,7 @@ from tbot_core.journal.events.sessions import (
 )
 from tbot_core.journal.projections import failover
 from tbot_core.journal.projections.book import SessionBook
-from tbot_core.journal.projections.narration import (
+from tbot_core.journal.projections.event_text import (
     PlannedStops,
     action_text,
     asked_text,

@@ -22,7 +22,7 @@ from tbot_core.journal.events.sessions import RunStarted
 from tbot_core.journal.gauges import Gauges, revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
 from tbot_core.journal.projections.approvals import next_sessions
-from tbot_core.journal.projections.narration import contradiction_text
+from tbot_core.journal.projections.event_text import contradiction_text
 from tbot_core.marketdata import received_files
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_price, format_quantity

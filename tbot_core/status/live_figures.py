@@ -20,8 +20,8 @@ from tbot_core.journal.projection import JournalEvent, project
 from tbot_core.journal.projections.approvals import ArmingState, PendingConfirmations
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.carryover import LASTING, ExternalHoldings
+from tbot_core.journal.projections.event_text import ready_remarks
 from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.journal.projections.narration import ready_remarks
 from tbot_core.journal.projections.restarts import Restart
 from tbot_core.journal.store import Event, Journal, verify_new_events
 from tbot_core.model.formatting import money_text

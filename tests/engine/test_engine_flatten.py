@@ -74,10 +74,10 @@ class Run(TradingSession):
 
     called: Callable[[], None] = staticmethod(lambda: None)
 
-    def __init__(self, trading: SessionContext) -> None:
+    def __init__(self, context: SessionContext) -> None:
         self.requested = Stops()
-        books = open_books(trading, session(), ("AAA",), day(1), RICH)
-        super().__init__(trading, books, (), SessionServices(stops=self.requested))
+        books = open_books(context, session(), ("AAA",), day(1), RICH)
+        super().__init__(context, books, (), SessionServices(stops=self.requested))
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Enter AAA at the first, and BBB at the second."""
@@ -117,7 +117,7 @@ def clock() -> ManualClock:
 def run(journal: Journal, clock: ManualClock) -> Run:
     """A session at alpha and beta."""
     beta = StandbyBroker(rules=RULES, venue=_venue("beta"), naming=_naming("beta"), equity_atoms=RICH)
-    trading = SessionContext(
+    context = SessionContext(
         rules=RULES,
         venue=_venue("alpha"),
         journal=journal,
@@ -128,7 +128,7 @@ def run(journal: Journal, clock: ManualClock) -> Run:
         on_minute=lambda _run, _minute: None,
         standbys=(beta,),
     )
-    return Run(trading)
+    return Run(context)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tbot_core.contracts import AccountSnapshot, Feed, FeedLabel, FeedRequest, F
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.chain_heads import JournalGuard
+from tbot_core.engine.journal_guard import JournalGuard
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.engine.session.arming import armed_event, live_context, record_terms

@@ -16,9 +16,9 @@ from tbot_core.journal.events.orders import OrderIntended, OrderReported, Replac
 from tbot_core.journal.events.risk import RiskChanged, StateChanged
 from tbot_core.journal.events.sessions import NearMiss, WindowClosed
 from tbot_core.journal.projection import TypedEvent
-from tbot_core.journal.projections import narration
+from tbot_core.journal.projections import event_text
 from tbot_core.journal.projections.book import SessionBook, fold_events
-from tbot_core.journal.projections.narration import contradiction_text
+from tbot_core.journal.projections.event_text import contradiction_text
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, dollars_of
 from tbot_core.testing.trades import NONE, fill, identity, order, proposal
@@ -450,4 +450,4 @@ def test_the_seconds_of_closed_positions_without_a_stop_add_up(states: list[str]
     """Each position counts once, when it is closed."""
     seconds = {"symbol": "AAA", "bare_s": "2.0", "emulated_s": "3.0"}
     book = opened(*(Said(kind=records.PROTECTION, payload=seconds | {"state": one}) for one in states))
-    assert narration.unprotected_text(book.unprotected_s) == text
+    assert event_text.unprotected_text(book.unprotected_s) == text

@@ -215,8 +215,8 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.alerts.service import alerts_beside
     from tbot_core.backtest.shadow_run import session_drift
     from tbot_core.cli import run_display
-    from tbot_core.engine.chain_heads import JournalGuard, with_chain_heads
     from tbot_core.engine.disk_guard import DiskGuard
+    from tbot_core.engine.journal_guard import JournalGuard, with_chain_heads
     from tbot_core.engine.run import run
     from tbot_core.engine.run_plan import RunPlan
     from tbot_core.extensions.service import with_extensions

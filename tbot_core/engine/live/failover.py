@@ -278,17 +278,17 @@ class FailoverRouter:
         route.supervisor.broker_session.decision_engine.exposure.stated_atoms = 0
 
 
-def monitor_brokers(trading: SessionContext) -> tuple[SessionContext, tuple[CircuitBreaker, ...]]:
+def monitor_brokers(context: SessionContext) -> tuple[SessionContext, tuple[CircuitBreaker, ...]]:
     """The context with a circuit breaker for each broker; unchanged and without any if there is no standby."""
-    if not trading.standbys:
-        return trading, ()
-    circuits = tuple(CircuitBreaker() for _ in range(1 + len(trading.standbys)))
+    if not context.standbys:
+        return context, ()
+    circuits = tuple(CircuitBreaker() for _ in range(1 + len(context.standbys)))
     standbys = tuple(
         attrs.evolve(standby, venue=attrs.evolve(standby.venue, circuit=circuit))
-        for standby, circuit in zip(trading.standbys, circuits[1:], strict=True)
+        for standby, circuit in zip(context.standbys, circuits[1:], strict=True)
     )
-    venue = attrs.evolve(trading.venue, circuit=circuits[0])
-    return attrs.evolve(trading, venue=venue, standbys=standbys), circuits
+    venue = attrs.evolve(context.venue, circuit=circuits[0])
+    return attrs.evolve(context, venue=venue, standbys=standbys), circuits
 
 
 def guard_standbys(

@@ -75,7 +75,7 @@ class LiveTradingSession:
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts of one session
         self,
-        trading: SessionContext,
+        context: SessionContext,
         config: LiveConfig,
         feed: SessionFeed,
         entrants: tuple[ActiveStrategy, ...],
@@ -83,16 +83,16 @@ class LiveTradingSession:
         past: Sequence[Event] = (),
     ) -> None:
         self.supervisors: tuple[BrokerSupervisor, ...] = ()
-        broker = trading.venue.broker
-        trading, circuits = monitor_brokers(trading.watching(feed.universe.watch_only))
-        venue = attrs.evolve(trading.venue, denial_reason=self.denial_reason, on_read_result=partial(self._on_read, 0))
-        standbys = guard_standbys(trading.standbys, self._objection, self._on_read)
-        self._trading = attrs.evolve(trading, venue=venue, standbys=standbys)
-        self._config, clock = config, trading.clock
+        broker = context.venue.broker
+        context, circuits = monitor_brokers(context.watching(feed.universe.watch_only))
+        venue = attrs.evolve(context.venue, denial_reason=self.denial_reason, on_read_result=partial(self._on_read, 0))
+        standbys = guard_standbys(context.standbys, self._objection, self._on_read)
+        self._context = attrs.evolve(context, venue=venue, standbys=standbys)
+        self._config, clock = config, context.clock
         self._past, self._carried = carryover.events_since_close(past), carryover.carried_positions(past)
-        self.steady_clock = session_clock(trading.clock, broker)
+        self.steady_clock = session_clock(context.clock, broker)
         universe = feed.universe
-        self.books = open_books(self._trading, feed.session, universe.symbols, universe.day, equity_atoms)
+        self.books = open_books(self._context, feed.session, universe.symbols, universe.day, equity_atoms)
         reports = FeedEventRecorder(self.books.execution.recorder)
         self._receiver = FeedReceiver(feed, config, clock, self.steady_clock, reports)
         self.supervisors = tuple(map(self._supervisor, self.books.broker_sessions, repeat(past)))
@@ -105,7 +105,7 @@ class LiveTradingSession:
         self.clock_guard = ClockGuard(self.steady_clock, broker, self.trading_state)
         self.data_guard = self._make_data_guard()
         services = SessionServices(outlook=self.data_guard, routing=self.failover, stops=self.requests)
-        self.run = TradingSession(self._trading, self.books, entrants, services)
+        self.run = TradingSession(self._context, self.books, entrants, services)
         self._vix = None if config.vix is None else WindowVix(config.vix, self.run, self.steady_clock, self._past)
         health = None if self.data_guard is None else self.data_guard.health
         self._protection = tuple(
@@ -128,7 +128,7 @@ class LiveTradingSession:
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
-        self._restart.restore(self.supervisors, self._config, self.data_guard, self._trading.call_guard)
+        self._restart.restore(self.supervisors, self._config, self.data_guard, self._context.call_guard)
         self.abandoned_positions.update_cause(self.trading_state)
         for monitor in self._protection:
             monitor.restore(self._past)
@@ -234,10 +234,10 @@ class LiveTradingSession:
         The primary account must be read first, however long that takes; other brokers are awaited `until` then.
         `on_unread` is called meanwhile. Returns False if a stop came first; the session then stays open.
         """
-        self._restart.restore(self.supervisors, self._config, self.data_guard, self._trading.call_guard)
+        self._restart.restore(self.supervisors, self._config, self.data_guard, self._context.call_guard)
         self._equity_checked = True
         self.requests.leave_to_next_session(FUTURE_SESSION_VERBS)
-        tasks = SessionTasks(self._trading.clock, self._config.timeout_s)
+        tasks = SessionTasks(self._context.clock, self._config.timeout_s)
         side = side_tasks(self.supervisors, tasks)
         side.append(asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests)))
         resolving = asyncio.ensure_future(self._resolve_orders(until, on_unread))
@@ -252,7 +252,7 @@ class LiveTradingSession:
                 return False
             on_unread()
             await self._poll_brokers()
-        clock = self._trading.clock
+        clock = self._context.clock
         lookup_until = clock.monotonic() + self._lookup_timeout_s
         while clock.monotonic() < lookup_until and any(one.in_flight for one in self.run.broker_sessions):
             if self.requests.is_stopping:
@@ -274,7 +274,7 @@ class LiveTradingSession:
 
     async def _poll_brokers(self) -> None:
         await poll_brokers(self.supervisors)
-        await self._trading.clock.sleep(RECONCILE_INTERVAL_S)
+        await self._context.clock.sleep(RECONCILE_INTERVAL_S)
 
     def _stuck(self) -> list[NewEvent]:
         # The positions held at the session's end, including abandoned ones.
@@ -282,7 +282,7 @@ class LiveTradingSession:
 
     @property
     def _lookup_timeout_s(self) -> float:
-        return max(LEAST_WINDOW_S, self._trading.venue.broker.capabilities.lookup_window_s) + _EXTRA_LOOKUP_S
+        return max(LEAST_WINDOW_S, self._context.venue.broker.capabilities.lookup_window_s) + _EXTRA_LOOKUP_S
 
     def denial_reason(self, order: Order) -> str:
         """Why an order may not be sent now; checked in the second barrier and again before its first byte."""
@@ -298,7 +298,7 @@ class LiveTradingSession:
                 return f"the control folder cannot be read: {fault.message}"
         supervisor.raise_causes()
         states = (one.trading_state for one in self.supervisors)
-        self._config.disk_guard.update_causes(self._trading.clock.monotonic(), *states)
+        self._config.disk_guard.update_causes(self._context.clock.monotonic(), *states)
         if words := out_of_hours(self.run.session, self.steady_clock.now()):
             return words
         if words := supervisor.denial_reason(order, flattening=self.run.flattening):
@@ -321,7 +321,7 @@ class LiveTradingSession:
     def _on_account_read(self) -> None:
         if self.reconciler.has_read_account and not self._equity_checked:
             self._equity_checked = True
-            check_opening_equity(self.books, self._trading.journal, self._trading.venue)
+            check_opening_equity(self.books, self._context.journal, self._context.venue)
         if self._arming_guard is not None:
             self._arming_guard.update(self.reconciler.verdict)
 
@@ -353,11 +353,11 @@ class LiveTradingSession:
 
     async def _await_open(self) -> bool:
         # Wait for the bell and open the session; returns whether a stop came first.
-        run, clock = self.run, self._trading.clock
+        run, clock = self.run, self._context.clock
         while (rest := run.session.open - clock.now()).total_seconds() > 0:
             if self._shutdown.finish_if_over():
                 return True
-            await self._trading.wait(clock.now() + min(rest, _OPEN_POLL))
+            await self._context.wait(clock.now() + min(rest, _OPEN_POLL))
         recorded = _OPENING_KINDS.intersection(event.kind for event in self._past)
         await run.open_session(self._receiver.partial_volume, recorded)
         if self._receiver.truncation is not None and records.UNIVERSE not in recorded:
@@ -391,16 +391,16 @@ class LiveTradingSession:
                 self._vix.apply_due(minute.index)
             await self._restart.repeat_orders()
             await run.step(minute.index, late=self._is_late(minute.index))
-            self._trading.on_minute(run, minute.index)
+            self._context.on_minute(run, minute.index)
             self._receiver.record_minute(minute, late, run.quoted)
         if not self._shutdown.ended and await self._settle():
-            await self._trading.wait(run.session.close)
+            await self._context.wait(run.session.close)
             await self._close()
 
     async def _settle(self) -> bool:
         # After the last minute: wait for orders in flight, as long as a lookup may still find one; returns False if a
         # stop ended that. A venue that fills from bars ends them at the close.
-        clock, limits = self._trading.clock, (self._lookup_timeout_s, self._config.timeout_s)
+        clock, limits = self._context.clock, (self._lookup_timeout_s, self._config.timeout_s)
         return self.run.fills_on_bars or await settle_orders(
             self.supervisors, clock, limits[0], lambda: self.requests.is_stopping, limits[1]
         )

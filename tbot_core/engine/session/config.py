@@ -11,8 +11,8 @@ import attrs
 
 from tbot_core.contracts import SupportsLiveVix
 from tbot_core.engine import control
-from tbot_core.engine.chain_heads import JournalGuard
 from tbot_core.engine.disk_guard import DiskGuard
+from tbot_core.engine.journal_guard import JournalGuard
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.trading.risk.states import StateCause
 

@@ -158,7 +158,7 @@ class TradingSession:
 
     def __init__(
         self,
-        trading: SessionContext,
+        context: SessionContext,
         books: SessionBooks,
         entrants: tuple[ActiveStrategy, ...],
         services: SessionServices | None = None,
@@ -170,15 +170,15 @@ class TradingSession:
         self.broker_sessions = books.broker_sessions
         self.decision_engine, self.execution = books.decision_engine, books.execution
         self.entrants = entrants
-        self.confirmations = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
+        self.confirmations = ConfirmationQueue(context.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._entry_minutes = {minute for one in entrants for minute in range(one.window.entry, one.window.entry_end)}
-        self._trading = trading
-        self._venue = trading.venue.broker if trading.venue.broker.capabilities.simulated else None
+        self._context = context
+        self._venue = context.venue.broker if context.venue.broker.capabilities.simulated else None
         self.has_traded_minute = False
         for broker in self.broker_sessions:
             broker.decision_engine.position_manager.exits.keep_positions_while(self.keeps_positions)
-        self._cash_share = session_events.CashShareNotice(trading.rules, len(entrants), self.decision_engine.portfolio)
+        self._cash_share = session_events.CashShareNotice(context.rules, len(entrants), self.decision_engine.portfolio)
         self.decided: set[str] = set()
         self.quoted: Quotes | None = None
         self._screened: dict[str, Verdicts] = {}
@@ -186,19 +186,19 @@ class TradingSession:
         self._cut: Flags | None = None
         self._facts_by_strategy: dict[str, DayFacts] = {}
         self._plugin_failures = PluginFailures(self.broker_sessions)
-        trading.call_guard.open_session(self._plugin_failures.guard_session)
+        context.call_guard.open_session(self._plugin_failures.guard_session)
 
     async def trade(self, source: FeedSession) -> None:
         """Trade the whole session in simulated time, with the minutes of a feed, to its recorded close."""
-        trading = self._trading
-        await trading.wait(self.session.open)
+        context = self._context
+        await context.wait(self.session.open)
         await self.open_session(partial_volume_of(source))
         async for minute in source.minutes():
-            await trading.wait(self.session.moment(minute.index + 1))
+            await context.wait(self.session.moment(minute.index + 1))
             self.append_minute(minute)
             if not self._is_quiet(minute.index):
                 await self.step(minute.index)
-            trading.on_minute(self, minute.index)
+            context.on_minute(self, minute.index)
         await self.close_session()
 
     def append_minute(self, minute: MinuteSlice) -> None:
@@ -230,7 +230,7 @@ class TradingSession:
 
     def _is_quiet(self, minute: int) -> bool:
         # Whether a minute at a venue that fills from bars brings nothing: no order, signal or notice. Most of them do.
-        notices = self._trading.rules.rebalance.enable_rebalance_notifier or self.confirmations.has_pending()
+        notices = self._context.rules.rebalance.enable_rebalance_notifier or self.confirmations.has_pending()
         if not self.fills_on_bars or notices or minute in self._entry_minutes:
             return False
         managers = [broker.decision_engine.position_manager for broker in self.broker_sessions]
@@ -331,7 +331,7 @@ class TradingSession:
 
     def _screen(self, entrant: ActiveStrategy) -> Verdicts:
         facts = self._facts(entrant)
-        return screen(entrant, self._trading.rules, facts, self.books.symbols, self.session.minutes, cut=self._cut)
+        return screen(entrant, self._context.rules, facts, self.books.symbols, self.session.minutes, cut=self._cut)
 
     def _facts(self, entrant: ActiveStrategy) -> DayFacts:
         # The facts of the day as the strategy sees them, with its VIX.
@@ -344,7 +344,7 @@ class TradingSession:
             return None
         quotes = None if self.outlook is None else self.outlook.quotes
         market = MarketView(bars=self.tape.bars, day=self._facts(entrant), quotes=quotes)
-        renewed = renew(entrant, self._trading.rules, proposal, market)
+        renewed = renew(entrant, self._context.rules, proposal, market)
         return None if renewed is None else self._judged(renewed, entrant.window)
 
     def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:
@@ -355,7 +355,7 @@ class TradingSession:
             if window.entry <= minute < window.entry_end and (screened.reasons == ALLOWED_CODE).any():
                 signals = entrant.strategy.scan(bars, self._facts(entrant), minute)
                 scan = ScanResult(signals=signals, screened=screened, dates=(self.session.date,))
-                proposals = propose(entrant, self._trading.rules, scan, self._market(entrant, bars))
+                proposals = propose(entrant, self._context.rules, scan, self._market(entrant, bars))
                 proposals = [self._judged(one, window) for one in proposals if one.signal.text not in self.decided]
                 self.triggers[entrant.name] += len(proposals)
                 found += [_too_late(one) for one in proposals] if late else proposals
@@ -380,7 +380,7 @@ class TradingSession:
         opened = session_events.session_opened(self.books, self.entrants)
         entries = [self.execution.recorder.entry(opened)]
         self._plugin_failures.opening = entries
-        self._cut = universe_cut(self.entrants, self._trading.rules, self.day, symbols, session.minutes)
+        self._cut = universe_cut(self.entrants, self._context.rules, self.day, symbols, session.minutes)
         for entrant in self.entrants:
             self._screened[entrant.name] = judged = self._screen(entrant)
             entries.append(self.execution.recorder.entry(session_events.screened(entrant.name, judged)))
@@ -388,7 +388,7 @@ class TradingSession:
         self.execution.recorder.write(*(one for one in entries if one.kind not in recorded))
 
     def _close_window(self, entrant: ActiveStrategy, bars: Bars) -> None:
-        if entrant.window.outside(self.session.minutes, self._trading.rules.exits.flatten_before_close):
+        if entrant.window.outside(self.session.minutes, self._context.rules.exits.flatten_before_close):
             return
         allowed = self._screened[entrant.name].reasons == Reason.ALLOWED
         near = find_near_misses(entrant, bars, self._facts(entrant), allowed)
@@ -406,8 +406,8 @@ class TradingSession:
 
     async def close_session(self, stuck: Callable[[], Sequence[NewEvent]] = tuple) -> None:
         """Wait for the close, book the last broker events and record the end; `stuck` returns the STUCK events."""
-        trading = self._trading
-        await trading.wait(self.session.close)
+        context = self._context
+        await context.wait(self.session.close)
         if self._venue is not None:
             self._venue.close_session()
         awaited = (broker for broker in self.broker_sessions if broker.is_awaited)

@@ -17,7 +17,6 @@ import numpy as np
 from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import manifest
-from tbot_core.marketdata.store.blocks import MonthBlocks, WantedMonth, by_length
 from tbot_core.marketdata.store.daily_facts import (
     LOOK_BACK,
     DailyAggregates,
@@ -29,6 +28,7 @@ from tbot_core.marketdata.store.daily_facts import (
     volume_session_flags,
 )
 from tbot_core.marketdata.store.daily_rows import DailyRows, StoredDays, read_daily
+from tbot_core.marketdata.store.month_blocks import MonthBlocks, WantedMonth, by_length
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import FIELDS, Array, Bars, Index
 from tbot_core.model.calendar import ExchangeCalendar, Session, SessionGap

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import bar_checks, blocks, manifest, parquet, reference
-from tbot_core.marketdata.store.blocks import BlockLayout, MonthFiles
+from tbot_core.marketdata.store import bar_checks, manifest, month_blocks, parquet, reference
 from tbot_core.marketdata.store.daily_facts import full_enough
 from tbot_core.marketdata.store.daily_rows import DailyRows
+from tbot_core.marketdata.store.month_blocks import BlockLayout, MonthFiles
 from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.marketdata.store.source_readers import READER_FAULTS
 from tbot_core.model.calendar import ExchangeCalendar, Session
@@ -179,7 +179,7 @@ class _Check:
     def _check_block(self, layout: BlockLayout, month: manifest.MonthManifest, daily: DailyRows) -> None:
         # A block is made of the month's files; faults of these are reported already.
         with suppress(DataError, AccessError):
-            if blocks.differs(layout, MonthFiles(folder=self.folder, month=month, daily=daily)):
+            if month_blocks.differs(layout, MonthFiles(folder=self.folder, month=month, daily=daily)):
                 self._find(
                     FindingLevel.FAULT,
                     str(layout.path),

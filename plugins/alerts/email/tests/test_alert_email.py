@@ -21,7 +21,7 @@ from tbot_core.alerts.delivery import AlertDelivery, MessageWriter
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
 from tbot_core.contracts import Alert, AlertChannel, Context, SupportsConnectionCheck, Urgency
 from tbot_core.contracts.credentials import secret_fields
-from tbot_core.engine.chain_heads import read_chain_heads
+from tbot_core.engine.journal_guard import read_chain_heads
 from tbot_core.errors import PartlyDelivered, Undelivered
 from tbot_core.instance import Instance
 from tbot_core.instance.plugin_settings import known_plugins

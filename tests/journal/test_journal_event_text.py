@@ -12,7 +12,7 @@ import pytest
 from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import ConfirmationAsked
 from tbot_core.journal.events.sessions import Ready
-from tbot_core.journal.projections.narration import PlannedStops, asked_text, entry_text, exit_text, ready_remarks
+from tbot_core.journal.projections.event_text import PlannedStops, asked_text, entry_text, exit_text, ready_remarks
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.exit_rules import ExitRules
 from tbot_core.model.types import (

@@ -13,8 +13,8 @@ import attrs
 import pytest
 
 from tbot_core.contracts.settings import DeploymentSettings
-from tbot_core.engine.chain_heads import JournalGuard, log_chain_heads, with_chain_heads
 from tbot_core.engine.control import ControlRequest, ControlVerb
+from tbot_core.engine.journal_guard import JournalGuard, log_chain_heads, with_chain_heads
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.instance import Instance
 from tbot_core.instance.journal_chain import accept_head, older_journal, open_instance_journal
@@ -37,7 +37,7 @@ TIME = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """What the module logged, without what every line has."""
-    ours: list[Any] = [it.msg for it in caplog.records if it.name == "tbot_core.engine.chain_heads"]
+    ours: list[Any] = [it.msg for it in caplog.records if it.name == "tbot_core.engine.journal_guard"]
     return [{name: it[name] for name in ("event", "secrets", "journal", "reason") if name in it} for it in ours]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import blocks, manifest
+from tbot_core.marketdata.store import manifest, month_blocks
 from tbot_core.marketdata.store.verification import FindingLevel, verify_store
 from tbot_core.model.bars import FIELDS
 from tbot_core.model.calendar import ClosedDay, EarlyClose, ExchangeCalendar
@@ -26,7 +26,7 @@ from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.marketdata.store.blocks import MonthBlock, MonthFiles
+    from tbot_core.marketdata.store.month_blocks import MonthBlock, MonthFiles
     from tbot_core.marketdata.store.store import BarBlock
 
 FIRST, LAST = dt.date(2019, 11, 27), dt.date(2020, 1, 3)
@@ -91,7 +91,7 @@ def test_a_field_without_numbers_is_left_out_of_the_file(bench: StoreFixture) ->
     assert same(before, after)
     assert np.isnan(after[0].bars.field("vwap")).all()
     assert after[-1].bars.field("vwap")[7, 0, 2] == 100.07
-    sizes = {path.parent.name: path.stat().st_size - blocks.HEADER_LENGTH for path in files(bench)}
+    sizes = {path.parent.name: path.stat().st_size - month_blocks.HEADER_LENGTH for path in files(bench)}
     assert sizes["2019-11"] == 5 * 8 * 2 * (390 + 210)
     assert sizes["2020-01"] == 6 * 8 * 3 * 390 * 2
 
@@ -164,7 +164,7 @@ def test_a_file_that_is_not_the_months_is_made_again(bench: StoreFixture, damage
     if damage == "folder":
         path.mkdir()
     else:
-        header = bytearray(data[: blocks.HEADER_LENGTH])
+        header = bytearray(data[: month_blocks.HEADER_LENGTH])
         header[80] ^= 1
         path.write_bytes(
             {
@@ -174,14 +174,14 @@ def test_a_file_that_is_not_the_months_is_made_again(bench: StoreFixture, damage
                 "number": data[:-1] + bytes([data[-1] ^ 1]),
                 "empty": b"",
                 "foreign": files(bench)[0].read_bytes(),
-                "other fields": files(bench)[0].read_bytes()[: blocks.HEADER_LENGTH] + data[len(header) :],
+                "other fields": files(bench)[0].read_bytes()[: month_blocks.HEADER_LENGTH] + data[len(header) :],
             }[damage]
         )
     assert same(made, read(bench))
     assert path.is_dir() or path.read_bytes() == data
 
 
-@pytest.mark.parametrize("place", [blocks.HEADER_LENGTH, 50_000, -1])
+@pytest.mark.parametrize("place", [month_blocks.HEADER_LENGTH, 50_000, -1])
 def test_a_number_that_was_changed_in_a_block_is_never_traded(
     bench: StoreFixture, caplog: pytest.LogCaptureFixture, place: int
 ) -> None:
@@ -260,7 +260,7 @@ def test_a_disk_without_room_is_noted_once(
     expected = read(bench)
     for path in files(bench):
         path.unlink()
-    monkeypatch.setattr(filesystem, "free_bytes", lambda _path: blocks.ROOM_LEFT)
+    monkeypatch.setattr(filesystem, "free_bytes", lambda _path: month_blocks.ROOM_LEFT)
     with caplog.at_level("WARNING"):
         assert same(expected, read(bench))
     assert caplog.text.count("bars.block_not_kept") == 1
@@ -326,14 +326,14 @@ def test_one_month_is_made_ahead_in_the_memory_of_the_one_before(
     bench.put(*(rising_bars(name, exchange_sessions("2020-02-01", "2020-04-30")) for name in BOTH))
     begun: queue.Queue[str] = queue.Queue()
     memories = set[int]()
-    collect = blocks.MonthFiles.collect
+    collect = month_blocks.MonthFiles.collect
 
     def count(files: MonthFiles, groups: Any, symbols: Any, memory: Any = None) -> MonthBlock:
         begun.put(files.month.name)
         memories.add(id(memory))
         return collect(files, groups, symbols, memory)
 
-    monkeypatch.setattr(blocks.MonthFiles, "collect", count)
+    monkeypatch.setattr(month_blocks.MonthFiles, "collect", count)
     months = bench.store.blocks(FIRST, dt.date(2020, 4, 30), BOTH)
     served = {next(months).month}
     assert [begun.get(timeout=20) for _ in range(2)] == ["2019-11", "2019-12"]
@@ -347,7 +347,7 @@ def test_one_month_is_made_ahead_in_the_memory_of_the_one_before(
 
 def test_memory_for_months_is_used_again_where_it_is_large_enough() -> None:
     """A smaller month lies in the arrays of a larger one; the parts of a month do not overlap."""
-    memory = blocks.BlockMemory()
+    memory = month_blocks.BlockMemory()
     (large,) = memory.fields([(390, 23, 2)])
     one, two = memory.fields([(390, 20, 2), (210, 1, 2)])
     (larger,) = memory.fields([(390, 24, 2)])
@@ -436,7 +436,7 @@ def test_a_check_compares_a_block_with_its_parquet_files(bench: StoreFixture) ->
     path = files(bench)[1]
     assert verify_store(bench.bars, bench.calendar, lambda _: None).of(FindingLevel.FAULT) == ()
     data = bytearray(path.read_bytes())
-    data[blocks.HEADER_LENGTH + 3] ^= 1
+    data[month_blocks.HEADER_LENGTH + 3] ^= 1
     path.write_bytes(data)
     (fault,) = verify_store(bench.bars, bench.calendar, lambda _: None).of(FindingLevel.FAULT)
     assert fault.where == str(path)
@@ -456,10 +456,10 @@ def test_the_key_of_a_block_is_that_of_the_manifest(bench: StoreFixture) -> None
     month = manifest.read_month(bench.bars, "2019-12")
     assert month is not None
     days = {one.date for one in WHOLE}
-    one = blocks.BlockLayout.of(bench.bars, month, days)
+    one = month_blocks.BlockLayout.of(bench.bars, month, days)
     path = bench.bars / "2019-12" / "manifest.json"
     path.write_bytes(path.read_bytes() + b"\n")
     again = manifest.read_month(bench.bars, "2019-12")
     assert again is not None
-    assert blocks.BlockLayout.of(bench.bars, again, days).path != one.path
-    assert blocks.BlockLayout.of(bench.bars, month, days - {dt.date(2019, 12, 4)}).path != one.path
+    assert month_blocks.BlockLayout.of(bench.bars, again, days).path != one.path
+    assert month_blocks.BlockLayout.of(bench.bars, month, days - {dt.date(2019, 12, 4)}).path != one.path
