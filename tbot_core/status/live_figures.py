@@ -141,7 +141,7 @@ class JournalReader:
             fresh = list(journal.events(self._seq))
         try:
             project(fresh, *attrs.astuple(self.read, recurse=False))
-        except (LookupError, TypeError, ValueError, ArithmeticError) as fault:
+        except (JournalError, LookupError, TypeError, ValueError, ArithmeticError) as fault:
             self._begin()
             damage = self.damage or self._whole_damage(instance)
             if damage is None:

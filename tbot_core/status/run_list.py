@@ -103,9 +103,10 @@ def _unclosed(journal: Journal) -> Document:
     if opened is None or (closed is not None and closed.seq > opened.seq):
         return {}
     date = opened.facts(SessionOpened).date.isoformat()
+    events = list(journal.events(opened.seq - 1))
     try:
-        story = read_timeline(journal.events(opened.seq - 1))
-    except (LookupError, TypeError, ValueError, ArithmeticError) as fault:
+        story = read_timeline(events)
+    except (JournalError, LookupError, TypeError, ValueError, ArithmeticError) as fault:
         message = f"The session of {date} is not as tbot wrote it, after event {opened.seq}."
         raise JournalError(message, "`tbot audit verify` names the damage.") from fault
     trades, held = story.chapters[0].trades, len(story.book.portfolio.positions)

@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.events.accounts import Adjustment, PositionDisputed, SplitBooked, SymbolFrozen
+from tbot_core.journal.events.orders import OrderIntended, OrderReported, ReplaceRequested, SignalDecided
+from tbot_core.journal.events.risk import PositionStuck, ProtectionChanged
+from tbot_core.journal.events.sessions import RunStarted, Screened, SessionClosed, SessionOpened
 from tbot_core.journal.projection import fold
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.reasons import Reason, most_frequent
-from tbot_core.model.types import ExitReason, Leg, OrderState, SignalId, Trade, atoms_of, dollars_of, ticks_of
+from tbot_core.model.types import Leg, OrderState, SignalId, Trade, atoms_of, dollars_of, ticks_of
 from tbot_core.trading.account_book import AccountBook
 from tbot_core.trading.orders import (
     BROKER_EVENT_KINDS,
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tbot_core.journal.projection import JournalEvent
+    from tbot_core.model.types import Fill
     from tbot_core.trading.account_book import Ticket
     from tbot_core.trading.portfolio import Position
 
@@ -46,7 +51,6 @@ _NOTED: Final = frozenset(
         records.PROTECTION,
     }
 )
-_UNPROTECTED: Final = ("bare", "emulated")
 _RESTS: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 ORDER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
     records.SENDING: OrderEvent.SEND,
@@ -155,71 +159,75 @@ class SessionBook:
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event; informational kinds change only the time."""
-        kind, payload = event.kind, event.payload
         self.time = event.applied
-        match kind:
+        match event.kind:
             case records.RUN_STARTED:
-                self.run = payload
-                self.equity_start = Decimal(payload["equity"])
+                self.run = event.payload
+                self.equity_start = event.facts(RunStarted).equity
                 self.account.portfolio = Portfolio(opening_atoms=atoms_of(self.equity_start))
             case records.SESSION_OPENED:
-                self._open(payload)
+                self._open(event)
             case records.SESSION_CLOSED:
-                self._close(payload)
+                self._close(event.facts(SessionClosed))
             case records.RUN_FINISHED:
                 self.finished = True
             case records.SCREENED | records.DECISION:
-                self._count(kind, payload)
+                self._count(event)
             case kind if kind in _NOTED:
-                self._note(kind, payload)
-            case records.ADJUSTMENT | records.CORPORATE_ACTION:
-                self._adjust(kind, payload)
-            case records.REPLACE_REQUESTED | records.CANCEL_REQUESTED if event.cid is not None:
-                self._request_change(kind, event.cid, payload)
+                self._note(event)
+            case records.ADJUSTMENT:
+                self._adjust(event.facts(Adjustment).fill)
+            case records.CORPORATE_ACTION:
+                self._split(event.facts(SplitBooked))
             case _ if event.cid is not None:
-                self._order(kind, event.cid, payload)
+                self._order(event, event.cid)
 
-    def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
-        match kind:
+    def _note(self, event: JournalEvent) -> None:
+        match event.kind:
             case records.STUCK:
-                self._stuck[payload["symbol"]] = payload
+                self._stuck[event.facts(PositionStuck).symbol] = event.payload
             case records.RISK | records.WINDOW_CLOSED:
-                (self.risk if kind == records.RISK else self.windows).append(payload)
+                (self.risk if event.kind == records.RISK else self.windows).append(event.payload)
             case records.FROZEN:
-                self.frozen.pop(payload["symbol"], None)
-                self.frozen |= {payload["symbol"]: payload["words"]} if payload["there"] else {}
+                frozen = event.facts(SymbolFrozen)
+                self.frozen.pop(frozen.symbol, None)
+                self.frozen |= {frozen.symbol: frozen.words} if frozen.there else {}
             case records.DISPUTED:
-                self.disputed.pop(payload["symbol"], None)
-                self.disputed |= {payload["symbol"]: payload} if payload["there"] else {}
+                disputed = event.facts(PositionDisputed)
+                self.disputed.pop(disputed.symbol, None)
+                self.disputed |= {disputed.symbol: event.payload} if disputed.there else {}
             case _:
-                ended = payload["state"] == records.CLOSED
-                self.unprotected_s.update({one: float(payload[f"{one}_s"]) for one in _UNPROTECTED if ended})
+                protection = event.facts(ProtectionChanged)
+                if protection.state == records.CLOSED:
+                    seconds = {"bare": float(protection.bare_s), "emulated": float(protection.emulated_s)}
+                    self.unprotected_s.update(seconds)
 
-    def _count(self, kind: str, payload: Mapping[str, Any]) -> None:
-        if kind == records.SCREENED:
-            self.denials.update(Counter(payload["reasons"]))
-            if payload.get("candidates") == 0 and payload["reasons"]:
-                self._denied_all[payload["strategy"]] = most_frequent(payload["reasons"])
-        elif payload["reason"] == "ALLOWED":
+    def _count(self, event: JournalEvent) -> None:
+        if event.kind == records.SCREENED:
+            screened = event.facts(Screened)
+            self.denials.update(Counter(screened.reasons))
+            if screened.reasons and screened.states("candidates") and screened.candidates == 0:
+                self._denied_all[screened.strategy] = most_frequent(screened.reasons)
+        elif (reason := event.facts(SignalDecided).reason) == Reason.ALLOWED.name:
             self.allowed += 1
         else:
-            self.denials[payload["reason"]] += 1
+            self.denials[reason] += 1
 
-    def _open(self, payload: Mapping[str, Any]) -> None:
-        self.session, self.in_session = payload, True
-        self.symbols = max(self.symbols, payload["symbols"])
+    def _open(self, event: JournalEvent) -> None:
+        opened = event.facts(SessionOpened)
+        self.session, self.in_session = event.payload, True
+        self.symbols = max(self.symbols, opened.symbols)
         self.stops, self._broker_of, self._outside, self.unprotected_s = {}, {}, {}, Counter()
-        self.brokers |= dict.fromkeys(records.brokers_of(payload))
+        self.brokers |= dict.fromkeys(records.brokers_of(event.payload))
         self.risk, self.windows, self._denied_all = [], [], {}
         self._before = len(self.trades)
-        self.account = AccountBook(Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"]))))
-        for one in payload.get("carried", ()):
-            signal = records.signal_of(one["signal"])
-            self._broker_of[signal] = one.get("broker", "")
-            self.account.carry(records.adjustment_of(one), signal, records.instrument_of(one))
+        self.account = AccountBook(Portfolio(opening_atoms=atoms_of(opened.equity)))
+        for position in opened.carried:
+            self._broker_of[position.signal] = position.broker
+            self.account.carry(position.fill, position.signal, position.instrument)
 
-    def _close(self, payload: Mapping[str, Any]) -> None:
-        for reason, count in payload.get("without_bars", {}).items():
+    def _close(self, closed: SessionClosed) -> None:
+        for reason, count in closed.without_bars.items():
             self.denials[reason] -= count
             if self.denials[reason] <= 0:
                 del self.denials[reason]
@@ -227,16 +235,15 @@ class SessionBook:
             self.without_candidates.setdefault(strategy, Counter())[reason] += 1
         self.in_session, self.frozen, self.disputed = False, {}, {}
         self.sessions += 1
-        self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))
+        self.equity_curve.append((self.session["date"], closed.equity))
 
-    def _adjust(self, kind: str, payload: Mapping[str, Any]) -> None:
-        if kind == records.CORPORATE_ACTION:
-            held = self.portfolio.positions.get(payload["symbol"])
-            # Every broker reports a split, also one that holds nothing of ours.
-            if held is None or self._broker_of.get(held.signal, "") == payload.get("broker", ""):
-                self.portfolio.apply_split(payload["symbol"], Fraction(payload["after"], payload["before"]))
-            return
-        fill = records.adjustment_of(payload)
+    def _split(self, split: SplitBooked) -> None:
+        held = self.portfolio.positions.get(split.symbol)
+        # Every broker reports a split, also one that holds nothing of ours.
+        if held is None or self._broker_of.get(held.signal, "") == split.broker:
+            self.portfolio.apply_split(split.symbol, Fraction(split.after, split.before))
+
+    def _adjust(self, fill: Fill) -> None:
         if fill.execution_id in self._outside:  # some of these shares are there again
             self.portfolio.correct_fill(fill, self._outside[fill.execution_id])
             self.trades[self._before :] = [self._trade(one) for one in self.portfolio.closed]
@@ -246,34 +253,40 @@ class SessionBook:
         if not position.units:
             self.trades.append(self._trade(position))
 
-    def _request_change(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
+    def _order(self, event: JournalEvent, cid: str) -> None:
+        # An event of an order: an intent, a request to change it, or what became of it.
         ticket = self.account.tickets.get(cid)
-        if ticket is None:
+        if event.kind == records.INTENDED:
+            self._intend(event.facts(OrderIntended), cid)
+        elif ticket is None:  # not ours
             return
-        if kind == records.CANCEL_REQUESTED:
+        elif event.kind == records.CANCEL_REQUESTED:
             ticket.is_cancelling = True
-            return
-        self.stops[ticket.order.symbol] = level = Decimal(payload["stop_price"])
-        ticket.stop_level.request(ticks_of(float(level)), ExitReason(payload["reason"]))
+        elif event.kind == records.REPLACE_REQUESTED:
+            request = event.facts(ReplaceRequested)
+            self.stops[ticket.order.symbol] = request.stop_price
+            ticket.stop_level.request(ticks_of(float(request.stop_price)), request.reason)
+        else:
+            self._apply_order_event(event, ticket)
 
-    def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
-        if kind == records.INTENDED:
-            order = records.order_of(cid, payload)
-            self.account.add_ticket(order)
-            self._broker_of[order.signal] = payload.get("broker", "")
-            if order.stop_price is not None:
-                self.stops[order.symbol] = order.stop_price
+    def _intend(self, intended: OrderIntended, cid: str) -> None:
+        order = intended.order(cid)
+        self.account.add_ticket(order)
+        self._broker_of[order.signal] = intended.broker
+        if order.stop_price is not None:
+            self.stops[order.symbol] = order.stop_price
+
+    def _apply_order_event(self, event: JournalEvent, ticket: Ticket) -> None:
+        reported = event.facts(OrderReported) if event.kind in BROKER_EVENT_KINDS else None
+        order_event = ORDER_EVENT_KINDS.get(event.kind) or BROKER_EVENT_KINDS.get(event.kind)
+        if order_event is None:  # not about what became of the order
             return
-        event = ORDER_EVENT_KINDS.get(kind) or BROKER_EVENT_KINDS.get(kind)
-        if event is None or cid not in self.account.tickets:  # not ours, or not about an order
-            return
-        ticket = self.account.tickets[cid]
         was_missed = ticket.record.is_missed_entry
-        update = self.account.apply(cid, event, records.fill_of(cid, payload))
+        update = self.account.apply(ticket.cid, order_event, None if reported is None else reported.fill(ticket.cid))
         if ticket.record.is_missed_entry and not was_missed:
             self.denials[Reason.ENTRY_NOT_FILLED.name] += 1
-        if update.execution is not None:
-            self._book(ticket, update.execution, payload["words"])
+        if reported is not None and update.execution is not None:
+            self._book(ticket, update.execution, reported.words)
 
     def _book(self, ticket: Ticket, execution: ExecutionUpdate, words: str) -> None:
         if execution.is_correction:
@@ -322,7 +335,7 @@ def broker_events(events: Iterable[JournalEvent], broker: str = "") -> Iterator[
     """The events of one broker's orders and account; "" is the primary, which also owns unassigned events."""
     owners: dict[str | None, str] = {}
     for event in events:
-        whose = event.payload.get("broker", "")
+        whose = event.broker
         if event.kind == records.INTENDED:
             owners[event.cid] = whose
         if owners.get(event.cid, whose) == broker:
