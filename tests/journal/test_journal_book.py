@@ -256,6 +256,12 @@ def test_a_fill_reported_twice_counts_once() -> None:
     assert book.portfolio.positions["AAA"].units == 100_000_000
 
 
+def test_an_order_that_is_sent_again_is_where_it_was() -> None:
+    """The event says what tbot did, not what became of the order."""
+    again = opened(*SENDING, Said(kind=records.SENT_AGAIN, cid="entry", payload={}))
+    assert again.orders == opened(*SENDING).orders
+
+
 def test_an_entry_that_never_filled_is_a_denial() -> None:
     """Once, when it ends; one that filled in part is none."""
     missed = opened(*SENDING, reported(ENTRY, "expired"), reported(ENTRY, "cancelled"))
