@@ -165,8 +165,9 @@ def orphan_protection_left() -> Swaps:
 
 
 def exit_beside_what_rests() -> Swaps:
-    """An exit waits for nothing to end."""
-    return ((PositionManager, "_blocking_orders", lambda _self, _held: []),)
+    """An exit waits for nothing to end, and nothing is cancelled for it."""
+    nothing: Swaps = ((PositionManager, "_blocking_orders", lambda _self, _held: []),)
+    return (*nothing, (PositionManager, "_is_closing", lambda _self, _held: False))
 
 
 def exit_each_minute_anew() -> Swaps:

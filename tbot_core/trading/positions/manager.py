@@ -60,7 +60,7 @@ _ANSWERS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REJECTED})
 
 _WORKS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED, BrokerEventKind.TRIGGERED})
 
-_BRACKET = Desired(bracket=True)
+_BRACKET, _UNBRACKETED = Desired(bracket=True), Desired()
 
 
 class PositionManager:
@@ -506,7 +506,7 @@ class PositionManager:
     def _desired(self, held: ManagedPosition) -> Desired:
         # What should work for a position. What waits leaves its orders as they are.
         if held.is_settled:
-            return _BRACKET
+            return _UNBRACKETED if held.own_stop else _BRACKET
         if self._is_closing(held):
             return CLOSING
         if held.trim_to_units is not None and held.exit_reason is None:
