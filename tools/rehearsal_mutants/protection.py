@@ -20,7 +20,7 @@ from tbot_core.trading.positions.stops import ProtectiveStops
 from tbot_core.trading.risk.holds import Hold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
     from tbot_core.model.types import Fill
@@ -155,13 +155,12 @@ def ended_stop_forgotten() -> Swaps:
 
 def orphan_protection_left() -> Swaps:
     """What rests for a position that is closed stays at the broker."""
-    closed = current_attribute(PositionManager, "_on_closed")
+    belongs = current_attribute(PositionManager, "_belongs")
 
-    def leave(self: Any, position: Position, fill: Fill) -> None:
-        closed(self, position, fill)
-        self.book.signals[position.signal].closed = False
+    def leave(self: Any, ticket: Ticket, desired: Mapping[str, Desired]) -> bool:
+        return ticket.order.symbol not in self.held or bool(belongs(self, ticket, desired))
 
-    return ((PositionManager, "_on_closed", leave),)
+    return ((PositionManager, "_belongs", leave),)
 
 
 def exit_beside_what_rests() -> Swaps:
