@@ -261,6 +261,7 @@ class PositionManager:
         if not departed.fills:
             del self.book.departed[symbol]
         if symbol not in self._portfolio.positions:  # its stop has filled meanwhile
+            self.book.signals[held.position.signal].closed = True
             self._held.pop(symbol, None)
             return
         held.position = self._portfolio.positions[symbol]
@@ -509,10 +510,11 @@ class PositionManager:
             return _UNBRACKETED if held.own_stop else _BRACKET
         if self._is_closing(held):
             return CLOSING
-        if held.trim_to_units is not None and held.exit_reason is None:
+        waits = held.awaits_release or held.reading_after is not None
+        if held.trim_to_units is not None and held.exit_reason is None and not waits:
             return Desired()
-        if held.awaits_release or held.reading_after is not None or not self._may_place_stop(held):
-            return Desired(bracket=not held.own_stop, stop=None)
+        if waits or not self._may_place_stop(held):
+            return Desired(bracket=not held.own_stop or self._stop_fits_in_dispute(held), stop=None)
         if held.stop_triggered:
             return Desired(bracket=not held.own_stop, stop=None)
         units = self.protection.units_to_cover(held)
@@ -631,7 +633,16 @@ class PositionManager:
     def _may_place_stop(self, held: ManagedPosition) -> bool:
         # Whether a stop of its own is due. While readings contradict the books, only a position's first one is.
         due = not held.is_bracketed and held.exit_reason is None and not held.plan.on_close
-        return due and not (held.had_stop and self._exposure.holds.has(symbol_of(held), Hold.DISPUTED))
+        return due and not self._is_disputed(held)
+
+    def _is_disputed(self, held: ManagedPosition) -> bool:
+        return held.had_stop and self._exposure.holds.has(symbol_of(held), Hold.DISPUTED)
+
+    def _stop_fits_in_dispute(self, held: ManagedPosition) -> bool:
+        # Whether its working stop, which another is to replace, stays: none may be placed, and it closes no more than
+        # is held.
+        fits = held.stop is not None and held.stop.open_units <= held.position.units
+        return fits and self._is_disputed(held)
 
     def _has_working_order(self, symbol: str) -> bool:
         # Whether an entry or an order to cancel of the symbol may still fill.

@@ -58,7 +58,7 @@ class PositionRecovery:
         elif not order.trims:
             # The exit that was pending when this stop was placed had been cancelled.
             held.exit_reason, held.plan.on_close = None, False
-            held.stop_triggered = False
+            held.stop_triggered, held.own_stop = False, True
         self._book.signals[order.signal].next_attempt(order.leg)
         self._book.add_ticket(order)
         # A trailing stop continues from its latest stop order.
