@@ -1682,3 +1682,31 @@ def test_a_stop_after_one_that_filled_grows_with_its_entry() -> None:
     say(found, "cancelled", second.client_order_id)
     [third] = (one.order for one in manager.orders_due_now() if isinstance(one, SubmitOrder))
     assert third.quantity == 5
+
+
+def test_a_restart_cancels_the_target_of_a_bracket_whose_stop_another_has_replaced() -> None:
+    """The bracket's stop was lost, one of its own was placed: the target ends after a restart as before it."""
+    live, restarted = desk(BRACKETS), desk(BRACKETS)
+    for found in (live, restarted):
+        entry = found.decide([proposal(exits=TIMED, target=110.0)])[0].order
+        assert entry is not None
+        found.position_manager.on_lost("AAA stop")
+        filled(found, entry)
+    restarted.position_manager.recovery.restore_order(placed(live.position_manager.orders_due_now()))
+    assert {*restarted.position_manager.orders_to_cancel} == {*live.position_manager.orders_to_cancel} >= {"AAA target"}
+
+
+def test_the_target_of_a_position_that_its_stop_closed_while_its_shares_had_departed_ends() -> None:
+    """The shares are taken back to be those that the stop has sold: no position is left, and nothing works for one."""
+    found = desk(BRACKETS)
+    entry = found.decide([proposal(exits=TIMED, target=110.0)])[0].order
+    assert entry is not None
+    filled(found, entry)
+    manager = found.position_manager
+    stop = manager.held["AAA"].stop
+    assert stop is not None
+    departed = attrs.evolve(fill(stop.order, "100", "7", "departed 1"), client_order_id="")
+    manager.on_external_change(departed, unexplained=True)
+    filled(found, stop.order, "98", execution="9")
+    manager.on_external_change(attrs.evolve(departed, quantity=Decimal(0)))
+    assert (manager.held, manager.orders_to_cancel) == ({}, ("AAA target",))

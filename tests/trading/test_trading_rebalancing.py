@@ -21,6 +21,7 @@ from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.portfolio import Portfolio, Position
 from tbot_core.trading.positions import rebalance_rules
 from tbot_core.trading.risk.account import simulated_account
+from tbot_core.trading.risk.holds import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -410,3 +411,33 @@ def test_a_market_order_is_sized_at_the_far_edge_of_the_band() -> None:
     (decided,) = bench.close(110.0, 31)[1]
     assert decided.order is not None
     assert (decided.order.type, decided.order.quantity) == (OrderType.MARKET, Decimal(1))
+
+
+@pytest.mark.parametrize("venue", [BARE, BRACKETS])
+def test_a_stop_stays_while_the_one_for_an_added_quantity_waits_for_a_reading(venue: BrokerCapabilities) -> None:
+    """Somebody else may have sold: until a reading shows the holding nothing is placed, so nothing is cancelled."""
+    bench = Bench(venue).trimmed()
+    added = bench.close(100.0, 31)[1][0].order
+    assert added is not None
+    manager = bench.desk.position_manager
+    stop = manager.held["AAA"].stop
+    assert stop is not None
+    manager.on_foreign_fill(attrs.evolve(fill(stop.order, "100", "1", "foreign"), client_order_id="by hand"), 100.0)
+    assert bench.fill(added.client_order_id) == []
+    manager.on_reading(200.0, ())
+    assert bench.take(manager.orders_due_now()) == [f"cancel {stop.cid}"]
+
+
+def test_the_stop_of_a_bracket_stays_while_readings_contradict_the_books_of_what_was_added() -> None:
+    """None of its own may be placed then, and the bracket's closes no more than is held."""
+    bench = Bench(BRACKETS, side=Side.SHORT, target=10.0)
+    manager = bench.desk.position_manager
+    held = manager.held["AAA"]
+    assert held.stop is not None
+    bench.say("acknowledged", held.stop.cid)
+    added = bench.close(80.0, 31)[1][0].order
+    assert added is not None
+    bench.desk.exposure.holds.add("AAA", Hold.DISPUTED)
+    assert bench.fill(added.client_order_id, "80") == []
+    bench.desk.exposure.holds.end("AAA", Hold.DISPUTED)
+    assert sorted(bench.take(manager.orders_due_now())) == ["cancel stop 1", "cancel target 1"]
