@@ -396,7 +396,7 @@ class OrderUpdate:
 class AccountBook:
     """The orders, positions and cash of one account in one session.
 
-    The only writer of what is known of an order, and of the portfolio: live, after a restart, in a replay, and where a
+    Events and fills change tickets and portfolio by its methods alone: live, after a restart, in a replay, and where a
     journal is only read. There no plans are known, and no positions are managed.
 
     `tickets` are in the order in which they were decided, `signals` have the plans of the signals that were entered.
