@@ -181,10 +181,6 @@ class ManagedPosition:
         trim = self.trim
         return 0 if trim is None else trim.open_units
 
-    def oversized_exits(self, units: int) -> list[Ticket]:
-        """The exit and trim orders for more units than are left."""
-        return [one for one in (self.exit, self.trim) if one is not None and one.open_units > units]
-
     @property
     def is_steady(self) -> bool:
         """Whether nothing is in progress for the position: no exit, no trim, no change of its stop."""

@@ -20,7 +20,7 @@ from tbot_core.journal.projections import event_text
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.projections.event_text import contradiction_text
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, dollars_of
+from tbot_core.model.types import ExitReason, Instrument, InstrumentKind, Leg, OrderState, RiskState, dollars_of
 from tbot_core.testing.trades import NONE, fill, identity, order, proposal
 from tbot_core.trading.commands import Decision, ReplaceOrder
 from tbot_core.trading.orders import SUPPOSED_PREFIX
@@ -84,6 +84,9 @@ def test_orders_fills_and_signals_come_back_as_they_were() -> None:
     whole = attrs.evolve(ENTRY, tag="REBALANCE", reason=ExitReason.TIME)
     assert records.order_of("entry", codec.write(OrderIntended.of(whole))) == attrs.evolve(whole, protection=())
     assert codec.write(OrderIntended.of(ENTRY))["protection"] == ["stop"]
+    fund = Instrument(symbol="DOWN", kind=InstrumentKind.FUND, underlying=ENTRY.symbol, leverage=Decimal(-2))
+    proxy = attrs.evolve(ENTRY, instrument=fund, protection=())
+    assert records.order_of("entry", codec.write(OrderIntended.of(proxy))) == proxy
     one = fill(ENTRY, "10.0001", "0.000001", fees="0.01")
     event = BrokerEvent(kind="fill", event_id="1", client_order_id="entry", fill=one)
     assert records.fill_of("entry", codec.write(OrderReported.of(event))) == one

@@ -87,8 +87,8 @@ def cancelled_stop_placed_without_waiting() -> Swaps:
     """The first reading after others cancelled a stop is enough to place it again, however far lists are behind."""
     taken = current_attribute(ProtectiveStops, "on_stop_taken")
 
-    def at_once(self: Any, held: ManagedPosition, at: float) -> None:
-        taken(self, held, at)
+    def at_once(self: Any, held: ManagedPosition, stop: Ticket, at: float) -> None:
+        taken(self, held, stop, at)
         held.reading_after = at
 
     return ((ProtectiveStops, "on_stop_taken", at_once),)

@@ -150,7 +150,7 @@ class PositionManager:
             is_exit = closing is not None and closing.exit is ticket
             was_unwanted = ticket.outdated or ticket.cancel_asked
             if closing is not None and self._is_stop_taken(closing, ticket):
-                self.protection.on_stop_taken(closing, at)
+                self.protection.on_stop_taken(closing, ticket, at)
             self._on_order_ended(ticket)
             if closing is not None and is_exit and not was_unwanted:  # else another takes its place
                 self._on_exit_ended(closing, event, at)

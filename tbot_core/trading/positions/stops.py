@@ -114,15 +114,14 @@ class ProtectiveStops:
         if held.trim_to_units is not None and held.exit_reason is None:
             held.exit_reason = held.plan.stop_reason
 
-    def on_stop_taken(self, held: ManagedPosition, at: float) -> None:
-        """Apply that somebody else cancelled a stop, as booked `at` a second.
+    def on_stop_taken(self, held: ManagedPosition, stop: Ticket, at: float) -> None:
+        """Apply that somebody else cancelled a position's stop, as booked `at` a second.
 
         It is placed again once a reading shows what is held, and no order of others. Each but the first counts as a
         rejection.
         """
         held.taken_stops += 1
-        if held.stop is not None:
-            held.stop.outdated = True
+        stop.outdated = True
         held.reading_after = at + self._venue.list_lag_s
         held.own_stop = True
         if held.taken_stops > 1:

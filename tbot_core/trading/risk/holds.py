@@ -55,7 +55,7 @@ class Holds:
 
     def keep_only(self, hold: Hold, symbols: Collection[str]) -> None:
         """Make these exactly the symbols that have a hold."""
-        for symbol in self.symbols(hold) - {*symbols}:
+        for symbol in sorted(self.symbols(hold) - {*symbols}):
             self.end(symbol, hold)
         for symbol in symbols:
             self.add(symbol, hold)
