@@ -57,10 +57,14 @@ class _Calls(Generic[T]):
         self._faults: dict[int, Exception] = {}
 
     def run(self) -> None:
-        """Make calls until none is left, one has failed, or the result is no longer awaited."""
-        for number, item in self._left:
-            if self.is_stopped or self._faults or self._is_abandoned():
+        """Make calls until none is left, one has failed, or the result is no longer awaited.
+
+        What ends the calls is looked at before an item is taken: one that is taken is called.
+        """
+        while not (self.is_stopped or self._faults or self._is_abandoned()):
+            if (taken := next(self._left, None)) is None:
                 return
+            number, item = taken
             try:
                 self._function(item)
             except Exception as fault:  # noqa: BLE001  -- it is raised by who waits for all calls
