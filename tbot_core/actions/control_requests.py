@@ -269,7 +269,7 @@ def _with_positions(found: RequestResult, book: SessionBook) -> RequestResult:
     # The positions of the current session.
     from tbot_core.engine.session.open_positions import is_protected
 
-    held = tuple(sorted(book.portfolio.positions)) if book.in_session else ()
+    held = tuple(book.portfolio.symbols) if book.in_session else ()
     return attrs.evolve(
         found,
         open=held,

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.events.feeds import FeedsApart
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.store import Event
+    from tbot_core.trading.portfolio import Position
 
 UNKNOWN_AFTER: Final = timedelta(seconds=60)
 """How long an order's outcome may be unknown, or an account unread at a start, before an alert."""
@@ -162,7 +163,7 @@ class AlertRules:
     def open_incidents(self, now: datetime) -> dict[str, Notice]:
         """The open incidents by key."""
         notices = [*self._of_causes(now), *self._of_orders(now), *self._of_positions(now), *self._of_the_session()]
-        notices += self._feed.open_incidents(self._book.portfolio.positions)
+        notices += self._feed.open_incidents(self._book.portfolio.symbols)
         self._since, self._lasting = self._lasting, {}
         return {notice.key: notice for notice in notices}
 
@@ -198,7 +199,7 @@ class AlertRules:
         if fills:
             paid = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
             return paid / sum((fill.quantity for fill in fills), Decimal(0))
-        position = self._book.portfolio.positions.get(record.order.symbol)
+        position = self._book.portfolio.positions.get(record.order.signal)
         return None if position is None else position.entry_price
 
     def _event_notices(self, event: Event) -> Iterator[Notice]:
@@ -275,7 +276,7 @@ class AlertRules:
             critical = state >= RiskState.EXIT_ONLY and cause not in _REQUESTED
             at = f" at {broker}" if broker else ""
             what = f"{_capital(state.word)}{at}: {cause.value}" + (f", {_clause(words)}" if words else "")
-            if cause is StateCause.FEEDS_STALE and (held := self._book.portfolio.positions):
+            if cause is StateCause.FEEDS_STALE and (held := self._book.portfolio.symbols):
                 what += f", with {plural(len(held), 'open position')}: {first_names(held)}"
             elif cause is StateCause.FEEDS_STALE:
                 critical, key = False, f"{key} without positions"
@@ -296,8 +297,10 @@ class AlertRules:
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=what, command=command)
 
     def _of_positions(self, now: datetime) -> Iterator[Notice]:
-        for symbol, position in self._book.portfolio.positions.items():
-            key, held, covered = f"unprotected {symbol}", quantity_of(position.units), self._covered(symbol)
+        for position in self._book.portfolio.positions.values():
+            symbol, held, covered = position.symbol, quantity_of(position.units), self._covered(position)
+            lot = f" {position.signal.text}" if position.instrument.is_shared else ""
+            key = f"unprotected {symbol}{lot}"
             open_to_loss = self._book.in_session and covered is not None and held - covered >= 1
             if covered is not None and open_to_loss and self._lasts(key, now, _UNPROTECTED_AFTER):
                 what = f"{position.side.word} {format_quantity(held)} {symbol}, stops cover {format_quantity(covered)}"
@@ -307,10 +310,11 @@ class AlertRules:
             what = f"{side} {much} {symbol} beyond all positions, without a stop"
             yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
 
-    def _covered(self, symbol: str) -> Decimal | None:
+    def _covered(self, position: Position) -> Decimal | None:
         # The quantity that resting stops cover, None while an exit is in progress; one of unknown outcome is no cover.
         # Less than one share cannot rest as a stop; tbot watches it instead.
-        mine = [record for record in self._book.orders.values() if record.order.symbol == symbol]
+        of = position.symbol, position.signal
+        mine = [record for record in self._book.orders.values() if (record.order.symbol, record.order.signal) == of]
         exits = (record for record in mine if record.order.leg is Leg.EXIT and not record.terminal)
         if any(exit_.state not in IN_DOUBT for exit_ in exits):
             return None
@@ -320,8 +324,9 @@ class AlertRules:
     def _of_the_session(self) -> Iterator[Notice]:
         if self._not_ready is not None:
             yield self._not_ready
-        for symbol, payload in self._book.stuck.items():
+        for payload in self._book.stuck:
             stuck = codec.read(PositionStuck, payload)
+            symbol = stuck.symbol
             what = (
                 f"STUCK: {position_text(stuck)} could not be closed, {stuck.words}; it will be closed at the next open."
             )

@@ -112,14 +112,14 @@ def first_quiet_end(
 
 def mark_at_end(decision_engine: DecisionEngine, bars: Bars, minutes: range) -> None:
     """Value positions as if each of these minutes had been marked: at their last closes."""
-    for symbol, held in decision_engine.position_manager.held.items():
+    for held in decision_engine.position_manager.held.values():
         row = held.price_row(bars)
         if row is None:
             continue
         for minute in reversed(minutes):
             close = bars.field("close").item(minute, row)
             if not math.isnan(close):
-                decision_engine.portfolio.mark(symbol, ticks_of(close))
+                decision_engine.portfolio.mark(held.position.symbol, ticks_of(close))
                 break
 
 
@@ -279,12 +279,12 @@ def _levels(decision_engine: DecisionEngine, venue: MatchingEngine) -> list[Pric
 def _first_loss(decision_engine: DecisionEngine, bars: Bars, minutes: range) -> int:
     # The first of these minutes at whose marks a loss limit may have an effect; their end if there is none.
     exposure, held = decision_engine.exposure, decision_engine.position_manager.held
-    rows = {symbol: row for symbol, one in held.items() if (row := one.price_row(bars)) is not None}
-    positions = [one for symbol, one in exposure.portfolio.positions.items() if symbol in rows]
+    rows = {signal: row for signal, one in held.items() if (row := one.price_row(bars)) is not None}
+    positions = [one for signal, one in exposure.portfolio.positions.items() if signal in rows]
     if not (positions and minutes):
         return minutes.stop
     (level, window_level), windows = decision_engine.loss_levels, session_pnl(exposure)
-    closes = bars.field("close")[minutes.start : minutes.stop].take([rows[one.symbol] for one in positions], axis=1)
+    closes = bars.field("close")[minutes.start : minutes.stop].take([rows[one.signal] for one in positions], axis=1)
     moved = _without_gaps(np.rint(closes * TICKS_PER_DOLLAR) - [position.mark for position in positions])
     amounts = np.array([float(position.side * position.instrument.atoms(position.units, 1)) for position in positions])
     judged = [] if level is None else [(float(level - sum(windows.values())), amounts)]

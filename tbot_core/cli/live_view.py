@@ -193,18 +193,18 @@ class LiveView:
         frame.holdings = tuple(
             PositionRow(
                 strategy=position.signal.strategy,
-                symbol=symbol,
+                symbol=position.symbol,
                 side=position.side.word,
                 shares=quantity_of(position.units),
                 entry=price_of(round(position.entry_atoms / position.instrument.atoms(position.entry_units, 1))),
                 last=price_of(position.mark),
-                stop=book.resting(symbol),
+                stop=book.resting(position.symbol, position.signal),
                 pnl=dollars_of(position.pnl_atoms),
                 broker=broker_session.name if several else "",
-                cancelling=book.is_stop_cancelling(symbol),
+                cancelling=book.is_stop_cancelling(position.symbol, position.signal),
             )
             for broker_session in run.broker_sessions
-            for symbol, position in sorted(broker_session.decision_engine.portfolio.positions.items())
+            for position in broker_session.decision_engine.portfolio.by_symbol
         )
         if engine.exposure.daily_loss and engine.exposure.current_state < RiskState.EXIT_ONLY:
             frame.state = RiskState.EXIT_ONLY.word  # no entries after the latch; exits continue

@@ -445,9 +445,9 @@ def _end_session_without_books(journal: Journal, now: datetime) -> None:
         journal.append([NewEvent(kind=facts.kind, payload=codec.write(facts), time=now)])
 
     since = carryover.events_since_close(list(journal.events()))
-    held = session_book(since).portfolio.positions
-    write(RunStopped(open=tuple(sorted(held)), unconfirmed=""))
-    for number, position in enumerate(held.values()):
+    portfolio = session_book(since).portfolio
+    write(RunStopped(open=tuple(portfolio.symbols), unconfirmed=""))
+    for number, position in enumerate(portfolio.positions.values()):
         shares = quantity_of(position.units) * -position.side
         write(Adjustment.of(outside_fill(position, shares, number, now)))
     book = session_book(carryover.events_since_close(list(journal.events())))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.model.clock import Clock
     from tbot_core.trading.decision_engine import DecisionEngine
+    from tbot_core.trading.portfolio import Position
 
 ANSWER_WITHIN_S: Final = 10.0
 """How long to wait for the rules; positions of the instrument do not change meanwhile."""
@@ -113,10 +114,10 @@ class InstrumentRequests:
 
     def _exit_would_repeat(self, found: InstrumentRules) -> bool:
         # Whether a rejected exit would be the same under these rules.
-        position = self._decision_engine.portfolio.positions.get(found.symbol)
-        if position is None:
-            return False
-        lot = lot_of(self._decision_engine.exposure, found.symbol)
+        return any(map(self._repeats, self._decision_engine.portfolio.in_symbol(found.symbol)))
+
+    def _repeats(self, position: Position) -> bool:
+        lot = lot_of(self._decision_engine.exposure, position.symbol)
         units = position.units // lot * lot or position.units
         refused = [
             ticket.order

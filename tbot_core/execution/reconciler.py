@@ -614,7 +614,7 @@ class Reconciler:
     def _confirm_overfills(self, differs: set[str]) -> None:
         # A holding of ours without a position is a confirmed overfill if the account agrees and nothing is external.
         portfolio = self._decision_engine.portfolio
-        beyond = portfolio.holdings.keys() - portfolio.positions.keys() - differs
+        beyond = portfolio.holdings.keys() - {*portfolio.symbols} - differs
         ours = (one for one in sorted(beyond) if not self.external.get(one))
         self._decision_engine.position_manager.overfills.confirmed = frozenset(ours)
 
@@ -651,13 +651,16 @@ class Reconciler:
             for fill in returned:
                 self._book_external_change(symbol, fill, difference.theirs - difference.ours)
             return
-        position = self._decision_engine.portfolio.positions.get(symbol)
         change, external = self._split(difference)
-        if position is not None and change:
-            fill = outside_fill(position, change, self._execution.recorder.journal.head[0], self._clock.now())
-            # A broker that lists what others do would have listed it: then protection stays.
-            lists = self._broker.capabilities.lists_closed or self._broker.capabilities.lists_fills
-            self._book_external_change(symbol, fill, change, unexplained=unexplained and lists)
+        # A broker that lists what others do would have listed it: then protection stays.
+        lists = self._broker.capabilities.lists_closed or self._broker.capabilities.lists_fills
+        for position in self._decision_engine.portfolio.in_symbol(symbol):
+            held = quantity_of(position.units)
+            part = max(-held, min(held, change))  # of the earliest lot of a fund first
+            change -= part
+            if part:
+                fill = outside_fill(position, part, self._execution.recorder.journal.head[0], self._clock.now())
+                self._book_external_change(symbol, fill, part, unexplained=unexplained and lists)
         self._set_external(symbol, external)
 
     def _returned_fills(self, difference: PositionDifference) -> list[Fill]:
@@ -666,8 +669,8 @@ class Reconciler:
 
     def _split(self, difference: PositionDifference) -> tuple[Decimal, Decimal]:
         # The external change of a position and the external holding.
-        position = self._decision_engine.portfolio.positions.get(difference.symbol)
-        held = Decimal(0) if position is None else quantity_of(position.side * position.units)
+        positions = self._decision_engine.portfolio.in_symbol(difference.symbol)
+        held = quantity_of(sum(position.side * position.units for position in positions))
         ours = self._decision_engine.portfolio.holdings.get(difference.symbol, 0)
         return split_difference(difference, quantity_of(ours), held)
 

@@ -121,8 +121,8 @@ def revalued_gauges(data: Path, journal: str, book: SessionBook) -> Gauges | Non
     found = read_gauges(data)
     if found is None or not book.in_session or (found.journal, found.session) != (journal, book.session["date"]):
         return None
-    for symbol in found.marks.keys() & book.portfolio.positions.keys():
-        book.portfolio.mark(symbol, ticks_of(float(found.marks[symbol])))
+    for symbol, price in found.marks.items():
+        book.portfolio.mark(symbol, ticks_of(float(price)))
     return found
 
 

@@ -187,7 +187,7 @@ class RiskState(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class SignalId:
     """The identity of a signal across restarts: strategy, symbol, minute of the bar, rule."""
 
@@ -244,6 +244,11 @@ class Instrument:
     def is_proxy(self) -> bool:
         """Whether it is traded in place of the signal's own stock."""
         return self.symbol != self.underlying
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several signals may hold it at once: a fund in place of their own stocks."""
+        return self.is_proxy and self.kind is InstrumentKind.FUND
 
     @property
     def recorded(self) -> Instrument | None:

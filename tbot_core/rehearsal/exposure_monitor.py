@@ -107,12 +107,13 @@ class _VenueMonitor:
     def _stop_lags(self, supervisor: BrokerSupervisor, symbol: str) -> bool:
         # Whether the stop of a position without blocked exits rests a trailing step or more behind its plan.
         decision_engine = supervisor.broker_session.decision_engine
-        held = decision_engine.position_manager.held.get(symbol)
-        if held is None or held.exit_reason is not None or decision_engine.position_manager.exits.exits_blocked(symbol):
+        manager = decision_engine.position_manager
+        if manager.exits.exits_blocked(symbol):
             return False
-        stop = held.stop
-        stops = [order for order in self._matching.open if order.ours and stop is not None and order.cid == stop.cid]
-        return any(not order.triggered and held.plan.is_ahead_of(order.level) for order in stops)
+        lots = [held for held in manager.held.values() if held.position.symbol == symbol and held.exit_reason is None]
+        plans = {held.stop.cid: held.plan for held in lots if held.stop is not None}
+        stops = [order for order in self._matching.open if order.ours and order.cid in plans and not order.triggered]
+        return any(plans[order.cid].is_ahead_of(order.level) for order in stops)
 
     def _lost_request(self, symbol: str, now: float) -> bool:
         # Whether a cancel or replace of a resting order of the symbol got lost recently.

@@ -343,7 +343,10 @@ def disagreements(
         return [f"DAY: the session was closed {len(closed)} times"]
     book = fold_events(events).portfolio
     theirs = {holding.symbol: holding.quantity for holding in account.holdings if holding.quantity}
-    ours = {symbol: quantity_of(one.units) * one.side for symbol, one in book.positions.items()}
+    ours = {
+        symbol: sum((quantity_of(one.units) * one.side for one in book.in_symbol(symbol)), Decimal(0))
+        for symbol in book.symbols
+    }
     found = []
     if theirs != ours or {*outcome.open, *closed[0]["open"]} != theirs.keys():
         bots = sorted({*outcome.open, *closed[0]["open"]})

@@ -369,8 +369,8 @@ def _unmanaged(files: Sequence[RunFile], book: SessionBook) -> list[str]:
     simulated = [file for file in files if file.name != PAPER]
     found = [unfinished_sentence(file) for file in (*(file for file in files if file.name == PAPER), *simulated[:1])]
     if book.in_session and book.portfolio.positions:
-        held = sorted(book.portfolio.positions.items())
-        names = ", ".join(f"{symbol}{_at(book, book.broker(one.signal))}" for symbol, one in held)
+        held = [f"{one.symbol}{_at(book, book.broker(one.signal))}" for one in book.portfolio.by_symbol]
+        names = ", ".join(dict.fromkeys(held))
         found.append(f"Positions are open and not managed by any bot: {names}.{_last_stops(book)}")
     return list(filter(None, found))
 
@@ -379,7 +379,7 @@ def _last_stops(book: SessionBook) -> str:
     # What was known of the positions' stops when the bot ended, as a sentence.
     if book.time is None:
         return ""
-    levels = {symbol: book.resting(symbol) for symbol in sorted(book.portfolio.positions)}
+    levels = {symbol: book.resting(symbol) for symbol in book.portfolio.symbols}
     stops = ", ".join(f"{symbol} {'none' if one is None else format_price(one)}" for symbol, one in levels.items())
     return f" Their stops at the broker, as of {exchange_time(book.time):%H:%M:%S} New York: {stops}."
 
@@ -387,9 +387,9 @@ def _last_stops(book: SessionBook) -> str:
 def _blocked(book: SessionBook) -> list[str]:
     # STUCK positions and frozen instruments.
     found = []
-    for symbol, stuck in book.stuck.items():
+    for stuck in book.stuck:
         at = _at(book, stuck.get("broker") or book.session.get("primary", ""))
-        found.append(f"STUCK: {stuck['side']} {symbol}{at} could not be closed, {stuck['words']}.")
+        found.append(f"STUCK: {stuck['side']} {stuck['symbol']}{at} could not be closed, {stuck['words']}.")
     for symbol, words in book.frozen.items():
         found.append(f"FROZEN: no entries and no exits in {symbol}, {words}.")
     disputed = [codec.read(PositionDisputed, payload) for payload in book.disputed.values()]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.instance import Instance
     from tbot_core.journal.gauges import Gauges
     from tbot_core.status import Document
+    from tbot_core.trading.portfolio import Position
     from tbot_core.trading.risk.limits import Limits
 
 FIGURES: Final = (
@@ -220,14 +221,16 @@ def gauge_figures(reported: Gauges | None) -> Document:
     }
 
 
-def protection(book: SessionBook, symbol: str) -> str:
+def protection(book: SessionBook, position: Position) -> str:
     """The protection of a position by the broker's reports: `resting`, else `cancelling`, `closing`, `asked` or `none`.
 
     `cancelling`: the cancel of its resting stop was requested, and the broker has not confirmed it.
     """
-    if book.resting(symbol) is not None:
-        return "cancelling" if book.is_stop_cancelling(symbol) else "resting"
-    working = [order for order in book.orders.values() if order.order.symbol == symbol and not order.terminal]
+    of = position.symbol, position.signal
+    if book.resting(*of) is not None:
+        return "cancelling" if book.is_stop_cancelling(*of) else "resting"
+    mine = (order for order in book.orders.values() if (order.order.symbol, order.order.signal) == of)
+    working = [order for order in mine if not order.terminal]
     legs = {record.order.leg.value for record in working if record.state is not OrderState.INTENDED}
     return "closing" if "exit" in legs else "asked" if "stop" in legs else "none"
 
@@ -239,18 +242,18 @@ def position_documents(book: SessionBook) -> list[Document]:
             "id": trade_id(key_of(OpenTrade.of(position))),
             "strategy": position.signal.strategy,
             "broker": book.broker(position.signal),
-            "symbol": symbol,
+            "symbol": position.symbol,
             "side": position.side.word,
             "quantity": f"{quantity_of(position.units):f}",
             "entry_time": position.entry_time.isoformat(),
             "entry_price": f"{position.entry_price:f}",
             "last": f"{price_of(position.mark):f}",
-            "stop": str(book.resting(symbol) or ""),
-            "covered": f"{book.covered(symbol):f}",
-            "protection": protection(book, symbol),
+            "stop": str(book.resting(position.symbol, position.signal) or ""),
+            "covered": f"{book.covered(position.symbol, position.signal):f}",
+            "protection": protection(book, position),
             "pnl": money_text(dollars_of(position.pnl_atoms)),
         }
-        for symbol, position in sorted(book.portfolio.positions.items())
+        for position in book.portfolio.by_symbol
     ]
 
 

@@ -317,7 +317,7 @@ def _meanwhile(events: Sequence[Event], book: SessionBook) -> Mapping[RiskState,
     # `tbot check` reads a control folder, and no journal.
     from tbot_core.engine.session.open_positions import is_protected
 
-    held = sorted(book.portfolio.positions) if book.in_session else []
+    held = book.portfolio.symbols if book.in_session else []
     bare = [symbol for symbol in held if not is_protected(book, symbol)]
     stops = f"UNPROTECTED: {', '.join(bare)}" if bare else "stops stay at the broker"
     policy = ClosePolicy()

@@ -82,10 +82,10 @@ def trade_with_chart(home: Path | None, wanted: str, *, run: str | None = None) 
         story = read_timeline(journal.events())
         revalued_gauges(instance.data, file.path.name, story.book)
         until = None if story.run.get("request", {}).get("kind") == "live" else story.book.time
-        positions = [OpenTrade.of(position, until) for position in story.book.portfolio.positions.values()]
-        held = next((position for position in positions if trade_id(key_of(position)) == wanted), None)
-        rules = None if held is None else _exit_rules(journal, story.book.portfolio.positions[held.symbol].signal)
-    both: list[Trade | OpenTrade] = [*story.book.trades, *positions]
+        positions = {signal: OpenTrade.of(one, until) for signal, one in story.book.portfolio.positions.items()}
+        signal = next((one for one, trade in positions.items() if trade_id(key_of(trade)) == wanted), None)
+        held, rules = (None, None) if signal is None else (positions[signal], _exit_rules(journal, signal))
+    both: list[Trade | OpenTrade] = [*story.book.trades, *positions.values()]
     trades = in_order_of_entry(both)
     ids = [trade_id(key_of(one)) for one in trades]
     if wanted not in ids:

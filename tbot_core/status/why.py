@@ -20,8 +20,9 @@ from tbot_core.backtest.explanations import (
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import DataError, TbotError, UsageError
 from tbot_core.instance import Instance, Mode, read_settings_files
-from tbot_core.journal import records
+from tbot_core.journal import codec, records
 from tbot_core.journal.events.orders import SignalJudged
+from tbot_core.journal.events.risk import PositionStuck
 from tbot_core.journal.events.sessions import RunStarted, SessionOpened
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import recorded_vix_in
@@ -253,7 +254,9 @@ def _outcome(book: SessionBook, symbol: str, opened: dt.datetime) -> Document:
     return {
         "in_session": book.in_session,
         "position": _position(book, symbol),
-        "stuck": str(book.stuck.get(symbol, {}).get("words", "")),
+        "stuck": next(
+            (str(one["words"]) for one in book.stuck if codec.read(PositionStuck, one).signal.symbol == symbol), ""
+        ),
         "frozen": book.frozen.get(symbol, ""),
         "orders": [_order(order) for order in book.orders.values() if order.order.signal.symbol == symbol],
         "trades": [trade_document(trade) for trade in trades],
@@ -315,7 +318,7 @@ def _position(book: SessionBook, symbol: str) -> Document | None:
     position = next((position for position in held if position.signal.symbol == symbol), None)
     if position is None:
         return None
-    stop = book.stops.get(position.symbol)
+    stop = book.stops.get(position.signal)
     return {
         "strategy": position.signal.strategy,
         "side": position.side.word,

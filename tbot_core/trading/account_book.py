@@ -106,7 +106,7 @@ class ManagedPosition:
 
     def price_row(self, bars: Bars) -> int | None:
         """The row of what is held in the bars, by which it is valued; None if they do not have it."""
-        if self.position.symbol == self.position.signal.symbol:
+        if not self.position.instrument.is_proxy:
             return self.row
         return bars.symbols.index(self.position.symbol) if self.position.symbol in bars.symbols else None
 
@@ -396,14 +396,14 @@ class AccountBook:
     journal is only read. There no plans are known, and no positions are managed.
 
     `tickets` are in the order in which they were decided, `signals` have the plans of the signals that were entered.
-    `held`: the managed positions, and `departed`: shares that the account no longer shows, both by the symbol held.
+    `held`: the managed positions, and `departed`: shares that the account no longer shows, both by their signals.
     """
 
     portfolio: Portfolio
     tickets: dict[str, Ticket] = attrs.field(factory=dict)
     signals: dict[SignalId, SignalPlan] = attrs.field(factory=dict)
-    held: dict[str, ManagedPosition] = attrs.field(factory=dict)
-    departed: dict[str, DepartedShares] = attrs.field(factory=dict)
+    held: dict[SignalId, ManagedPosition] = attrs.field(factory=dict)
+    departed: dict[SignalId, DepartedShares] = attrs.field(factory=dict)
 
     def add_ticket(self, order: Order) -> Ticket:
         """Add a decided order."""
@@ -445,9 +445,17 @@ class AccountBook:
         """Book a position from an earlier session as an entry; `instrument`: None for the signal's own stock."""
         self.portfolio.apply(fill, signal, Leg.ENTRY, ordered=instrument)
 
+    def held_in(self, symbol: str) -> list[ManagedPosition]:
+        """The managed positions in a symbol, the earliest first: one, or the lots of a fund."""
+        return [held for held in self.held.values() if held.position.symbol == symbol]
+
+    def departed_from(self, symbol: str) -> list[DepartedShares]:
+        """The shares of a symbol that have departed, by their positions."""
+        return [departed for departed in self.departed.values() if departed.held.position.symbol == symbol]
+
     def close_outside(self, fill: Fill) -> Position:
-        """Book shares of a position that were closed outside of tbot; returns the position."""
-        position = self.portfolio.positions[fill.symbol]
+        """Book shares that were closed outside of tbot, of the earliest position in their symbol; returns it."""
+        position = self.portfolio.in_symbol(fill.symbol)[0]
         self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE, ordered=position.instrument)
         return position
 

@@ -176,7 +176,7 @@ class DecisionEngine:
         """Decide the top-ups of positions below their share of equity; a reported denial is not repeated."""
         decided = [self._top_up_one(one) for one in proposals]
         top_ups = self.position_manager.top_ups
-        return [one for one in decided if not top_ups.already_denied(one.proposal.instrument.symbol, one.reason)]
+        return [one for one in decided if not top_ups.already_denied(one.proposal.signal, one.reason)]
 
     def preview(self, proposal: Proposal, ahead: Sequence[ReservedEntry] = ()) -> Decision:
         """The decision on a proposal as of now, as if the entries `ahead` were sent; nothing is recorded or counted."""
@@ -269,7 +269,7 @@ class DecisionEngine:
         denial = self._gate.before_top_up(self.exposure, limits, signal, proposal.instrument)
         if denial is not None:
             return _denied(proposal, denial)
-        gap, position = top_ups.gap(symbol), self.portfolio.positions[symbol]
+        gap, position = top_ups.gap(proposal.signal), self.portfolio.positions[proposal.signal]
         budget = min(gap.atoms, limits.per_trade - position.cost_atoms, limits.entry_cap[0])
         sizer = self._sizer_of(symbol)
         sized = sizer.addition(position, ticks_of(proposal.sizing_price), budget, whole=gap.whole)
@@ -277,7 +277,7 @@ class DecisionEngine:
         denial = self._gate.after_sizing(self.exposure, limits, proposal.position_side, sized)
         if denial is not None:
             return _denied(proposal, denial)
-        order = order_factory.top_up_order(self._name, position, sized, top_ups.next_attempt(symbol))
+        order = order_factory.top_up_order(self._name, position, sized, top_ups.next_attempt(proposal.signal))
         denial = plugin_denial(self._checks, order)
         if denial is not None:
             return _denied(proposal, denial)

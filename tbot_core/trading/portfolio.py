@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -215,8 +216,9 @@ class _BookedSplit:
 
 @attrs.define(kw_only=True)
 class Portfolio:
-    """One account in one session: its cash, open `positions` by the symbol that is held, and `closed` positions.
+    """One account in one session: its cash, open `positions` by their signals, and `closed` positions.
 
+    A symbol is held by one signal, a fund by each signal that it stands for: its positions are the lots of the account.
     `surplus` holds fills beyond a signal's position: they are booked, and the caller must handle them.
     `session` is the session's date; None counts every position as opened today.
     """
@@ -224,7 +226,7 @@ class Portfolio:
     opening_atoms: int
     session: date | None = None
     cash_atoms: int = attrs.field(init=False)
-    positions: dict[str, Position] = attrs.field(factory=dict)
+    positions: dict[SignalId, Position] = attrs.field(factory=dict)
     closed: list[Position] = attrs.field(factory=list)
     surplus: list[Surplus] = attrs.field(factory=list)
     _booked: list[_BookedFill | _BookedSplit] = attrs.field(factory=list, eq=False, repr=False)
@@ -276,10 +278,26 @@ class Portfolio:
     @property
     def holdings(self) -> dict[str, int]:
         """Signed units by symbol that the account must hold: positions and surplus."""
-        held = {symbol: position.side * position.units for symbol, position in self.positions.items()}
+        held: dict[str, int] = {}
+        for position in self.positions.values():
+            held[position.symbol] = held.get(position.symbol, 0) + position.side * position.units
         for one in self.surplus:
             held[one.symbol] = held.get(one.symbol, 0) + one.units
         return held
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols of the open positions, each once, sorted."""
+        return sorted({position.symbol for position in self.positions.values()})
+
+    @property
+    def by_symbol(self) -> list[Position]:
+        """The open positions in the order of their symbols, lots of a fund the earliest first."""
+        return sorted(self.positions.values(), key=attrgetter("symbol"))
+
+    def in_symbol(self, symbol: str) -> list[Position]:
+        """The open positions in a symbol, the earliest first: one, or the lots of a fund."""
+        return [position for position in self.positions.values() if position.symbol == symbol]
 
     @property
     def unassigned_units(self) -> dict[str, int]:
@@ -307,8 +325,8 @@ class Portfolio:
         `ordered` is what the order trades; None for the stock that was filled.
 
         The part of a fill beyond the signal's position is booked as surplus, so that a position never crosses zero.
-        None: the whole fill is surplus, because the signal has no position to close, another signal holds the symbol,
-        or the fill has no signal (it is not what was ordered).
+        None: the whole fill is surplus, because the signal has no position to close, another signal holds the symbol
+        (but for lots of a fund), or the fill has no signal (it is not what was ordered).
         An entry fill that arrives after the fills that closed it is booked before them.
         """
         ordered = stock(fill.symbol) if ordered is None else ordered
@@ -320,7 +338,8 @@ class Portfolio:
         if place is None:
             return self._book(booked)
         self._rebook(fill.symbol)
-        return self.positions.get(fill.symbol) or next((one for one in self.closed if one.signal == signal), None)
+        open_now = None if signal is None else self.positions.get(signal)
+        return open_now or next((one for one in self.closed if one.signal == signal), None)
 
     def apply_split(self, symbol: str, ratio: Fraction) -> None:
         """Book a split: each share becomes `ratio` shares, the total cost stays."""
@@ -355,9 +374,11 @@ class Portfolio:
         self, step: _BookedFill | _BookedSplit, before: Sequence[_BookedFill | _BookedSplit]
     ) -> int | None:
         # The index of the first closing fill of the signal, if `step` is an entry that arrived after its closing fills.
-        if isinstance(step, _BookedSplit) or step.leg is not Leg.ENTRY or step.fill.symbol in self.positions:
+        if isinstance(step, _BookedSplit) or step.leg is not Leg.ENTRY or step.signal is None:
             return None
-        if step.signal is None or self.unassigned_units.get(step.fill.symbol, 0) * (1 if step.fill.buy else -1) >= 0:
+        if step.signal in self.positions or self._is_taken(step):
+            return None
+        if self.unassigned_units.get(step.fill.symbol, 0) * (1 if step.fill.buy else -1) >= 0:
             return None
         closing = (
             at
@@ -368,7 +389,7 @@ class Portfolio:
 
     def _rebook(self, symbol: str) -> None:
         # Book all of a symbol's fills again in the order of arrival, except entries that arrived too late.
-        held, placed = self.positions.get(symbol), list[_BookedFill | _BookedSplit]()
+        marks, placed = self._marks_in(symbol), list[_BookedFill | _BookedSplit]()
         self._clear(symbol)
         for step in (one for one in self._booked if one.symbol == symbol and one.counts):
             at = self._earlier_place(step, placed)
@@ -378,11 +399,15 @@ class Portfolio:
             for one in [step] if at is None else placed:
                 self._book(one) if isinstance(one, _BookedFill) else self._split_units(symbol, one.ratio)
         self.closed.sort(key=lambda one: one.exit_time or one.entry_time)
-        if held is not None and symbol in self.positions:
-            self.positions[symbol].mark = held.mark
+        for position in self.in_symbol(symbol):
+            position.mark = marks.get(position.signal, position.mark)
+
+    def _marks_in(self, symbol: str) -> dict[SignalId, int]:
+        return {position.signal: position.mark for position in self.in_symbol(symbol)}
 
     def _clear(self, symbol: str) -> None:
-        self.positions.pop(symbol, None)
+        for position in self.in_symbol(symbol):
+            del self.positions[position.signal]
         self.closed = [one for one in self.closed if one.symbol != symbol]
         self.surplus = [one for one in self.surplus if one.symbol != symbol]
 
@@ -391,16 +416,16 @@ class Portfolio:
         units, ticks, fees = units_of(fill.quantity), ticks_of(float(fill.price)), atoms_of(fill.fees)
         instrument = booked.instrument
         signed = units if fill.buy else -units
-        position = self.positions.get(fill.symbol)
-        other = position is not None and position.signal != signal
-        if signal is None or other or (leg is not Leg.ENTRY and (position is None or position.side * signed > 0)):
+        position = None if signal is None else self.positions.get(signal)
+        barred = self._is_taken(booked) if leg is Leg.ENTRY else (position is None or position.side * signed > 0)
+        if signal is None or barred:
             self.surplus.append(Surplus(instrument=instrument, units=signed, price=ticks, fee_atoms=fees, mark=ticks))
             return None
         added = reason is ExitReason.REBALANCE and position is not None  # without a position it is an entry
         if position is None:
             side = Side.LONG if fill.buy else Side.SHORT
             position = Position(signal=signal, instrument=instrument, side=side, entry_time=fill.time)
-            self.positions[fill.symbol] = position
+            self.positions[signal] = position
         if leg is Leg.ENTRY:
             position.added_atoms += instrument.atoms(units, ticks) if added else 0
             position.units += units
@@ -419,9 +444,16 @@ class Portfolio:
         position.mark = ticks
         return position
 
+    def _is_taken(self, booked: _BookedFill) -> bool:
+        # Whether another signal holds the symbol, so that an entry cannot open a position; lots of a fund are beside
+        # each other.
+        return any(
+            position.signal != booked.signal and not (position.instrument.is_shared and booked.instrument.is_shared)
+            for position in self.in_symbol(booked.symbol)
+        )
+
     def _split_units(self, symbol: str, ratio: Fraction) -> None:
-        position = self.positions.get(symbol)
-        if position is not None:
+        for position in self.in_symbol(symbol):
             position.units = int(position.units * ratio)
             position.entry_units = int(position.entry_units * ratio)
             position.exit_units = position.entry_units - position.units
@@ -432,15 +464,16 @@ class Portfolio:
                 one.price, one.mark = round(one.price / ratio), round(one.mark / ratio)
 
     def mark(self, symbol: str, ticks: int) -> None:
-        """Set the last mark of a position, in ticks."""
-        self.positions[symbol].mark = ticks
+        """Set the last mark of the positions in a symbol, in ticks."""
+        for position in self.in_symbol(symbol):
+            position.mark = ticks
 
     def _reduce(self, position: Position, units: int, atoms: int) -> None:
         position.units -= units
         position.exit_units += units
         position.exit_atoms += atoms
         if not position.units:
-            del self.positions[position.symbol]
+            del self.positions[position.signal]
             self.closed.append(position)
 
 

@@ -169,7 +169,7 @@ def test_marks_after_skipped_minutes_are_those_of_the_last_bars() -> None:
     found = Walked("AAA", "BBB")
     draft = flat().bar(30, 101.0).bar(31, 102.0).gap(32, 50).gap(27, 50, "BBB")
     mark_at_end(found.decision_engine, draft.bars(), range(27, 40))
-    marks = {symbol: one.mark for symbol, one in found.decision_engine.portfolio.positions.items()}
+    marks = {one.symbol: one.mark for one in found.decision_engine.portfolio.positions.values()}
     assert marks == {"AAA": 1_020_000, "BBB": 1_000_000}
 
 

@@ -65,5 +65,5 @@ def test_a_position_whose_stop_somebody_else_cancelled_waits_for_another() -> No
         desk.position_manager.on_event(
             BrokerEvent(kind="cancelled", event_id="2", client_order_id=one.client_order_id), None
         )
-    assert desk.position_manager.protection.units_to_cover(desk.position_manager.held["AAA"]) == 7_000_000
+    assert desk.position_manager.protection.units_to_cover(desk.position_manager.book.held_in("AAA")[0]) == 7_000_000
     assert not post.is_settled

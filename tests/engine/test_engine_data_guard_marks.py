@@ -79,7 +79,7 @@ def test_a_breach_counts_when_two_marks_two_seconds_apart_agree() -> None:
     desk = SimpleNamespace(
         loss_limit_breached=True,
         check_losses=lambda *, priced=True: [latch] if priced else [],
-        portfolio=SimpleNamespace(positions={}),
+        portfolio=SimpleNamespace(symbols=[]),
         position_manager=None,
     )
     guarding = guard(clock, desk)
@@ -124,7 +124,7 @@ def at_half_the_price() -> SimpleNamespace:
 
 def watching(post: SimpleNamespace, clock: ManualClock, asked: list[set[int]] | None = None) -> DataGuard:
     """A guard of a session at that desk, on data that are well; `asked` takes in the minutes that it wants again."""
-    held = sorted(post.decision_engine.portfolio.positions)
+    held = post.decision_engine.portfolio.symbols
     run = SimpleNamespace(
         fills_on_bars=False,
         session=session(),

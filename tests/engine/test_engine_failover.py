@@ -191,9 +191,7 @@ def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> Non
     def look(run: TradingSession) -> None:
         inner.on_round(run)
         held = [
-            (post.name, symbol)
-            for post in run.broker_sessions
-            for symbol in sorted(post.decision_engine.portfolio.positions)
+            (post.name, symbol) for post in run.broker_sessions for symbol in post.decision_engine.portfolio.symbols
         ]
         if held and live.frame.moment == world.clock.now():
             seen.append(copy(live.frame))

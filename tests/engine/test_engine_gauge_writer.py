@@ -69,7 +69,7 @@ def test_the_gauges_of_a_run_are_those_of_its_desk(tmp_path: Path) -> None:
     (file,) = (tmp_path / "data" / "runs").glob("*.sqlite")
     assert (found.journal, found.session) == (file.name, session.session.date.isoformat())
     desk = session.decision_engine
-    assert found.marks == {symbol: price_of(one.mark) for symbol, one in desk.portfolio.positions.items()}
+    assert found.marks == {one.symbol: price_of(one.mark) for one in desk.portfolio.positions.values()}
     assert found.daily_loss_limit == dollars_of(desk.limits.daily_loss)
     assert (found.most_trades, found.most_positions) == (desk.limits.max_trades, desk.limits.max_positions)
     assert found.gross == dollars_of(desk.portfolio.cost_atoms)

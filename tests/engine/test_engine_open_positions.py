@@ -276,7 +276,8 @@ def test_the_end_of_a_run_and_the_status_tell_the_same_of_a_stop(
     say(books, (records.SESSION_OPENED, yesterday(books, "a")))
     hear(books, *entering(records.SENDING, "fill"), *protecting(*words))
     assert open_at_end(books.journal) == left
-    assert protection(fold_events(books.journal.events()), "KO") == shown
+    book = fold_events(books.journal.events())
+    assert protection(book, book.portfolio.in_symbol("KO")[0]) == shown
 
 
 def test_what_is_said_to_be_gone_from_one_account_is_still_held_at_the_others(books: SimulatedInstance) -> None:

@@ -179,7 +179,7 @@ def test_a_position_is_protected_by_an_order_or_by_fresh_prices(
             bench.report("acknowledged", "stop 1")
         case "its stop rests for a part":
             bench.report("acknowledged", "stop 1")
-            bench.desk.position_manager.held["AAA"].position.units *= 2
+            bench.desk.position_manager.book.held_in("AAA")[0].position.units *= 2
         case "more of its entry was filled than is booked":
             bench.report("acknowledged", "stop 1")
             other = fill(bench.execution.tickets["entry 1"].order, "101", execution="entry 1")
@@ -235,7 +235,7 @@ def test_only_a_stop_that_should_rest_and_does_not_is_emulated(journal: Journal,
     if why == "a stop rests":
         bench.report("acknowledged", "stop 1")
     elif why == "it is being closed":
-        bench.desk.position_manager.close_at_stop(bench.desk.position_manager.held["AAA"])
+        bench.desk.position_manager.close_at_stop(bench.desk.position_manager.book.held_in("AAA")[0])
     bench.rounds(5.0, BELOW)
     assert (bench.venue.cancels, bench.venue.posts[2:]) == ([], [])
 

@@ -173,7 +173,7 @@ def test_a_position_is_recalled_with_its_plan_and_protection(process: Process) -
     process.enter(quantity="3")
     after = process.again()
     same(process, after)
-    assert after.desk.portfolio.positions["AAA"].units == 3_000_000
+    assert after.desk.portfolio.in_symbol("AAA")[0].units == 3_000_000
     sent = {cid for cid, ticket in after.execution.tickets.items() if ticket.sent_at is not None}
     assert sent == {"AAA entry", "AAA stop", "AAA target"}
 
@@ -208,7 +208,7 @@ def test_a_position_in_place_of_the_signals_stock_is_recalled(
     entry = process.enter_by(one, quantity, price)
     after = process.again()
     same(process, after)
-    assert after.desk.portfolio.positions[entry.symbol].instrument == instrument
+    assert after.desk.portfolio.in_symbol(entry.symbol)[0].instrument == instrument
     book = fold_events(process.journal.events())
     assert book.portfolio.positions == after.desk.portfolio.positions
     assert dollars_of(book.portfolio.cost_atoms) == cost
@@ -361,7 +361,7 @@ def test_an_execution_that_was_part_of_a_supposed_fill_is_recalled_once(process:
     entry = process.enter(quantity="0.5")
     process.hear(filled(entry, "3", execution="supposed-1"), filled(entry, "3", execution="2"))
     after = process.again()
-    assert after.desk.portfolio.positions["AAA"].units == 3_500_000
+    assert after.desk.portfolio.in_symbol("AAA")[0].units == 3_500_000
     same(process, after)
 
 
@@ -378,7 +378,7 @@ def test_what_somebody_else_did_is_recalled(process: Process) -> None:
     after = process.again()
     assert after.recall.external == {"ZZZ": Decimal(-5)}
     assert after.desk.exposure.external.gross == 0
-    assert after.desk.portfolio.positions["AAA"].units == 3_000_000
+    assert after.desk.portfolio.in_symbol("AAA")[0].units == 3_000_000
     same(process, after)
 
 

@@ -172,7 +172,7 @@ def test_a_stop_that_could_not_be_sent_is_sent_as_soon_as_the_way_is_open(bench:
     bench.broker.refuses.clear()
     bench.rounds(1.0)
     assert bench.broker.legs == [Leg.ENTRY, Leg.STOP]
-    assert resting_ids(bench.desk.position_manager.held["AAA"]) == {Leg.STOP: "AAA stop 2"}
+    assert resting_ids(bench.desk.position_manager.book.held_in("AAA")[0]) == {Leg.STOP: "AAA stop 2"}
     bench.rounds(30.0)
     assert bench.broker.legs == [Leg.ENTRY, Leg.STOP]
 

@@ -100,8 +100,8 @@ def test_the_projection_equals_the_desk_after_each_minute(home: Path) -> None:
         desk, portfolio = session.decision_engine.portfolio, book.portfolio
         assert portfolio.cash_atoms == desk.cash_atoms
         assert portfolio.positions.keys() == desk.positions.keys()
-        for symbol, position in desk.positions.items():
-            assert portfolio.positions[symbol].units == position.units
+        for signal, position in desk.positions.items():
+            assert portfolio.positions[signal].units == position.units
         assert [one.signal for one in portfolio.closed] == [one.signal for one in desk.closed]
         assert stood(book.orders) == stood(session.decision_engine.book.records())
 

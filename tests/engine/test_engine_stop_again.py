@@ -78,7 +78,7 @@ class Two:
             assert await self.scene.life().run()
 
         self.scene.world.run(lives)
-        return list(fold_events(self.scene.journal.events()).portfolio.positions)
+        return fold_events(self.scene.journal.events()).portfolio.symbols
 
 
 @pytest.mark.first(1)

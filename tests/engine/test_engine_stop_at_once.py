@@ -97,13 +97,13 @@ class Day:
     @property
     def positions(self) -> list[str]:
         """What is held at the end."""
-        return list(fold_events(self.scene.journal.events()).portfolio.positions)
+        return fold_events(self.scene.journal.events()).portfolio.symbols
 
     @property
     def covered(self) -> set[str]:
         """What has a stop at the end, as it is told."""
         book = fold_events(self.scene.journal.events())
-        return {symbol for symbol in book.portfolio.positions if is_protected(book, symbol)}
+        return {symbol for symbol in book.portfolio.symbols if is_protected(book, symbol)}
 
     @property
     def exits(self) -> list[Event]:

@@ -349,7 +349,7 @@ def test_a_fill_is_on_disk_before_the_desk_hears_of_it(bench: Bench) -> None:
     bench.hear(said("acknowledged", "AAA entry"), filled(entry))
     assert heard == [before + 2, before + 2]
     assert bench.states["AAA entry"] is OrderState.FILLED
-    assert fold_events(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
+    assert fold_events(bench.journal.events()).portfolio.symbols == ["AAA"]
 
 
 def test_fills_before_acknowledgements_and_twice_told_are_booked_once(bench: Bench) -> None:
@@ -359,7 +359,7 @@ def test_fills_before_acknowledgements_and_twice_told_are_booked_once(bench: Ben
     part = filled(entry, quantity="3")
     bench.hear(part, part)
     bench.hear(part, attrs.evolve(part, event_id="the same in other words"), said("acknowledged", "AAA entry"))
-    assert bench.desk.portfolio.positions["AAA"].units == 3_000_000
+    assert bench.desk.portfolio.in_symbol("AAA")[0].units == 3_000_000
     assert bench.states["AAA entry"] is OrderState.PARTIALLY_FILLED
     assert [kind for kind in bench.kinds if kind.startswith("fill")] == ["fill AAA entry"]
     assert fold_events(bench.journal.events()).portfolio.equity_atoms == bench.desk.portfolio.equity_atoms
@@ -635,7 +635,7 @@ def test_more_than_was_ordered_is_booked_and_alarms(bench: Bench) -> None:
     bench.decide(proposal("AAA"))
     bench.hear(filled(bench.execution.tickets["AAA entry"].order, quantity="9"))
     assert bench.execution.tickets["AAA entry"].record.overfilled == 2
-    assert bench.desk.portfolio.positions["AAA"].units == 9_000_000
+    assert bench.desk.portfolio.in_symbol("AAA")[0].units == 9_000_000
 
 
 def test_a_broker_that_does_not_answer_is_asked_again_within_the_cycle(bench: Bench) -> None:
@@ -792,7 +792,7 @@ def test_executions_are_told_apart_by_order_where_a_broker_uses_their_ids_again(
     bench.decide(proposal("AAA"), proposal("BBB", row=1))
     entries = [bench.execution.tickets[f"{symbol} entry"].order for symbol in ("AAA", "BBB")]
     bench.hear(*(filled(entry) for entry in entries))
-    assert bench.desk.portfolio.positions.keys() == {"AAA", "BBB"}
+    assert bench.desk.portfolio.symbols == ["AAA", "BBB"]
     bench.broker.capabilities = BrokerCapabilities(exec_ids_unique=True)
     bench.hear(*(filled(entry, quantity="1", execution="2") for entry in entries))
     assert bench.kinds.count("fill AAA entry") == 2
@@ -804,9 +804,9 @@ def test_an_execution_that_is_named_later_grows_nothing(bench: Bench) -> None:
     bench.decide(proposal("AAA"))
     entry = bench.execution.tickets["AAA entry"].order
     bench.hear(filled(entry, quantity="3", execution=f"{SUPPOSED_PREFIX}AAA entry-0-3"), filled(entry, quantity="3"))
-    assert bench.desk.portfolio.positions["AAA"].units == 3_000_000
+    assert bench.desk.portfolio.in_symbol("AAA")[0].units == 3_000_000
     bench.hear(filled(entry, quantity="4", execution="2"))
-    assert bench.desk.portfolio.positions["AAA"].units == 7_000_000
+    assert bench.desk.portfolio.in_symbol("AAA")[0].units == 7_000_000
     assert bench.states["AAA entry"] is OrderState.FILLED
 
 

@@ -919,7 +919,7 @@ def test_f30_an_id_that_is_used_again_freezes_its_instrument_until_a_reading_has
     bench.later(IN_FLIGHT_S + 1)
     bench.later(10.0)
     assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
-    assert bench.desk.portfolio.positions["AAA"].entry_atoms == 3_000_000 * 1_000_000 + 4_000_000 * 1_000_200
+    assert bench.desk.portfolio.in_symbol("AAA")[0].entry_atoms == 3_000_000 * 1_000_000 + 4_000_000 * 1_000_200
     assert frozen(bench) == [True, False]
     assert refused(bench) != "INSTRUMENT_FROZEN"
 
@@ -1098,7 +1098,7 @@ def test_f28_more_than_was_ordered_is_booked_and_freezes_its_instrument(bench: B
     entry = bench.enter()
     more = entry.quantity + 3
     hears(bench, "fill", told=fill(entry, "100", str(more)))
-    assert bench.desk.portfolio.positions["AAA"].units == int(more) * 1_000_000
+    assert bench.desk.portfolio.in_symbol("AAA")[0].units == int(more) * 1_000_000
     assert frozen(bench) == [True]
     asyncio.run(bench.execution.process_broker_events())
     stop = bench.execution.tickets["AAA stop"].order
@@ -1425,19 +1425,19 @@ def test_f19_a_stop_that_the_broker_works_for_more_is_taken_back_and_made_anew(b
     placed = bench.execution.tickets["AAA stop 2"].order
     was = bench.execution.tickets["AAA stop"].order
     assert (placed.quantity, placed.stop_price) == (was.quantity, was.stop_price)
-    held = bench.desk.position_manager.held["AAA"]
+    held = bench.desk.position_manager.book.held_in("AAA")[0]
     assert (resting_ids(held), held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
 
 
 def test_i15_a_restart_goes_on_with_a_stop_that_was_made_anew(bench: Bench) -> None:
     """What is taken back for being worked for more is followed by another, and that one stays what it is."""
     astray_stop(bench)
-    assert resumed(bench).position_manager.held["AAA"].is_stop_ending
+    assert resumed(bench).position_manager.book.held_in("AAA")[0].is_stop_ending
     hears(bench, "cancelled", "AAA stop")
     assert names(resumed(bench)) == ["AAA stop 2"]
     asyncio.run(bench.execution.process_broker_events())
     again = resumed(bench)
-    held = again.position_manager.held["AAA"]
+    held = again.position_manager.book.held_in("AAA")[0]
     assert (resting_ids(held), held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
 
 
@@ -1464,7 +1464,7 @@ def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_thi
     asyncio.run(bench.execution.process_broker_events())
     assert (stops(bench), frozen_symbols(bench)) == (["AAA stop", "AAA stop 2"], frozenset())
     for desk in (bench.desk, resumed(bench)):
-        held = desk.position_manager.held["AAA"]
+        held = desk.position_manager.book.held_in("AAA")[0]
         assert (resting_ids(held), held.plan.on_close, names(desk)) == ({}, True, [])
         (closes,) = desk.position_manager.orders_after_minute(SessionDraft().bar(30, 97.0).bars(), 30)
         assert isinstance(closes, SubmitOrder)
@@ -1477,8 +1477,8 @@ def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) 
     hears(bench, "cancelled", "AAA stop")
     asyncio.run(bench.execution.process_broker_events())
     assert (
-        resumed(bench).position_manager.held["AAA"].refused_stops
-        == bench.desk.position_manager.held["AAA"].refused_stops
+        resumed(bench).position_manager.book.held_in("AAA")[0].refused_stops
+        == bench.desk.position_manager.book.held_in("AAA")[0].refused_stops
         == 1
     )
     hears(bench, "acknowledged", "AAA stop 2")
@@ -1486,7 +1486,7 @@ def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) 
     bench.broker.found["AAA stop 2"], bench.broker.shown = less, [reading(less, AAA="7")]
     bench.later(31)
     asyncio.run(bench.execution.execute(MinuteCommands(actions=[CancelOrder(client_order_id="AAA stop 2")])))
-    held = resumed(bench).position_manager.held["AAA"]
+    held = resumed(bench).position_manager.book.held_in("AAA")[0]
     assert (held.refused_stops, held.is_stop_ending, held.plan.on_close) == (1, True, False)
 
 
@@ -1519,7 +1519,7 @@ def test_i3_a_stop_that_was_told_to_be_over_and_is_not_is_followed_by_another(be
     """No other rests beside it: a reading comes first, and one follows once the end of this one is certain."""
     stop = protected(bench)
     hears(bench, "cancelled", "AAA stop")
-    held = bench.desk.position_manager.held["AAA"]
+    held = bench.desk.position_manager.book.held_in("AAA")[0]
     asyncio.run(bench.execution.process_broker_events())
     assert (resting_ids(held), held.plan.on_close, stops(bench)) == ({}, False, ["AAA stop"])
     bench.broker.found["AAA stop"] = shown = report(stop)
@@ -1538,7 +1538,7 @@ def test_i3_a_stop_that_was_told_to_be_over_and_is_not_is_followed_by_another(be
     asyncio.run(bench.execution.process_broker_events())
     assert (resting_ids(held), held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
     again = resumed(bench)
-    held = again.position_manager.held["AAA"]
+    held = again.position_manager.book.held_in("AAA")[0]
     assert (resting_ids(held), held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
 
 
@@ -1559,7 +1559,7 @@ def test_f19_a_bracket_whose_stop_is_worked_for_more_gets_another_when_its_entry
             [BrokerEvent(kind="fill", event_id="1", client_order_id="AAA entry", fill=fill(entry, "100"))]
         )
         asyncio.run(bench.execution.process_broker_events())
-        assert resting_ids(bench.desk.position_manager.held["AAA"]) == {Leg.STOP: "AAA stop 2"}
+        assert resting_ids(bench.desk.position_manager.book.held_in("AAA")[0]) == {Leg.STOP: "AAA stop 2"}
 
 
 @pytest.mark.parametrize("told", ["right first", "wrong first", "wrong first, and its stop has ended before the other"])
@@ -1583,7 +1583,7 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
             hears(bench, "cancelled", "AAA stop")
             assert names(resumed(bench, brackets=True)) == ["AAA stop 2"]
         asyncio.run(bench.execution.process_broker_events())
-        held = bench.desk.position_manager.held["AAA"]
+        held = bench.desk.position_manager.book.held_in("AAA")[0]
         assert (resting_ids(held), held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
         assert bench.execution.tickets["AAA stop 2"].order.quantity == Decimal(4)
 
@@ -1624,7 +1624,7 @@ def test_i12_no_second_stop_leaves_beside_one_that_is_open_while_an_exit_works(b
 def test_f19_a_stop_that_was_filled_for_another_symbol_is_made_anew(bench: Bench, shares: str) -> None:
     """Once: a second one that is filled for something else is followed by none."""
     protected(bench)
-    held = bench.desk.position_manager.held["AAA"]
+    held = bench.desk.position_manager.book.held_in("AAA")[0]
     for cid, after in (("AAA stop", {Leg.STOP: "AAA stop 2"}), ("AAA stop 2", {})):
         stop = bench.execution.tickets[cid].order
         hears(bench, "fill", cid, attrs.evolve(fill(stop, "98", shares, f"of {cid}"), symbol="AAB"))
@@ -1660,8 +1660,8 @@ def test_f29_an_execution_that_is_corrected_to_something_else_is_not_the_signals
     hears(bench, "corrected", told=right)
     asyncio.run(bench.execution.process_broker_events())
     assert (bench.desk.portfolio.holdings["AAA"], bench.desk.portfolio.unassigned_units) == (7 * UNITS_PER_SHARE, {})
-    assert fold_events(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
-    assert resting_ids(bench.desk.position_manager.held["AAA"]) == {Leg.STOP: "AAA stop 2"}
+    assert fold_events(bench.journal.events()).portfolio.symbols == ["AAA"]
+    assert resting_ids(bench.desk.position_manager.book.held_in("AAA")[0]) == {Leg.STOP: "AAA stop 2"}
 
 
 def test_f29_what_is_left_of_an_order_that_is_corrected_to_something_else_is_taken_back(bench: Bench) -> None:
@@ -1693,7 +1693,7 @@ def test_f43_the_operators_file_is_evidence_where_the_broker_lists_nothing(bench
     (event,) = bench.journal.events(kind=records.CORPORATE_ACTION)
     assert (event.payload["before"], event.payload["after"]) == (1, 2)
     assert event.payload["words"] == "from the operator's splits.csv, line 2"
-    assert bench.desk.portfolio.positions["AAA"].units == 14 * UNITS_PER_SHARE
+    assert bench.desk.portfolio.in_symbol("AAA")[0].units == 14 * UNITS_PER_SHARE
     assert frozen(bench) == [True]
     assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0
     again = PositionDifference(symbol="AAA", ours=Decimal(14), theirs=Decimal(28))
@@ -1727,7 +1727,7 @@ def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Benc
     shown = attrs.evolve(reading(entry, report(stop), AAA="14"), activities=(split("7"),))
     bench.broker.shown = [shown]
     bench.judge()
-    position = bench.desk.portfolio.positions["AAA"]
+    position = bench.desk.portfolio.in_symbol("AAA")[0]
     assert (position.units, position.entry_units) == (14_000_000, 14_000_000)
     assert position.entry_atoms == 7_000_000 * 1_000_000
     assert (frozen(bench), refused(bench)) == ([True], "INSTRUMENT_FROZEN")
@@ -1867,7 +1867,7 @@ def test_a_stop_that_the_broker_works_for_more_is_not_what_a_position_is_left_wi
     assert post.is_settled
     bench.broker.shown = [reading(attrs.evolve(report(stop), quantity=Decimal(70)), AAA="7")]
     bench.read()
-    assert (bench.desk.position_manager.held["AAA"].is_stop_ending, post.is_settled, post.open_symbols) == (
+    assert (bench.desk.position_manager.book.held_in("AAA")[0].is_stop_ending, post.is_settled, post.open_symbols) == (
         False,
         False,
         {"AAA"},

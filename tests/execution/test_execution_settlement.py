@@ -655,7 +655,7 @@ def test_while_readings_contradict_the_books_a_time_exit_waits_and_the_first_sto
     assert bench.desk.exposure.holds.symbols(Hold.DISPUTED) == {"AAA"}
     bench.desk.position_manager.exits.flatten()
     assert bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), 60) == []
-    held = bench.desk.position_manager.held["AAA"]
+    held = bench.desk.position_manager.book.held_in("AAA")[0]
     assert held.stop is not None
     held.stop.works = False
     for had_stop, posts in ((True, 0), (False, 1)):

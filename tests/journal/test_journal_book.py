@@ -47,6 +47,7 @@ def opened(*more: Said) -> SessionBook:
     return fold_events([first, Said(kind=records.SESSION_OPENED, payload=OPENING), *more])
 
 
+LEFT = {"session": "2026-01-05", "strategy": "open", "symbol": "AAA", "minute": 3, "rule": "down"}
 OPENING: dict[str, Any] = {"date": "2026-01-05", "symbols": 3, "equity": "1000"}
 ENTRY = order(limit="10", protection=(order(Leg.STOP, stop="9"),))
 
@@ -156,7 +157,7 @@ def test_nothing_of_the_day_before_counts_in_a_session_but_what_belongs_to_the_r
         Said(kind=records.WINDOW_CLOSED, payload={"strategy": "mid"}),
         Said(kind=records.FROZEN, payload={"symbol": "AAA", "words": "a split", "there": True}),
         Said(kind=records.DISPUTED, payload={"symbol": "AAA", "there": True}),
-        Said(kind=records.STUCK, payload={"symbol": "AAA"}),
+        Said(kind=records.STUCK, payload={"symbol": "AAA", "signal": LEFT}),
         Said(kind=records.PROTECTION, payload={"state": records.CLOSED, "bare_s": "3", "emulated_s": "4"}),
         Said(kind=records.SESSION_CLOSED, payload={"equity": "949.80"}),
     ]
@@ -256,7 +257,7 @@ def test_a_trade_is_closed_for_the_reason_that_was_written(
 def test_a_fill_reported_twice_counts_once() -> None:
     """By execution id."""
     book = opened(*SENDING, reported(ENTRY, "fill", "10"), reported(ENTRY, "fill", "10"))
-    assert book.portfolio.positions["AAA"].units == 100_000_000
+    assert book.portfolio.in_symbol("AAA")[0].units == 100_000_000
 
 
 def test_an_order_that_is_sent_again_is_where_it_was() -> None:
@@ -294,7 +295,7 @@ def test_f29_a_trade_whose_exit_was_busted_is_open_again() -> None:
         reported(close, "fill", "11", execution="2"),
     ]
     busted = opened(*steps, reported(close, "busted", "11", execution="2"))
-    assert (busted.trades, busted.portfolio.positions["AAA"].units) == ([], 100_000_000)
+    assert (busted.trades, busted.portfolio.in_symbol("AAA")[0].units) == ([], 100_000_000)
     assert busted.equity == Decimal("999.90")
     (trade,) = opened(*steps, reported(close, "corrected", "12", execution="2")).trades
     assert (trade.exit_price, trade.pnl) == (Decimal("12.0000"), Decimal("199.80"))
@@ -309,7 +310,7 @@ def outside(quantity: str, buy: bool = False) -> Said:
 def test_what_somebody_else_closed_ends_the_trade() -> None:
     """In part the position shrinks; wholly it is a trade, closed OUTSIDE."""
     book = opened(*SENDING, reported(ENTRY, "fill", "10"), outside("40"))
-    assert (book.portfolio.positions["AAA"].units, book.trades) == (60_000_000, [])
+    assert (book.portfolio.in_symbol("AAA")[0].units, book.trades) == (60_000_000, [])
     (trade,) = opened(*SENDING, reported(ENTRY, "fill", "10"), outside("40"), outside("60")).trades
     assert (trade.exit_reason, trade.pnl) == (ExitReason.OUTSIDE, Decimal("49.90"))
 
@@ -318,7 +319,7 @@ def test_executions_that_are_named_later_are_booked_once() -> None:
     """Those of a supposed fill are part of it; what goes beyond it is booked, and closes what it closes."""
     supposed = reported(ENTRY, "fill", "10", execution=f"{SUPPOSED_PREFIX}1")
     book = opened(*SENDING, supposed, reported(ENTRY, "fill", "10", execution="a"))
-    assert book.portfolio.positions["AAA"].units == 100_000_000
+    assert book.portfolio.in_symbol("AAA")[0].units == 100_000_000
     assert book.orders["entry"].inferred_quantity == 0
 
 

@@ -83,7 +83,7 @@ def test_what_is_carried_in_place_of_the_signals_stock_keeps_its_instrument() ->
     again = CarriedPosition(signal=SIGNAL, instrument=put, **fill_facts(carried.fill))
     opened = OPENED[1] | {"symbols": 1, "equity": "1000", "carried": [codec.write(again)]}
     book = fold_events(events((records.SESSION_OPENED, opened)))
-    assert book.portfolio.positions["PUTAAA"].instrument == put
+    assert book.portfolio.in_symbol("PUTAAA")[0].instrument == put
     assert book.portfolio.cost_atoms == 14_000 * ATOMS_PER_DOLLAR
 
 

@@ -45,7 +45,8 @@ def bot(causes: tuple[StateCause, ...] = (), **held: object) -> BotProcess:
 
 def holding(**plan: object) -> object:
     """A position with such a plan, for which a stop is thought to rest."""
-    return SimpleNamespace(plan=SimpleNamespace(**plan), stop=SimpleNamespace(cid="stop"), exit_reason=None)
+    stop, position = SimpleNamespace(cid="stop"), SimpleNamespace(symbol=SYMBOL)
+    return SimpleNamespace(plan=SimpleNamespace(**plan), stop=stop, position=position, exit_reason=None)
 
 
 def rest(matching: VenueMatchingEngine, leg: Leg, quantity: int) -> None:

@@ -118,7 +118,7 @@ def test_a_seller_short_who_gets_less_has_done_worse() -> None:
     portfolio, story = Portfolio(opening_atoms=0), Story()
     sold = order(name="short", buy=False, limit="90")
     portfolio.apply(fill(sold, "100.00"), identity(), Leg.ENTRY)
-    planned = portfolio.positions["AAA"]
+    planned = portfolio.in_symbol("AAA")[0]
     assert planned.side is Side.SHORT
     story.say(
         records.DECISION,

@@ -477,7 +477,7 @@ def test_a_windows_loss_ends_its_entries_alone() -> None:
     more = (proposal("BBB", 31, row=1, stop=50.0), proposal("BBB", 32, "mid", row=1, stop=50.0))
     day = crash({}, AAA, *more)
     assert day.reasons == [Reason.ALLOWED, Reason.WINDOW_LOSS, Reason.ALLOWED]
-    assert set(day.desk.portfolio.positions) == {"AAA", "BBB"}
+    assert day.desk.portfolio.symbols == ["AAA", "BBB"]
 
 
 def test_a_run_of_losses_ends_the_sessions_entries() -> None:
@@ -712,7 +712,7 @@ def test_an_entry_filled_in_part_works_on_until_it_ends() -> None:
     assert list(found.exposure.working) == ["AAA entry"]
     found.position_manager.on_order_event(said("expired", "AAA entry"))
     assert found.exposure.working == {}
-    assert found.portfolio.positions["AAA"].units == 3_000_000
+    assert found.portfolio.in_symbol("AAA")[0].units == 3_000_000
 
 
 def test_an_entry_may_fill_in_several_parts() -> None:
@@ -724,7 +724,7 @@ def test_an_entry_may_fill_in_several_parts() -> None:
     found.position_manager.on_order_event(
         attrs.evolve(said("fill", "AAA entry"), fill=fill(attrs.evolve(entry, instrument=stock("AAA")), "100.10", "4"))
     )
-    assert found.portfolio.positions["AAA"].units == 7_000_000
+    assert found.portfolio.in_symbol("AAA")[0].units == 7_000_000
     assert list(found.exposure.working) == ["BBB entry"]
     assert leave(found, bars).quantity == 7
 
@@ -875,10 +875,10 @@ def test_what_is_held_can_be_looked_at_and_not_changed() -> None:
     found.position_manager.recovery.restore_position(
         CarriedPosition(fill=bought, signal=order().signal, attempts={}, account="A"), 0
     )
-    assert [*found.position_manager.held] == ["AAA"]
+    assert [*found.position_manager.held] == [order().signal]
     assert found.position_manager.orders_to_cancel == ()
     with pytest.raises(TypeError):
-        found.position_manager.held["BBB"] = found.position_manager.held["AAA"]  # type: ignore[index]  # it must not be
+        found.position_manager.held[order().signal] = found.position_manager.book.held_in("AAA")[0]  # type: ignore[index]  # it must not be
     assert not found.position_manager.is_idle
 
 

@@ -184,12 +184,18 @@ def test_a_proxy_without_a_price_of_its_own_is_denied() -> None:
     assert Day(draft()).walk(short(reference=None), last=25).reasons == [Reason.NO_QUOTE]
 
 
-def test_a_signals_symbol_and_its_proxy_are_entered_once() -> None:
-    """While the fund works or is held for AAA, neither AAA nor the fund is entered again; AAA counts as traded."""
+def other(instrument: Instrument = FUND, reference: float | None = 20.0, **fields: Any) -> Proposal:
+    """The same of BBB."""
+    of_aaa = short(instrument, reference, **fields)
+    instrument = attrs.evolve(of_aaa.instrument, underlying="BBB")
+    return attrs.evolve(of_aaa, signal=identity("BBB"), instrument=instrument)
+
+
+def test_a_signals_symbol_and_its_put_are_entered_once() -> None:
+    """While the put works or is held for AAA, neither AAA nor the put is entered again; AAA counts as traded."""
     day = Day(draft())
-    own, other = proposal("DOWN", price=20.0, stop=19.0), attrs.evolve(short(), signal=identity("BBB"))
-    same = attrs.evolve(other, instrument=attrs.evolve(FUND, underlying="BBB"))
-    day.walk(short(), own, same, last=25)
+    own, same = proposal("PUTAAA", price=2.0, stop=1.9), other(PUT, 2.0)
+    day.walk(short(PUT, 2.0), own, same, last=25)
     assert day.reasons == [Reason.ALLOWED, Reason.ALREADY_HELD, Reason.ALREADY_HELD]
     for minute in (26, 27):  # working, then held
         later = [attrs.evolve(one, signal=attrs.evolve(one.signal, minute=minute)) for one in (proposal(), own, same)]
@@ -197,6 +203,21 @@ def test_a_signals_symbol_and_its_proxy_are_entered_once() -> None:
         day.venue.match(day.bars, 26)
         day.book()
     assert day.desk.exposure.traded == {"AAA"}
+
+
+def test_a_fund_is_held_for_several_signals_and_for_none_beside_them() -> None:
+    """Each signal has its lot; the fund itself is not entered while it stands for a signal, nor the other way round."""
+    day, own = Day(draft()), proposal("DOWN", price=20.0, stop=19.0)
+    day.walk(short(), other(), last=27)
+    assert day.reasons == [Reason.ALLOWED, Reason.ALLOWED]
+    assert [(lot.position.signal.symbol, lot.position.units) for lot in day.desk.book.held_in("DOWN")] == [
+        ("AAA", 39 * UNITS_PER_SHARE),
+        ("BBB", 19 * UNITS_PER_SHARE),
+    ]
+    assert day.desk.portfolio.holdings == {"DOWN": 58 * UNITS_PER_SHARE}
+    assert day.desk.preview(own).reason is Reason.ALREADY_HELD
+    direct = Day(draft()).walk(own, short(), last=27)
+    assert sorted(direct.reasons) == [Reason.ALLOWED, Reason.ALREADY_HELD]
 
 
 def test_holds_are_those_of_the_instrument() -> None:
@@ -212,7 +233,7 @@ def test_holds_are_those_of_the_instrument() -> None:
     assert day.sent == ["25 buy 39 DOWN entry"]
     day.desk.exposure.holds.end("DOWN", Hold.FROZEN)
     day.desk.position_manager.on_market_open()
-    assert day.desk.book.held["DOWN"].exit_reason is None  # the blocked exit was given up
+    assert day.desk.book.held_in("DOWN")[0].exit_reason is None  # the blocked exit was given up
     day.act(day.desk.position_manager.orders_after_minute(day.bars, 63), 63)
     assert day.sent[1:] == ["63 sell 39 DOWN exit"]
 
@@ -324,7 +345,7 @@ def test_a_carried_position_in_a_proxy_is_sold() -> None:
     bought = attrs.evolve(fill(order(quantity="10"), "20"), symbol="DOWN")
     carried = CarriedPosition(fill=bought, signal=identity(), attempts={}, account="A", instrument=FUND)
     day.desk.position_manager.recovery.restore_position(carried, 0)
-    assert day.desk.book.held["DOWN"].position.instrument == FUND
+    assert day.desk.book.held_in("DOWN")[0].position.instrument == FUND
     day.act(day.desk.position_manager.on_market_open(), 0)
     assert day.sent == ["0 sell 10 DOWN exit"]
 

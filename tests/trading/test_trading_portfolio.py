@@ -29,7 +29,7 @@ def book(*done: tuple[Leg, bool, str, str, str], portfolio: Portfolio | None = N
 def test_a_long_trade() -> None:
     """Bought and sold in parts: cash, cost, value and profit at every step."""
     held = book((Leg.ENTRY, True, "100", "10", "0.01"), (Leg.ENTRY, True, "50", "10.30", "0"))
-    position = held.positions["AAA"]
+    position = held.in_symbol("AAA")[0]
     assert (position.side, position.units, position.signal) == (Side.LONG, 150_000_000, identity())
     assert dollars_of(held.cash_atoms) == Decimal("98484.99")
     assert dollars_of(held.cost_atoms) == 1515
@@ -55,7 +55,7 @@ def test_a_short_trade() -> None:
     """Sold first: a negative value, profit when price falls."""
     held = book((Leg.ENTRY, False, "100", "10", "0.03"))
     assert dollars_of(held.cash_atoms) == Decimal("100999.97")
-    assert dollars_of(held.positions["AAA"].value_atoms) == -1000
+    assert dollars_of(held.in_symbol("AAA")[0].value_atoms) == -1000
     held.mark("AAA", 90_000)
     assert dollars_of(held.pnl_atoms) == Decimal("99.97")
     book((Leg.EXIT, True, "100", "9", "0"), portfolio=held)
@@ -83,17 +83,17 @@ def test_f29_what_was_taken_back_closes_nothing_that_is_held_again() -> None:
     held = book((Leg.ENTRY, True, "10", "10", "0"), (Leg.STOP, False, "14", "9", "0"), (Leg.EXIT, True, "4", "9", "0"))
     assert held.holdings == {"AAA": 0}
     held.correct_fill(fill(order(Leg.STOP), "9", "0", execution="1"), identity())
-    assert (held.positions["AAA"].units, held.unassigned_units) == (10_000_000, {"AAA": 4_000_000})
+    assert (held.in_symbol("AAA")[0].units, held.unassigned_units) == (10_000_000, {"AAA": 4_000_000})
     assert held.equity_atoms == held.opening_atoms + held.pnl_atoms
 
 
 def test_a_late_fill_touches_no_other_signals_position() -> None:
     """A stop of an earlier trade that fills once more leaves the present position of the symbol alone."""
     held = book((Leg.ENTRY, True, "10", "10", "0"))
-    before = held.positions["AAA"].units
-    late = attrs.evolve(held.positions["AAA"].signal, minute=1, strategy="earlier")
+    before = held.in_symbol("AAA")[0].units
+    late = attrs.evolve(held.in_symbol("AAA")[0].signal, minute=1, strategy="earlier")
     assert held.apply(fill(order(Leg.STOP, buy=False), "9.5", "5"), late, Leg.STOP, ExitReason.STOP) is None
-    assert held.positions["AAA"].units == before
+    assert held.in_symbol("AAA")[0].units == before
     assert held.cost_atoms == 10 * 10 * ATOMS_PER_DOLLAR + 5 * 95 * ATOMS_PER_DOLLAR // 10
     assert held.equity_atoms == held.opening_atoms + held.pnl_atoms
 
@@ -164,7 +164,7 @@ def test_cash_and_positions_are_equity_by_both_ways_of_counting(
     """After any fills and marks equity from cash equals opening equity plus profit by trade, to the atom."""
     held = Portfolio(opening_atoms=CASH)
     for symbol, buy, wanted, ticks, cents, leave in walk:
-        position = held.positions.get(symbol)
+        position = held.positions.get(identity(symbol))
         leg, side, units = Leg.ENTRY, buy if position is None else position.side is Side.LONG, wanted
         if position is not None and leave:
             leg, side, units = Leg.EXIT, not side, min(units, position.units)
@@ -193,7 +193,7 @@ def test_holdings_are_what_the_account_must_hold() -> None:
     held = book((Leg.ENTRY, True, "100", "10", "0"))
     held.apply(fill(order(Leg.STOP), "9", "130"), late, Leg.STOP, ExitReason.STOP)
     assert held.holdings == {"AAA": -30_000_000}
-    assert held.positions["AAA"].units == 100_000_000
+    assert held.in_symbol("AAA")[0].units == 100_000_000
     short = book((Leg.ENTRY, False, "5", "10", "0"))
     assert short.holdings == {"AAA": -5_000_000}
     assert book((Leg.STOP, False, "3", "10", "0")).holdings == {"AAA": -3_000_000}
@@ -251,7 +251,7 @@ def test_f29_a_correction_changes_profit_and_leaves_the_mark() -> None:
     held.correct_fill(fill(order(), "10.50", "100", fees="0.02"), identity())
     assert dollars_of(held.cash_atoms) == Decimal("98949.98")
     assert dollars_of(held.pnl_atoms) == Decimal("49.98")
-    assert held.positions["AAA"].mark == 110_000
+    assert held.in_symbol("AAA")[0].mark == 110_000
     assert held.correct_fill(fill(order(), "10", execution="never"), identity()) is None
 
 
@@ -264,11 +264,11 @@ def test_f43_a_split_costs_nothing_and_an_execution_before_it_can_still_be_taken
     cash, equity = held.cash_atoms, held.equity_atoms
     held.apply_split("AAA", Fraction(2))
     held.apply_split("BBB", Fraction(2))
-    position = held.positions["AAA"]
+    position = held.in_symbol("AAA")[0]
     assert (position.units, position.entry_units, position.mark) == (300_000_000, 300_000_000, 55_000)
     assert (held.cash_atoms, held.equity_atoms, held.cost_atoms) == (cash, equity, dollars(1550))
     held.correct_fill(attrs.evolve(parts[1], quantity=Decimal(0)), identity())
-    assert held.positions["AAA"].units == 200_000_000
+    assert held.in_symbol("AAA")[0].units == 200_000_000
     assert held.cost_atoms == dollars(1000)
 
 

@@ -652,7 +652,7 @@ def found_again(order_of_words: Sequence[str]) -> DecisionEngine:
 def test_f4_the_stop_of_a_bracket_that_turns_up_protects_its_position(words: Sequence[str]) -> None:
     """In whichever order it is told: it stays, and is taken back and proven to have ended before an exit leaves."""
     found = found_again(words)
-    held = found.position_manager.held["AAA"]
+    held = found.position_manager.book.held_in("AAA")[0]
     assert (resting_ids(held), held.plan.on_close) == ({Leg.STOP: "AAA stop"}, False)
     assert found.position_manager.orders_after_minute(SessionDraft().bars(), 31) == []
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == ["cancel AAA stop"]
@@ -759,7 +759,7 @@ def test_a_target_that_ended_before_the_fill_leaves_the_stop_of_its_bracket() ->
     say(found, "cancelled", "AAA target")
     filled(found, entry)
     assert found.position_manager.orders_due_now() == []
-    assert [*resting_ids(found.position_manager.held["AAA"])] == [Leg.STOP]
+    assert [*resting_ids(found.position_manager.book.held_in("AAA")[0])] == [Leg.STOP]
 
 
 def test_a_stop_that_is_refused_for_its_quantity_waits_for_a_reading() -> None:
@@ -793,7 +793,7 @@ def test_f4_a_target_that_turns_up_rests_again() -> None:
     found = desk()
     enter(found, proposal(target=150.0, exits=TIMED))
     found.position_manager.on_lost("AAA target")
-    assert Leg.TARGET not in resting_ids(found.position_manager.held["AAA"])
+    assert Leg.TARGET not in resting_ids(found.position_manager.book.held_in("AAA")[0])
     say(found, "acknowledged", "AAA target")
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == [
         "cancel AAA target",
@@ -811,7 +811,7 @@ def test_f4_a_stop_that_turns_up_while_its_position_is_closed_is_taken_back() ->
         "place AAA exit",
     ]
     say(found, "acknowledged", "AAA stop")
-    assert found.position_manager.held["AAA"].exit is not None
+    assert found.position_manager.book.held_in("AAA")[0].exit is not None
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 60)) == ["cancel AAA stop"]
 
 
@@ -835,7 +835,7 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_beside_one_of_the_positions_own_
     found = desk()
     enter(found, proposal(exits=TIMED))
     found.position_manager.on_lost("AAA stop")
-    held = found.position_manager.held["AAA"]
+    held = found.position_manager.book.held_in("AAA")[0]
     assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
     say(found, "acknowledged", "AAA stop")
     assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
@@ -881,7 +881,7 @@ def test_f4_that_a_lost_order_could_not_be_cancelled_does_not_say_that_it_works(
     assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
     say(found, "acknowledged", "AAA stop")
     assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
-    assert resting_ids(found.position_manager.held["AAA"]) == {Leg.STOP: "AAA stop 2"}
+    assert resting_ids(found.position_manager.book.held_in("AAA")[0]) == {Leg.STOP: "AAA stop 2"}
 
 
 def test_f27_an_entry_that_is_told_after_its_stop_has_sold_it_is_not_sold_again() -> None:
@@ -1196,12 +1196,10 @@ def test_f29_a_position_that_a_bust_gives_back_to_an_earlier_signal_is_held_by_i
     assert placed(found.position_manager.orders_due_now()).signal == second.signal
     amend(found, busted, execution="2")
     assert names(found.position_manager.orders_due_now()) == ["cancel close stop 1", "place open stop 2"]
-    assert (found.position_manager.held["AAA"].position.signal, found.position_manager.held["AAA"].plan.stop) == (
-        first.signal,
-        980_000,
-    )
+    (held,) = found.position_manager.book.held_in("AAA")
+    assert (held.position.signal, held.plan.stop) == (first.signal, 980_000)
     found.position_manager.on_external_change(attrs.evolve(fill(busted, "98", "7", "4"), client_order_id=""))
-    assert "AAA" not in found.position_manager.held
+    assert not found.position_manager.book.held_in("AAA")
 
 
 def test_f29_a_part_of_an_entry_that_was_busted_may_fill_again() -> None:
@@ -1221,7 +1219,7 @@ def test_f29_a_price_that_was_corrected_changes_no_order() -> None:
     found = desk()
     entry = enter(found)
     amend(found, entry, "7", "101")
-    assert found.portfolio.positions["AAA"].entry_atoms == 7 * 101 * 10**10
+    assert found.portfolio.in_symbol("AAA")[0].entry_atoms == 7 * 101 * 10**10
     assert found.position_manager.orders_due_now() == []
 
 
@@ -1389,11 +1387,11 @@ def test_what_an_event_tells_that_others_closed_is_waited_for_until_a_list_shows
         manager.on_external_change(foreign)
     manager.on_foreign_fill(foreign, 100.0)
     manager.on_reading(100.1, ())
-    assert manager.held["AAA"].reading_after == (None if shown == "before" else 100.0 + lag_s)
+    assert manager.book.held_in("AAA")[0].reading_after == (None if shown == "before" else 100.0 + lag_s)
     if shown == "later":
         manager.on_external_change(foreign)
     manager.on_reading(100.0 + lag_s if not shown else 100.2, ())
-    assert manager.held["AAA"].reading_after is None
+    assert manager.book.held_in("AAA")[0].reading_after is None
 
 
 @pytest.mark.parametrize(("barred", "due"), [(False, 5.0), (True, None)])
@@ -1406,7 +1404,7 @@ def test_after_a_break_only_what_waits_for_the_connection_waits_for_a_reading(
     found.position_manager.orders_due_now()
     found.position_manager.on_dropped("AAA stop", barred=barred)
     found.position_manager.unsent_orders.await_reading(5.0)
-    assert found.position_manager.held["AAA"].reading_after == due
+    assert found.position_manager.book.held_in("AAA")[0].reading_after == due
 
 
 def dropped(found: DecisionEngine, actions: Sequence[TradingCommand]) -> None:
@@ -1567,7 +1565,7 @@ def test_a_trim_that_must_wait_is_given_up_for_a_stop_of_all_that_is_held(holds:
     found = desk(BARE)
     enter(found)
     found.position_manager.orders_due_now()
-    held = found.position_manager.held["AAA"]
+    held = found.position_manager.book.held_in("AAA")[0]
     held.trim_to_units = 5 * UNITS_PER_SHARE
     assert names(found.position_manager.orders_after_minute(late(61, 99.0), 30)) == ["cancel AAA stop"]
     holds(found)
@@ -1581,7 +1579,7 @@ def test_a_trim_that_was_not_sent_holds_up_no_stop() -> None:
     found = desk(BARE)
     enter(found)
     found.position_manager.orders_due_now()
-    found.position_manager.held["AAA"].trim_to_units = 5 * UNITS_PER_SHARE
+    found.position_manager.book.held_in("AAA")[0].trim_to_units = 5 * UNITS_PER_SHARE
     found.position_manager.orders_after_minute(late(61, 99.0), 30)
     say(found, "cancelled", "AAA stop")
     kept, trim = [one.order for one in found.position_manager.orders_due_now() if isinstance(one, SubmitOrder)]
@@ -1652,14 +1650,14 @@ def test_a_restart_knows_that_an_exit_was_given_up() -> None:
     for one in (live, restarted):
         say(one, "acknowledged", "AAA stop 2")
         assert one.position_manager.orders_after_minute(late(0, 100.0), 40) == []
-        assert one.position_manager.held["AAA"].exit_reason is None
+        assert one.position_manager.book.held_in("AAA")[0].exit_reason is None
 
 
 def test_an_entry_that_is_cancelled_as_an_orphan_leaves_the_protection_as_it_is() -> None:
     """Only a stop or target that the broker works for more than the books have is replaced."""
     found = desk()
     entry = enter(found)
-    held = found.position_manager.held["AAA"]
+    held = found.position_manager.book.held_in("AAA")[0]
     before = dict(resting_ids(held))
     found.position_manager.mismatched_orders.on_orphan_cancel(entry.client_order_id)
     assert resting_ids(held) == before
@@ -1703,7 +1701,7 @@ def test_the_target_of_a_position_that_its_stop_closed_while_its_shares_had_depa
     assert entry is not None
     filled(found, entry)
     manager = found.position_manager
-    stop = manager.held["AAA"].stop
+    stop = manager.book.held_in("AAA")[0].stop
     assert stop is not None
     departed = attrs.evolve(fill(stop.order, "100", "7", "departed 1"), client_order_id="")
     manager.on_external_change(departed, unexplained=True)

@@ -56,7 +56,7 @@ def entered(chance: random.Random) -> DecisionEngine:
 
 def stop_ends(found: DecisionEngine, kind: str) -> None:
     """The broker reports that the stop has ended, if one rests."""
-    cid = resting_ids(found.position_manager.held["AAA"]).get(Leg.STOP)
+    cid = resting_ids(found.position_manager.book.held_in("AAA")[0]).get(Leg.STOP)
     if cid is not None:
         found.position_manager.on_event(BrokerEvent(kind=kind, event_id=kind, client_order_id=cid), None)
 

@@ -122,19 +122,19 @@ def test_what_was_added_moves_no_target() -> None:
     books.apply(fill(entry, "100", execution="1"), identity(), Leg.ENTRY)
     books.apply(fill(sold, "120", execution="2"), identity(), Leg.EXIT, ExitReason.REBALANCE)
     books.apply(fill(added, "110", execution="3"), identity(), Leg.ENTRY, ExitReason.REBALANCE)
-    position = books.positions["AAA"]
+    position = books.in_symbol("AAA")[0]
     assert (position.target_atoms, position.entry_atoms) == (atoms_of(Decimal(1000)), atoms_of(Decimal(1550)))
     books.correct_fill(fill(added, "110", "0", "3"), identity())
-    assert books.positions["AAA"].entry_atoms == atoms_of(Decimal(1000))
+    assert books.in_symbol("AAA")[0].entry_atoms == atoms_of(Decimal(1000))
     alone = Portfolio(opening_atoms=0)
     alone.apply(fill(added, "110"), identity(), Leg.ENTRY, ExitReason.REBALANCE)  # too late: what it is for was closed
-    assert alone.positions["AAA"].target_atoms == atoms_of(Decimal(550))
+    assert alone.in_symbol("AAA")[0].target_atoms == atoms_of(Decimal(550))
 
 
 def test_a_position_that_was_trimmed_and_fell_back_is_topped_up() -> None:
     """Never beyond what its entry cost at the worst price, as an entry of its own number, reason and tag."""
     bench = Bench().trimmed()
-    assert bench.desk.portfolio.positions["AAA"].units == 5 * UNITS_PER_SHARE
+    assert bench.desk.portfolio.in_symbol("AAA")[0].units == 5 * UNITS_PER_SHARE
     asked, (decided,) = bench.close(110.0, 31)
     added = decided.order
     assert added is not None
@@ -159,7 +159,7 @@ def test_a_position_that_was_trimmed_and_fell_back_is_topped_up() -> None:
 def test_a_stop_and_a_trim_are_for_no_more_than_is_held(side: Side, price: float, venue: BrokerCapabilities) -> None:
     """Both work at once, and both may fill: together they are for what is held, also when the trim ends in part."""
     bench = Bench(venue, side, stop=100.0 - 90 * side)
-    held = bench.desk.portfolio.positions["AAA"].units // UNITS_PER_SHARE
+    held = bench.desk.portfolio.in_symbol("AAA")[0].units // UNITS_PER_SHARE
     cancelled = bench.close(price)[0]
     placed = bench.say("cancelled", *(one.removeprefix("cancel ") for one in cancelled))
     stop, trim = (bench.orders[cid] for cid in ("stop 2", "exit 1"))
@@ -191,7 +191,7 @@ def test_what_rests_as_a_bracket_is_replaced_by_a_stop_for_all() -> None:
     assert bench.fill("entry 2", "88") == ["cancel target 1", "cancel stop 1"]
     assert bench.say("cancelled", "target 1") == []
     assert bench.say("cancelled", "stop 1") == [
-        f"place stop 2 {bench.desk.portfolio.positions['AAA'].units // UNITS_PER_SHARE}"
+        f"place stop 2 {bench.desk.portfolio.in_symbol('AAA')[0].units // UNITS_PER_SHARE}"
     ]
 
 
@@ -420,7 +420,7 @@ def test_a_stop_stays_while_the_one_for_an_added_quantity_waits_for_a_reading(ve
     added = bench.close(100.0, 31)[1][0].order
     assert added is not None
     manager = bench.desk.position_manager
-    stop = manager.held["AAA"].stop
+    stop = manager.book.held_in("AAA")[0].stop
     assert stop is not None
     manager.on_foreign_fill(attrs.evolve(fill(stop.order, "100", "1", "foreign"), client_order_id="by hand"), 100.0)
     assert bench.fill(added.client_order_id) == []
@@ -432,7 +432,7 @@ def test_the_stop_of_a_bracket_stays_while_readings_contradict_the_books_of_what
     """None of its own may be placed then, and the bracket's closes no more than is held."""
     bench = Bench(BRACKETS, side=Side.SHORT, target=10.0)
     manager = bench.desk.position_manager
-    held = manager.held["AAA"]
+    held = manager.book.held_in("AAA")[0]
     assert held.stop is not None
     bench.say("acknowledged", held.stop.cid)
     added = bench.close(80.0, 31)[1][0].order

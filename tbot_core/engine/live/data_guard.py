@@ -321,7 +321,7 @@ class DataGuard:
         engine, now = self._books.decision_engine, self._clock.monotonic()
         changes = engine.check_losses(priced=False)
         for broker_session in self._books.broker_sessions:
-            for symbol in broker_session.decision_engine.portfolio.positions:
+            for symbol in broker_session.decision_engine.portfolio.symbols:
                 if (middle := self._health.mid(symbol, now, widest=MAX_SPREAD)) is not None:
                     broker_session.decision_engine.portfolio.mark(symbol, ticks_of(middle))
         if self._health.stale_marks(self._books.positions, now) or not engine.loss_limit_breached:

@@ -20,6 +20,7 @@ from tbot_core.journal import records
 from tbot_core.journal.events.risk import ProtectionChanged
 from tbot_core.model.types import Leg
 from tbot_core.trading.orders import WORKING
+from tbot_core.trading.portfolio import Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.marketdata.feed_health import FeedHealth
     from tbot_core.model.clock import Clock
+    from tbot_core.model.types import SignalId
     from tbot_core.trading.account_book import ManagedPosition
 
 
@@ -47,12 +49,22 @@ class ProtectionRecord:
     its emulated stop.
     """
 
-    signal: str
+    position: Position
     protection: Protection
     since: float
     reported: Protection | None = None
     seconds: dict[Protection, float] = attrs.field(factory=lambda: dict.fromkeys(Protection, 0.0))
     breached_at: float | None = None
+
+    @property
+    def symbol(self) -> str:
+        """The symbol that is held."""
+        return self.position.symbol
+
+    @property
+    def lot(self) -> str:
+        """Which lot of a fund it is, by its signal; "" for a symbol with one position."""
+        return self.position.signal.text if self.position.instrument.is_shared else ""
 
     def advance(self, now: float, protection: Protection) -> None:
         """Count the seconds to now, and note what protects the position from now on."""
@@ -72,8 +84,8 @@ class ProtectionMonitor:
         self._broker_session = broker_session
         self._clock = clock
         self._health = health
-        self._records: dict[str, ProtectionRecord] = {}
-        self._before: dict[str, dict[Protection, float]] = {}
+        self._records: dict[SignalId, ProtectionRecord] = {}
+        self._before: dict[tuple[str, str], dict[Protection, float]] = {}
 
     def restore(self, past: Iterable[Event]) -> None:
         """Restore the seconds of the positions from before a restart."""
@@ -81,30 +93,30 @@ class ProtectionMonitor:
             if event.kind == records.PROTECTION and event.broker == self._broker_session.journal_tag:
                 last = event.facts(ProtectionChanged)
                 seconds = {Protection.BARE: float(last.bare_s), Protection.EMULATED: float(last.emulated_s)}
-                self._before[last.symbol] = {} if last.state == records.CLOSED else seconds
+                self._before[last.symbol, last.lot] = {} if last.state == records.CLOSED else seconds
 
     async def run_once(self) -> None:
         """One round: measure and journal the protection of each position, and close those beyond an emulated stop."""
         now, held = self._clock.monotonic(), self._broker_session.decision_engine.position_manager.held
         if not (held or self._records):
             return
-        for symbol in [one for one, record in self._records.items() if record.signal != _signal(held.get(one))]:
-            self._journal(symbol, records.CLOSED, self._records.pop(symbol), now)
+        for signal in [one for one in self._records if one not in held]:
+            self._journal(records.CLOSED, self._records.pop(signal), now)
         breached = []
-        for symbol, position in held.items():
-            protection, record = self._protection(position), self._records.get(symbol)
+        for signal, position in held.items():
+            protection, record = self._protection(position), self._records.get(signal)
             if record is None:
-                record = ProtectionRecord(signal=position.position.signal.text, protection=protection, since=now)
-                record.seconds |= self._before.pop(symbol, {})
-                self._records[symbol] = record
+                record = ProtectionRecord(position=position.position, protection=protection, since=now)
+                record.seconds |= self._before.pop((record.symbol, record.lot), {})
+                self._records[signal] = record
             record.advance(now, protection)
             if protection is not record.reported:
                 record.reported = protection
-                self._journal(symbol, protection, record, now)
+                self._journal(protection, record, now)
             if self._is_breached(position, record, now):
-                breached.append((symbol, position))
-        for symbol, position in breached:
-            if held.get(symbol) is position:  # not closed while another one was
+                breached.append((signal, position))
+        for signal, position in breached:
+            if held.get(signal) is position:  # not closed while another one was
                 await self._close(position)
 
     def _protection(self, position: ManagedPosition) -> Protection:
@@ -150,18 +162,15 @@ class ProtectionMonitor:
         actions = manager.close_at_stop(position)
         await self._broker_session.execution.execute(MinuteCommands(actions=actions))
 
-    def _journal(self, symbol: str, state: str, record: ProtectionRecord, now: float) -> None:
+    def _journal(self, state: str, record: ProtectionRecord, now: float) -> None:
         since = self._clock.now() - timedelta(seconds=now - record.since)
         self._broker_session.execution.recorder.record(
             ProtectionChanged(
-                symbol=symbol,
+                symbol=record.symbol,
+                lot=record.lot,
                 state=state,
                 since=since,
                 bare_s=f"{record.total(Protection.BARE, now):.1f}",
                 emulated_s=f"{record.total(Protection.EMULATED, now):.1f}",
             )
         )
-
-
-def _signal(position: ManagedPosition | None) -> str:
-    return "" if position is None else position.position.signal.text

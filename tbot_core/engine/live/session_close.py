@@ -61,7 +61,7 @@ class SessionClose:
         self._halted_to_close = halted_to_close
         self._reopened: set[str] = set()
         self._reported = {
-            (event.broker, event.facts(PositionLeft).symbol)
+            (event.broker, event.facts(PositionLeft).signal)
             for event in past
             if event.kind in {records.CLOSING_LATE, records.STUCK}
         }
@@ -88,7 +88,7 @@ class SessionClose:
             is_stuck = halted_to_close or broker_session.decision_engine.exposure.holds.has(
                 symbol, Hold.FROZEN_FOR_SESSION
             )
-            key = broker_session.journal_tag, symbol
+            key = broker_session.journal_tag, position.signal
             if (is_stuck or is_late) and key not in self._reported:
                 self._reported.add(key)
                 left = PositionStuck if is_stuck else ClosingLate
@@ -102,11 +102,11 @@ class SessionClose:
         ]
 
     def _held(self) -> list[tuple[BrokerSupervisor, Position]]:
-        held = [
-            (supervisor, supervisor.broker_session.decision_engine.portfolio.positions)
+        return [
+            (supervisor, position)
             for supervisor in self._supervisors
+            for position in supervisor.broker_session.decision_engine.portfolio.by_symbol
         ]
-        return [(supervisor, positions[symbol]) for supervisor, positions in held for symbol in sorted(positions)]
 
     def _left(self, left: type[Left], supervisor: BrokerSupervisor, position: Position) -> Left:
         made = supervisor.broker_session.decision_engine.position_manager.recovery.attempts_by_leg(position.signal)

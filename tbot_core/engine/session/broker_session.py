@@ -109,7 +109,7 @@ class BrokerSession:
     @property
     def open_symbols(self) -> set[str]:
         """The symbols with a position or a working order."""
-        return {*self.decision_engine.portfolio.positions, *(ticket.order.symbol for ticket in self._working)}
+        return {*self.decision_engine.portfolio.symbols, *(ticket.order.symbol for ticket in self._working)}
 
     @property
     def _working(self) -> list[Ticket]:
@@ -154,7 +154,7 @@ class SessionBooks:
     @property
     def positions(self) -> list[str]:
         """The symbols with a position at any broker, sorted."""
-        held = (broker.decision_engine.portfolio.positions for broker in self.broker_sessions)
+        held = (broker.decision_engine.portfolio.symbols for broker in self.broker_sessions)
         return sorted(set[str]().union(*held))
 
 

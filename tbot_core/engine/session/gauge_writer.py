@@ -89,14 +89,14 @@ class GaugeWriter:
         held = (
             position
             for broker_session in run.broker_sessions
-            for position in broker_session.decision_engine.portfolio.positions.items()
+            for position in broker_session.decision_engine.portfolio.positions.values()
         )
         return Gauges(
             journal=self._journal,
             session=run.session.date.isoformat(),
             at=at,
             marked_at=None if marks_age_s is None else at - dt.timedelta(seconds=marks_age_s),
-            marks={symbol: price_of(position.mark) for symbol, position in held},
+            marks={position.symbol: price_of(position.mark) for position in held},
             daily_loss_limit=dollars_of(limits.daily_loss),
             budget=dollars_of(limits.budget),
             gross=dollars_of(held_atoms(run.decision_engine.exposure)),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event, Journal
+    from tbot_core.model.types import SignalId
 
 _NOT_THERE: Final = frozenset({OrderState.INTENDED, OrderState.LOST})
 
@@ -69,14 +70,17 @@ def remaining_positions(past: Sequence[Event], last: Sequence[Event], reported: 
 def _open(book: SessionBook) -> set[str]:
     # Symbols held at a broker, or with an order that may still fill; a lost order counts as not there.
     working = (one for one in book.orders.values() if not (one.terminal or one.state in _NOT_THERE))
-    return {*book.portfolio.positions, *book.portfolio.unassigned_units, *(one.order.symbol for one in working)}
+    return {*book.portfolio.symbols, *book.portfolio.unassigned_units, *(one.order.symbol for one in working)}
 
 
 def _stuck(book: SessionBook) -> set[str]:
     carried = {one["symbol"] for one in book.session.get("carried", ())} if book.in_session else set()
-    return book.portfolio.positions.keys() & (carried | book.stuck.keys())
+    stuck = {payload["symbol"] for payload in book.stuck}
+    return {symbol for symbol in book.portfolio.symbols if symbol in carried | stuck}
 
 
 def is_protected(book: SessionBook, symbol: str) -> bool:
-    """Whether a stop of the symbol rests at the broker, and no cancel of it was requested."""
-    return book.resting(symbol) is not None and not book.is_stop_cancelling(symbol)
+    """Whether a stop of each of the symbol's positions rests at the broker, and no cancel of it was requested."""
+    lots: list[tuple[str, SignalId | None]] = [(symbol, one.signal) for one in book.portfolio.in_symbol(symbol)]
+    lots = lots or [(symbol, None)]
+    return all(book.resting(*lot) is not None and not book.is_stop_cancelling(*lot) for lot in lots)

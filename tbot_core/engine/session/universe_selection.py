@@ -375,4 +375,4 @@ def symbols_in_use(past: Sequence[Event]) -> frozenset[str]:
     book = fold_events(carryover.events_since_close(past))
     working = (record.order.symbol for record in book.orders.values() if not record.terminal)
     held = (one.fill.symbol for one in carryover.carried_positions(past))
-    return frozenset({*book.portfolio.positions, *working, *held})
+    return frozenset({*book.portfolio.symbols, *working, *held})

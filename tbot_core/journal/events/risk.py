@@ -116,7 +116,10 @@ class Disarmed(EventFacts):
 
 
 class ProtectionChanged(EventFacts):
-    """How a position is protected `since` a moment, and its seconds before without a stop and with an emulated one."""
+    """How a position is protected `since` a moment, and its seconds before without a stop and with an emulated one.
+
+    `lot` says by its signal which one of a fund it is, "" for a symbol with one position.
+    """
 
     kind = "protection"
 
@@ -125,6 +128,7 @@ class ProtectionChanged(EventFacts):
     since: dt.datetime
     bare_s: str
     emulated_s: str
+    lot: str = ""
 
 
 class PositionLeft(FillFacts):

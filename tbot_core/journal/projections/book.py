@@ -68,7 +68,7 @@ class SessionBook:
 
     `frozen`: frozen symbols and the reason; `disputed`: symbols in which readings contradict it, and their event;
     `unprotected_s`: seconds bare and emulated of the session's closed positions. `stops`: the last level requested for
-    each symbol's stop in this session, whether it rests or not. `brokers`: those of all sessions, the first session's
+    each signal's stop in this session, whether it rests or not. `brokers`: those of all sessions, the first session's
     primary first. `without_candidates`: by strategy the reasons that denied most before the bell in closed sessions
     where every symbol was denied.
     """
@@ -82,7 +82,7 @@ class SessionBook:
     time: datetime | None = None
     equity_start: Decimal = Decimal(0)
     account: AccountBook = attrs.field(factory=lambda: AccountBook(Portfolio(opening_atoms=0)))
-    stops: dict[str, Decimal] = attrs.field(factory=dict)
+    stops: dict[SignalId, Decimal] = attrs.field(factory=dict)
     trades: list[Trade] = attrs.field(factory=list)
     denials: Counter[str] = attrs.field(factory=Counter)
     allowed: int = 0
@@ -96,7 +96,7 @@ class SessionBook:
     without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
     _denied_all: dict[str, str] = attrs.field(factory=dict)
     _broker_of: dict[SignalId, str] = attrs.field(factory=dict)
-    _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    _stuck: dict[SignalId, Mapping[str, Any]] = attrs.field(factory=dict)
     _before: int = 0
     _outside: dict[str, SignalId] = attrs.field(factory=dict)
 
@@ -121,13 +121,13 @@ class SessionBook:
         return dollars_of(self.portfolio.equity_atoms)
 
     @property
-    def stuck(self) -> dict[str, Mapping[str, Any]]:
-        """Positions that could not be closed by the end of a session and are still held, by symbol."""
-        return {symbol: payload for symbol, payload in self._stuck.items() if symbol in self.portfolio.positions}
+    def stuck(self) -> list[Mapping[str, Any]]:
+        """The positions that could not be closed by the end of a session and are still held, as their events."""
+        return [payload for signal, payload in self._stuck.items() if signal in self.portfolio.positions]
 
-    def resting(self, symbol: str) -> Decimal | None:
-        """The level of the stop that rests at the broker for a symbol; None without one."""
-        return next((ticket.stop_level.price for ticket in self._resting_stops(symbol)), None)
+    def resting(self, symbol: str, signal: SignalId | None = None) -> Decimal | None:
+        """The level of the stop that rests at the broker for a symbol, or for one of its lots; None without one."""
+        return next((ticket.stop_level.price for ticket in self._resting_stops(symbol, signal)), None)
 
     def price(self, client_order_id: str) -> Decimal | None:
         """The present level of a stop, else the limit of the order; None for an order at the market."""
@@ -135,21 +135,24 @@ class SessionBook:
         level = ticket.stop_level.price
         return ticket.order.limit_price if level is None else level
 
-    def covered(self, symbol: str) -> Decimal:
-        """Shares that the symbol's resting stops would still close."""
-        return sum((ticket.record.open_quantity for ticket in self._resting_stops(symbol)), Decimal(0))
+    def covered(self, symbol: str, signal: SignalId | None = None) -> Decimal:
+        """Shares that the resting stops of a symbol, or of one of its lots, would still close."""
+        return sum((ticket.record.open_quantity for ticket in self._resting_stops(symbol, signal)), Decimal(0))
 
-    def is_stop_cancelling(self, symbol: str) -> bool:
-        """Whether the cancel of each resting stop of a symbol was requested, and the broker has not confirmed it."""
-        stops = self._resting_stops(symbol)
+    def is_stop_cancelling(self, symbol: str, signal: SignalId | None = None) -> bool:
+        """Whether the cancel of each of these resting stops was requested, and the broker has not confirmed it."""
+        stops = self._resting_stops(symbol, signal)
         return bool(stops) and all(ticket.is_cancelling for ticket in stops)
 
-    def _resting_stops(self, symbol: str) -> list[Ticket]:
-        # Those that are not being cancelled first.
+    def _resting_stops(self, symbol: str, signal: SignalId | None) -> list[Ticket]:
+        # Those of a symbol, or of one signal; those that are not being cancelled first.
         stops = [
             ticket
             for ticket in self.account.tickets.values()
-            if ticket.order.symbol == symbol and ticket.order.leg is Leg.STOP and ticket.state in _RESTS
+            if ticket.order.symbol == symbol
+            and signal in {None, ticket.order.signal}
+            and ticket.order.leg is Leg.STOP
+            and ticket.state in _RESTS
         ]
         return sorted(stops, key=lambda ticket: ticket.is_cancelling)
 
@@ -185,7 +188,7 @@ class SessionBook:
     def _note(self, event: JournalEvent) -> None:
         match event.kind:
             case records.STUCK:
-                self._stuck[event.facts(PositionStuck).symbol] = event.payload
+                self._stuck[event.facts(PositionStuck).signal] = event.payload
             case records.RISK | records.WINDOW_CLOSED:
                 (self.risk if event.kind == records.RISK else self.windows).append(event.payload)
             case records.FROZEN:
@@ -238,9 +241,9 @@ class SessionBook:
         self.equity_curve.append((self.session["date"], closed.equity))
 
     def _split(self, split: SplitBooked) -> None:
-        held = self.portfolio.positions.get(split.symbol)
+        held = self.portfolio.in_symbol(split.symbol)
         # Every broker reports a split, also one that holds nothing of ours.
-        if held is None or self._broker_of.get(held.signal, "") == split.broker:
+        if not held or any(self._broker_of.get(one.signal, "") == split.broker for one in held):
             self.portfolio.apply_split(split.symbol, Fraction(split.after, split.before))
 
     def _adjust(self, fill: Fill) -> None:
@@ -264,7 +267,7 @@ class SessionBook:
             ticket.is_cancelling = True
         elif event.kind == records.REPLACE_REQUESTED:
             request = event.facts(ReplaceRequested)
-            self.stops[ticket.order.symbol] = request.stop_price
+            self.stops[ticket.order.signal] = request.stop_price
             ticket.stop_level.request(ticks_of(float(request.stop_price)), request.reason)
         else:
             self._apply_order_event(event, ticket)
@@ -274,7 +277,7 @@ class SessionBook:
         self.account.add_ticket(order)
         self._broker_of[order.signal] = intended.broker
         if order.stop_price is not None:
-            self.stops[order.symbol] = order.stop_price
+            self.stops[order.signal] = order.stop_price
 
     def _apply_order_event(self, event: JournalEvent, ticket: Ticket) -> None:
         reported = event.facts(OrderReported) if event.kind in BROKER_EVENT_KINDS else None

@@ -52,7 +52,7 @@ class OverfillCorrector:
     def close_excess(self, symbol: str) -> list[TradingCommand]:
         """An order that reverses a symbol's whole overfill, unless one is working."""
         units, ticket = self._portfolio.holdings.get(symbol, 0), self._latest(symbol)
-        if not units or ticket is None or self._is_closing(symbol) or symbol in self._portfolio.positions:
+        if not units or ticket is None or self._is_closing(symbol) or self._portfolio.in_symbol(symbol):
             return []
         attempt = self._book.signals[ticket.order.signal].next_attempt(Leg.EXIT)
         order = order_factory.overfill_order(self._name, ticket.order, units, attempt)
@@ -86,12 +86,12 @@ class MismatchedOrders:
         position is not replaced: the stop is emulated. May be called repeatedly.
         """
         ticket = self._book.tickets[client_order_id]
-        order, held = ticket.order, self._book.held.get(ticket.order.symbol)
+        order, held = ticket.order, self._book.held.get(ticket.order.signal)
         if held is None:
             ticket.stop_rejected |= order.leg is Leg.STOP
         elif ticket in held.protection:
             self._replace(held, ticket)
-        elif order.leg is Leg.STOP and order.signal == held.position.signal and held.stop is None:
+        elif order.leg is Leg.STOP and held.stop is None:
             ticket.works = True
             held.plan.on_close = not held.plan.stop_rests
             self._replace(held, ticket)
@@ -103,7 +103,7 @@ class MismatchedOrders:
         """
         ticket = self._book.tickets[client_order_id]
         ticket.missing_units = units_of(missing)
-        held = self._book.held.get(ticket.order.symbol)
+        held = self._book.held.get(ticket.order.signal)
         if held is None or not missing:
             return
         if held.stop is ticket and not held.is_bracketed and not ticket.stop_rejected:
@@ -115,11 +115,11 @@ class MismatchedOrders:
 
         Its position, if still held, gets a separate stop.
         """
-        order, held = ticket.order, self._book.held.get(ticket.order.symbol)
+        order, held = ticket.order, self._book.held.get(ticket.order.signal)
         ticket.filled_wrongly = True
         for part in self._book.parts(order):
             part.outdated = True
-        if held is None or held.position.signal != order.signal:
+        if held is None:
             return
         if ticket in held.protection:
             self._replace(held, ticket)
@@ -128,7 +128,7 @@ class MismatchedOrders:
     def on_orphan_ended(self, client_order_id: str) -> None:
         """Apply that an orphan order no longer works, without a broker event of it."""
         ticket = self._book.tickets[client_order_id]
-        held = self._book.held.get(ticket.order.symbol)
+        held = self._book.held.get(ticket.order.signal)
         if held is not None and held.stop is ticket:
             ticket.works = False
 
@@ -158,7 +158,7 @@ class UnsentOrders:
 
     def on_dropped(self, ticket: Ticket, *, barred: bool) -> None:
         """Record an order that was never sent; if `barred`, an exit is decided again with the next minute."""
-        held = self._book.held.get(ticket.order.symbol)
+        held = self._book.held.get(ticket.order.signal)
         if held is None:
             return
         if held.stop is ticket:

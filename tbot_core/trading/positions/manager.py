@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import BrokerEvent
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
-    from tbot_core.model.types import Fill
+    from tbot_core.model.types import Fill, SignalId
     from tbot_core.trading.exit_plan import ExitPlan
     from tbot_core.trading.orders import ExecutionUpdate, OrderIdFactory
     from tbot_core.trading.portfolio import Position
@@ -90,8 +90,8 @@ class PositionManager:
         return not self._held and not self._exposure.working
 
     @property
-    def held(self) -> Mapping[str, ManagedPosition]:
-        """The managed positions, by symbol, read-only."""
+    def held(self) -> Mapping[SignalId, ManagedPosition]:
+        """The managed positions, by their signals, read-only."""
         return MappingProxyType(self._held)
 
     @property
@@ -104,7 +104,7 @@ class PositionManager:
         """The ids of the orders whose end a position waits for, before its next stop or its exit can be sent."""
         awaited = list[str]()
         for ticket in self._ending():
-            held = self._held.get(ticket.order.symbol)
+            held = self._held.get(ticket.order.signal)
             if held is None or held.reading_after is not None or self.exits.exits_blocked(symbol_of(held)):
                 continue
             if held.exit_reason is not None or held.stop is ticket:
@@ -146,7 +146,7 @@ class PositionManager:
         if order.leg is Leg.STOP:
             self.protection.on_stop_event(event, ticket, at)
         if event.kind in ENDINGS:
-            closing = self._held.get(order.symbol)
+            closing = self._held.get(order.signal)
             is_exit = closing is not None and closing.exit is ticket
             was_unwanted = ticket.outdated or ticket.cancel_asked
             if closing is not None and self._is_stop_taken(closing, ticket):
@@ -190,40 +190,50 @@ class PositionManager:
         `at`: the second of a steady clock. Lists may be behind: only one that shows the change, or was asked for as
         much later as they may lag, is such a reading.
         """
-        held = self._held.get(fill.symbol)
-        if held is not None and fill.buy is (held.position.side is Side.SHORT):
-            held.unshown_units += units_of(fill.quantity)
-            if held.unshown_units > 0:
-                held.reading_after = max(at + self._rules.venue.list_lag_s, held.reading_after or at)
+        units = units_of(fill.quantity)
+        for held in self.book.held_in(fill.symbol):
+            if fill.buy is (held.position.side is Side.SHORT):
+                held.unshown_units += units
+                if held.unshown_units > 0:
+                    held.reading_after = max(at + self._rules.venue.list_lag_s, held.reading_after or at)
 
     def on_external_change(self, fill: Fill, *, unexplained: bool = False) -> None:
-        """Book shares of a position that were closed externally, in whole or in part, as a fill.
+        """Book shares of a position that were closed externally, in whole or in part, as a fill; of a fund's earliest.
 
         Orders for more than the rest are replaced at once: the stop at its new size; the target is emulated. If nothing
         explains the change (`unexplained`) and no shares are left, the orders stay. The same execution with another
         quantity takes shares back, with their plan and orders.
         """
-        departed = self.book.departed.get(fill.symbol)
-        if departed is not None and fill.execution_id in departed.fills:
-            self._take_back(departed, fill)
-            return
-        held = self._held[fill.symbol]
-        self.book.close_outside(fill)
-        if not unexplained:
-            self._on_change_shown(held, fill)
+        for departed in self.book.departed_from(fill.symbol):
+            if fill.execution_id in departed.fills:
+                self._take_back(departed, fill)
+                return
+        held = self._held[self.book.close_outside(fill).signal]
         if unexplained:
-            if departed is None or departed.held is not held:
-                departed = self.book.departed[fill.symbol] = DepartedShares(held=held)
-            departed.fills[fill.execution_id] = fill
+            self._departed(held).fills[fill.execution_id] = fill
+        else:
+            self._on_change_shown(held, fill)
         if held.position.units:
             self._on_size_changed(held)
         elif unexplained:
-            del self._held[fill.symbol]
+            del self._held[held.position.signal]
             self._exposure.count_closed(fill, held.position.pnl_atoms)
         else:
             for ticket in held.protection:  # the venue ends no bracket by itself
                 ticket.outdated = True
             self._on_closed(held.position, fill)
+
+    def _departed(self, held: ManagedPosition) -> DepartedShares:
+        # The shares of a position that have departed. Those of an earlier position in its symbol are forgotten: what
+        # comes back later belongs to this one, or to one of a fund's.
+        known = self.book.departed.get(held.position.signal)
+        if known is not None and known.held is held:
+            return known
+        if not held.position.instrument.is_shared:
+            for earlier in self.book.departed_from(symbol_of(held)):
+                del self.book.departed[earlier.held.position.signal]
+        self.book.departed[held.position.signal] = DepartedShares(held=held)
+        return self.book.departed[held.position.signal]
 
     @staticmethod
     def _on_change_shown(held: ManagedPosition, fill: Fill) -> None:
@@ -238,10 +248,12 @@ class PositionManager:
 
         Empty where the change is something else.
         """
-        departed, held = self.book.departed.get(symbol), self._held.get(symbol)
-        if departed is None or (held is not None and held is not departed.held):
+        gone = self.book.departed_from(symbol)
+        lots = [departed.held for departed in gone]
+        kept = [held for held in self.book.held_in(symbol) if held not in lots]
+        if not gone or any(not held.position.instrument.is_shared for held in kept):
             return []
-        fills = [*departed.fills.values()]
+        fills = [fill for departed in gone for fill in departed.fills.values()]
         back, found = -change if fills[-1].buy else change, []
         if not 0 < back <= sum(one.quantity for one in fills):
             return []
@@ -253,19 +265,19 @@ class PositionManager:
 
     def _take_back(self, departed: DepartedShares, fill: Fill) -> None:
         # Shares that had departed are there again: their position goes on with its plan and its orders.
-        held, symbol = departed.held, fill.symbol
+        held, signal = departed.held, departed.held.position.signal
         self._portfolio.correct_fill(fill, held.position.signal)
         departed.fills[fill.execution_id] = fill
         if not fill.quantity:
             del departed.fills[fill.execution_id]
         if not departed.fills:
-            del self.book.departed[symbol]
-        if symbol not in self._portfolio.positions:  # its stop has filled meanwhile
-            self.book.signals[held.position.signal].closed = True
-            self._held.pop(symbol, None)
+            del self.book.departed[signal]
+        if signal not in self._portfolio.positions:  # its stop has filled meanwhile
+            self.book.signals[signal].closed = True
+            self._held.pop(signal, None)
             return
-        held.position = self._portfolio.positions[symbol]
-        self._held[symbol] = held
+        held.position = self._portfolio.positions[signal]
+        self._held[signal] = held
         self._on_size_changed(held)
 
     def apply_split(self, symbol: str, ratio: Fraction) -> None:
@@ -277,12 +289,10 @@ class PositionManager:
         for expressed in self._held.values():
             if expressed.position.signal.symbol == symbol:
                 self.protection.apply_split(expressed, ratio)
-        held = self._held.get(symbol)
-        if held is None:
-            return
-        for ticket in (*held.protection, held.exit):
-            if ticket is not None:
-                ticket.outdated = True
+        for held in self.book.held_in(symbol):
+            for ticket in (*held.protection, held.exit):
+                if ticket is not None:
+                    ticket.outdated = True
 
     def on_fill_corrected(self, fill: Fill) -> None:
         """Apply a corrected execution, void if the quantity is 0; a position that it had closed is protected again.
@@ -301,24 +311,25 @@ class PositionManager:
             beyond = self.overfills.unassigned_units(symbol)
             if abs(beyond) > abs(before.get(symbol, 0)):
                 self._exposure.record_surplus(symbol, quantity_of(abs(beyond)))
-            self._update_corrected(symbol, ticket)
+            managed = [held.position for held in self.book.held_in(symbol)]
+            for signal in dict.fromkeys(one.signal for one in (*managed, *self._portfolio.in_symbol(symbol))):
+                self._update_corrected(signal, ticket)
 
-    def _update_corrected(self, symbol: str, ticket: Ticket) -> None:
-        # Update a symbol's managed position after a corrected execution.
-        position, held = self._portfolio.positions.get(symbol), self._held.get(symbol)
-        if held is not None and (position is None or held.position.signal != position.signal):
+    def _update_corrected(self, signal: SignalId, ticket: Ticket) -> None:
+        # Update a signal's managed position after a corrected execution.
+        position, held = self._portfolio.positions.get(signal), self._held.get(signal)
+        if held is not None and position is None:
             # Its working orders must not open a position.
-            self.book.signals[held.position.signal].closed = True
+            self.book.signals[signal].closed = True
             for working in held.protection:
                 working.outdated = True
-            del self._held[symbol]
-            held = None
+            del self._held[signal]
         if position is None:
             return
         if held is None:
-            ours = self.book.signals.get(position.signal) or self.book.signals[ticket.order.signal]
+            ours = self.book.signals.get(signal) or self.book.signals[ticket.order.signal]
             ours.closed = False
-            self._held[symbol] = ManagedPosition(
+            self._held[signal] = ManagedPosition(
                 plan=ours.plan, row=ours.row, position=position, tickets=ours.tickets, own_stop=True
             )
             return
@@ -348,7 +359,7 @@ class PositionManager:
         position without another protection.
         """
         ticket = self._tickets[client_order_id]
-        held = self._held.get(ticket.order.symbol)
+        held = self._held.get(ticket.order.signal)
         if held is not None and held.stop is ticket:
             held.own_stop = True
         elif held is not None and held.exit is ticket and reading_after is not None:
@@ -370,7 +381,7 @@ class PositionManager:
             return
         ticket.works, ticket.cancel_minute, order = True, None, ticket.order
         held, stands = (
-            self._held.get(order.symbol),
+            self._held.get(order.signal),
             any(entry.signal == order.signal for entry in self._exposure.working.values()),
         )
         ticket.outdated |= held is None and not stands
@@ -384,8 +395,8 @@ class PositionManager:
 
     def is_current(self, order: Order) -> bool:
         """Whether a position, or a surplus, waits for what becomes of this order: its stop, its target or its exit."""
-        held = self._held.get(order.symbol)
-        if held is None or held.position.signal != order.signal:
+        held = self._held.get(order.signal)
+        if held is None:
             return self.overfills.is_excess_exit(order)
         ticket = self._tickets[order.client_order_id]
         return ticket in held.protection or ticket is held.exit or ticket is held.trim
@@ -397,7 +408,7 @@ class PositionManager:
 
     def may_send_again(self, order: Order) -> bool:
         """Whether a stop or exit without a known outcome still fits its position: it is for no more than is held."""
-        held = self._held.get(order.symbol)
+        held = self._held.get(order.signal)
         fits = held is not None and units_of(order.quantity) <= held.position.units
         return fits and order.leg is not Leg.TARGET and self.is_current(order)
 
@@ -409,17 +420,18 @@ class PositionManager:
 
     def on_reading(self, requested: float, unclear: Collection[str]) -> None:
         """Apply a booked reading that was `requested` at a second; the symbols that it leaves `unclear` wait on."""
-        for symbol, held in self._held.items():
-            if held.reading_after is not None and held.reading_after <= requested and symbol not in unclear:
+        for held in self._held.values():
+            is_read = held.reading_after is not None and held.reading_after <= requested
+            if is_read and symbol_of(held) not in unclear:
                 held.reading_after = None
 
     def mark(self, bars: Bars, minute: int) -> None:
         """Value positions at the minute's closes, else at the last known."""
         closes = bars.field("close")
-        for symbol, held in self._held.items():
-            row = held.row if held.position.signal.symbol == symbol else held.price_row(bars)
+        for signal, held in self._held.items():
+            row = held.price_row(bars)
             if row is not None and not math.isnan(close := closes.item(minute, row)):
-                self._portfolio.mark(symbol, ticks_of(close))
+                self._portfolio.positions[signal].mark = ticks_of(close)
 
     def orders_after_minute(self, bars: Bars, minute: int) -> list[TradingCommand]:
         """The commands for positions and working entries after a minute: due exits, trailing stops, cancels.
@@ -480,7 +492,7 @@ class PositionManager:
             waits = ends_itself or (ticket.is_lost and ticket.outdated)
             if repeated or (ticket.cancel_minute is None and not waits):
                 ticket.cancel_minute = self._minute
-                held = self._held.get(ticket.order.symbol)
+                held = self._held.get(ticket.order.signal)
                 closing = "" if held is None or held.exit_reason is None else symbol_of(held)
                 cancels.append(CancelOrder(client_order_id=ticket.cid, exit_symbol=closing))
         return cancels
@@ -488,16 +500,15 @@ class PositionManager:
     def _ending(self) -> list[Ticket]:
         # The orders that are to end, the stops last, since they protect meanwhile.
         working = [ticket for ticket in self._tickets.values() if ticket.works or ticket.is_lost]
-        desired = {symbol: self._desired(held) for symbol, held in self._held.items()} if working else {}
+        desired = {signal: self._desired(held) for signal, held in self._held.items()} if working else {}
         ending = [ticket for ticket in working if not self._belongs(ticket, desired)]
         return sorted(ending, key=_is_stop)
 
-    def _belongs(self, ticket: Ticket, desired: Mapping[str, Desired]) -> bool:
+    def _belongs(self, ticket: Ticket, desired: Mapping[SignalId, Desired]) -> bool:
         # Whether an order belongs to what should work for its position, or for one that its entry may still open.
-        symbol, planned = ticket.order.symbol, self._signal_plan(ticket)
-        held = self._held.get(symbol)
-        if held is not None and held.tickets is planned.tickets:
-            return desired[symbol].includes(ticket, held)
+        signal, planned = ticket.order.signal, self._signal_plan(ticket)
+        if (held := self._held.get(signal)) is not None:
+            return desired[signal].includes(ticket, held)
         stays = not planned.closed or ticket.order.reason is ExitReason.EXCESS
         return not ticket.outdated and (stays or (ticket.order.leg is Leg.ENTRY and ticket.is_lost))
 
@@ -536,7 +547,7 @@ class PositionManager:
 
     def _on_order_ended(self, ticket: Ticket) -> None:
         # A stop that ended without a cancel of ours is emulated.
-        held = self._held.get(ticket.order.symbol)
+        held = self._held.get(ticket.order.signal)
         if ticket.order.leg is Leg.ENTRY:
             self._exposure.working.pop(ticket.cid, None)
         elif held is not None and held.stop is ticket:  # not an older attempt
@@ -555,7 +566,7 @@ class PositionManager:
             elif not position.units:
                 self._on_closed(position, fill)
             else:
-                held = self._held[order.symbol]
+                held = self._held[order.signal]
                 if held.stop is ticket:  # not an older one that is reported late
                     self.protection.on_triggered(held)
         if ticket.open_units <= 0:
@@ -563,7 +574,7 @@ class PositionManager:
 
     def _on_closed(self, position: Position, fill: Fill) -> None:
         # Working orders of a closed position must not open another.
-        del self._held[position.symbol]
+        del self._held[position.signal]
         self.book.signals[position.signal].closed = True
         self._exposure.count_closed(fill, position.pnl_atoms)
 
@@ -573,7 +584,7 @@ class PositionManager:
         planned = self.book.signals[order.signal]
         reference = price_of(planned.plan.price if ticket.reference is None else ticket.reference)
         self._exposure.count_fill(self._rules.risk, fill.price, reference, position.side)
-        held = self._held.get(order.symbol)
+        held = self._held.get(order.signal)
         if held is None and position.units:  # no units if the entry is reported after its exit
             held = self._open_position(fill, ticket, position)
         elif held is not None and order.tops_up:
@@ -588,7 +599,7 @@ class PositionManager:
         protection = [self._tickets[one.client_order_id] for one in order.protection]
         held = ManagedPosition(plan=planned.plan, row=planned.row, position=position, tickets=planned.tickets)
         held.own_stop, planned.closed = ticket.filled_wrongly, False
-        self._held[order.symbol] = held
+        self._held[order.signal] = held
         for one in protection:
             if not (one.works or one.is_lost):  # its end was reported before the entry's fill
                 self._on_protection_ended_early(held, one)

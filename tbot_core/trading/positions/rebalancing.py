@@ -11,6 +11,7 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE, Leg, ticks_of
 from tbot_core.trading import exit_plan
+from tbot_core.trading.account_book import symbol_of
 from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory, rebalance_rules
 from tbot_core.trading.proposals import Proposal
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
-    from tbot_core.model.types import Order
+    from tbot_core.model.types import Order, SignalId
     from tbot_core.trading.account_book import AccountBook, ManagedPosition
     from tbot_core.trading.orders import OrderIdFactory
     from tbot_core.trading.positions.stops import ProtectiveStops
@@ -56,29 +57,29 @@ class TopUps:
             for one in self._below_target(bars, minute)
         ]
 
-    def gap(self, symbol: str) -> RebalanceGap:
+    def gap(self, signal: SignalId) -> RebalanceGap:
         """The current gap of a position."""
-        position = self._book.held[symbol].position
+        position = self._book.held[signal].position
         whole = position.units % UNITS_PER_SHARE == 0
         return RebalanceGap(atoms=rebalance_rules.missing_atoms(self._rules.rebalance, position), whole=whole)
 
     def denial_reason(self, order: Order) -> str:
         """Why a top-up must not be sent any more; "" for valid ones and for other orders."""
-        held = self._book.held.get(order.symbol) if order.tops_up else None
-        if not order.tops_up or (held is not None and held.position.signal == order.signal and held.is_steady):
+        held = self._book.held.get(order.signal) if order.tops_up else None
+        if not order.tops_up or (held is not None and held.is_steady):
             return ""
         return "the position that it adds to is closed, or changes"
 
-    def already_denied(self, symbol: str, reason: Reason) -> bool:
+    def already_denied(self, signal: SignalId, reason: Reason) -> bool:
         """Record a decision on a top-up; returns whether the previous one was the same denial."""
-        held = self._book.held[symbol]
+        held = self._book.held[signal]
         again = reason is held.top_up_denial
         held.top_up_denial = None if reason is Reason.ALLOWED else reason
         return again
 
-    def next_attempt(self, symbol: str) -> int:
+    def next_attempt(self, signal: SignalId) -> int:
         """The number of the next top-up order of a position."""
-        return self._book.signals[self._book.held[symbol].position.signal].attempts[Leg.ENTRY] + 1
+        return self._book.signals[signal].attempts[Leg.ENTRY] + 1
 
     def add_order(self, order: Order, reference: int) -> None:
         """Add a recorded top-up order, even if its position has changed since."""
@@ -87,8 +88,7 @@ class TopUps:
 
     def _below_target(self, bars: Bars, minute: int) -> Iterator[ManagedPosition]:
         working = {one.signal for one in self._exposure.working.values()}
-        for symbol in sorted(self._book.held):
-            held = self._book.held[symbol]
+        for held in sorted(self._book.held.values(), key=symbol_of):
             seen = not math.isnan(held.bar_value(bars, "close", minute))
             if seen and held.is_steady and held.position.signal not in working:
                 if rebalance_rules.missing_atoms(self._rules.rebalance, held.position):

@@ -28,7 +28,7 @@ class PositionRecovery:
         """Restore a position carried from an earlier session; it is closed at the next market open."""
         fill = carried.fill
         self._book.carry(fill, carried.signal, carried.instrument)
-        position = self._portfolio.positions[fill.symbol]
+        position = self._portfolio.positions[carried.signal]
         plan = exit_plan.immediate_exit_plan(position.side, position.mark)
         planned = SignalPlan(plan=plan, row=row, attempts=dict(carried.attempts))
         held = ManagedPosition(
@@ -38,7 +38,7 @@ class PositionRecovery:
             tickets=planned.tickets,
             exit_reason=ExitReason.SESSION_END,
         )
-        self._book.signals[carried.signal], self._book.held[fill.symbol] = planned, held
+        self._book.signals[carried.signal], self._book.held[carried.signal] = planned, held
 
     def attempts_by_leg(self, signal: SignalId) -> dict[Leg, int]:
         """The number of orders of each leg of a signal."""
@@ -51,7 +51,7 @@ class PositionRecovery:
             self._book.signals[order.signal].next_attempt(order.leg)
             self._book.add_ticket(order)
             return
-        held = self._book.held[order.symbol]
+        held = self._book.held[order.signal]
         held.reading_after = None  # it was applied before this order was recorded
         if order.closes:
             held.exit_reason = order.reason
@@ -67,7 +67,7 @@ class PositionRecovery:
     def restore_request(self, client_order_id: str, replace: ReplaceOrder | None = None) -> None:
         """Restore a request from before a restart: a replace, or a cancel."""
         ticket = self._book.tickets[client_order_id]
-        held = self._book.held.get(ticket.order.symbol)
+        held = self._book.held.get(ticket.order.signal)
         if replace is not None:
             plan = self._book.signals[ticket.order.signal].plan
             plan.stop = ticks_of(float(replace.stop_price))

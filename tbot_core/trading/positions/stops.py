@@ -129,7 +129,7 @@ class ProtectiveStops:
 
     def _held_by(self, stop: Ticket) -> ManagedPosition | None:
         # The position that has this stop.
-        held = self._book.held.get(stop.order.symbol)
+        held = self._book.held.get(stop.order.signal)
         return held if held is not None and held.stop is stop else None
 
     @staticmethod
@@ -152,14 +152,12 @@ class ProtectiveStops:
 
     def on_instrument_rules(self, symbol: str) -> None:
         """Apply known price steps: a rejected stop is placed at a valid level, or the position is closed."""
-        held = self._book.held.get(symbol)
-        if held is None:
-            return
-        if not held.position.instrument.is_proxy:
-            held.plan.set_tick_grid(grid_of(self._exposure, symbol))
-        if held.rejected_stop_price is not None and held.rejected_stop_price == price_of(held.plan.stop):
-            held.exit_reason = held.exit_reason or ExitReason.UNPROTECTED
-        held.rejected_stop_price, held.refused_stops = None, 0
+        for held in self._book.held_in(symbol):
+            if not held.position.instrument.is_proxy:
+                held.plan.set_tick_grid(grid_of(self._exposure, symbol))
+            if held.rejected_stop_price is not None and held.rejected_stop_price == price_of(held.plan.stop):
+                held.exit_reason = held.exit_reason or ExitReason.UNPROTECTED
+            held.rejected_stop_price, held.refused_stops = None, 0
 
     def on_stop_rejected(self, stop: Ticket) -> None:
         """Apply a rejected stop: a separate stop is tried once, then the position is closed."""

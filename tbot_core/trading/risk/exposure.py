@@ -127,16 +127,30 @@ class ExposureBook:
     def is_busy(self, symbol: str) -> bool:
         """Whether the symbol has a position, a surplus or a working entry at any broker, itself or through a proxy."""
         for one in self.all_brokers:
-            portfolio = one.portfolio
-            if symbol in portfolio.positions or symbol in portfolio.unassigned_units:
+            if symbol in one.portfolio.unassigned_units:
                 return True
-            traded = [position.instrument for position in portfolio.positions.values()]
-            traded += [entry.instrument for entry in one.working.values()]
-            if symbol in [instrument.underlying for instrument in traded]:
-                return True
-            if symbol in [entry.instrument.symbol for entry in one.working.values()]:
+            if any(symbol in {instrument.symbol, instrument.underlying} for instrument in one.traded_instruments):
                 return True
         return False
+
+    def is_barred(self, instrument: Instrument) -> bool:
+        """Whether a proxy cannot be entered, because it is held, or being worked, by itself or at any broker.
+
+        A fund that stands for other signals can.
+        """
+        symbol, shared = instrument.symbol, instrument.is_shared
+        for one in self.all_brokers:
+            if symbol in one.portfolio.unassigned_units:
+                return True
+            if any(held.symbol == symbol and not (shared and held.is_shared) for held in one.traded_instruments):
+                return True
+        return False
+
+    @property
+    def traded_instruments(self) -> list[Instrument]:
+        """What the positions and working entries here are of."""
+        held = [position.instrument for position in self.portfolio.positions.values()]
+        return held + [entry.instrument for entry in self.working.values()]
 
     @property
     def position_count(self) -> int:
@@ -147,7 +161,7 @@ class ExposureBook:
     def new_entries(self) -> list[ReservedEntry]:
         """The working entries here that open positions: all except top-ups of held ones."""
         held = self.portfolio.positions
-        return [one for one in self.working.values() if not (one.is_top_up and one.instrument.symbol in held)]
+        return [one for one in self.working.values() if not (one.is_top_up and one.signal in held)]
 
     @property
     def reserved(self) -> int:

@@ -75,7 +75,7 @@ class RiskEngine:
         if denial is not None:
             return denial
         traded = self.once_a_day and signal.symbol in exposure.traded
-        busy = exposure.is_busy(signal.symbol) or (instrument.is_proxy and exposure.is_busy(instrument.symbol))
+        busy = exposure.is_busy(signal.symbol) or (instrument.is_proxy and exposure.is_barred(instrument))
         found = symbol_denial(busy=busy, traded=traded)
         if found is not None:
             return Denial(reason=found)
@@ -154,8 +154,7 @@ class RiskEngine:
         A limit that is off is left out.
         """
         worst, instrument = planned.worst_atoms, planned.instrument
-        position = exposure.portfolio.positions.get(instrument.symbol)
-        held = 0 if position is None else position.cost_atoms
+        held = sum([position.cost_atoms for position in exposure.portfolio.in_symbol(instrument.symbol)])
         power, working = planned.power_atoms(side), working_buying_power(exposure)
         symbol = held, external_in(exposure, instrument.symbol)
         used = (*symbol, exposure.gross(), working, available_buying_power(exposure, limits))
