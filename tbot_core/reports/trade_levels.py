@@ -160,7 +160,7 @@ class LevelRecorder:
     def submitted(self, order: Order, moment: datetime) -> None:
         """An order of a position; that of an entry brings its protective orders."""
         for one in (order, *order.protection):
-            if _key(one.signal) not in self.levels:
+            if _key(one.signal) not in self.levels or one.instrument.is_proxy:  # its levels are prices of the proxy
                 continue
             if one.leg is Leg.STOP and one.stop_price is not None:
                 self._stops[one.client_order_id] = one.signal

@@ -7,7 +7,8 @@ in live trading, replay and backtest. Protective levels are rounded towards the 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 STOPS = frozenset({ExitReason.STOP, ExitReason.TRAILING_STOP, ExitReason.UNPROTECTED})
 """The exit reasons of protective exits."""
 
+DISASTER_DISTANCE: Final = Decimal("1.5")
+"""How much farther the stop that rests for a proxy is than the stop that is emulated on the signal's bars."""
+
 NEAR = 4
 """A position is near its exit when less than 1/NEAR of its time or of its price distance is left."""
 
@@ -38,9 +42,11 @@ NEAR = 4
 class ExitPlan:
     """The levels of one trade in ticks; a trailing stop moves `stop` and `extreme`.
 
-    They are prices of the signal's symbol, and `side` is the signal's, whatever is traded.
+    They are prices of the signal's symbol, and `side` is the signal's, whatever is traded. `is_apart`: something else
+    is traded, so that stop and target are emulated on the signal's bars; `disaster_stop` is the level of the stop that
+    rests at the broker meanwhile, a price of what is traded, None for none.
     `price` is the signal bar's close, `stop_at_first` the planned stop; their ratio is the distance of the trail.
-    `stop_rests`: the stop is planned to rest at the broker. `on_close`: the stop is emulated on closed bars.
+    `stop_rests`: a stop is planned to rest at the broker. `on_close`: none can rest, and it is emulated on closed bars.
     `time_exit_minute`: the minute from which the exit order is sent; the entry's fill sets it from `max_hold_minutes`.
     `tick_grid`: the broker's price step in ticks, 0 if none is known.
     """
@@ -54,6 +60,8 @@ class ExitPlan:
     time_exit_minute: int | None
     max_hold_minutes: int | None
     tick_grid: int = 0
+    is_apart: bool = False
+    disaster_stop: int | None = None
     extreme: int = attrs.field(init=False)
     stop_at_first: int = attrs.field(init=False)
     stop_rests: bool = attrs.field(init=False)
@@ -64,9 +72,26 @@ class ExitPlan:
         self.extreme = self.price
         self.stop_at_first = self.stop
 
-    def emulate_stop(self) -> None:
-        """Let no stop rest at the broker: the levels are not prices of what is traded."""
-        self.on_close, self.stop_rests = True, False
+    def trade_apart(self, disaster_stop: int | None = None) -> None:
+        """Emulate the levels, which are not prices of what is traded; without a disaster stop no stop rests."""
+        self.is_apart, self.disaster_stop = True, disaster_stop
+        if disaster_stop is None:
+            self.on_close, self.stop_rests = True, False
+
+    @property
+    def resting_stop(self) -> int:
+        """The level of the stop that rests at the broker, a price of what is traded."""
+        return self.stop if self.disaster_stop is None else self.disaster_stop
+
+    @property
+    def resting_reason(self) -> ExitReason:
+        """The exit reason of a fill of the stop that rests at the broker."""
+        return self.stop_reason if self.disaster_stop is None else ExitReason.STOP
+
+    def round_disaster_stop(self, grid: int, ratio: Fraction | int = 1) -> None:
+        """Divide the disaster stop by a split's ratio, and round it to the instrument's price step in ticks, up."""
+        if self.disaster_stop is not None:
+            self.disaster_stop = round_to_grid(float(self.disaster_stop / ratio), up=True, grid=grid)
 
     @property
     def is_expired(self) -> bool:
@@ -127,13 +152,18 @@ class ExitPlan:
         """Whether a trailing stop is where the bars before have it; True for one that does not trail."""
         return not self.trailing or self._trailed_stop == self.stop
 
+    @property
+    def has_trailed(self) -> bool:
+        """Whether a bar was compared with it."""
+        return self._trailed_stop is not None
+
     def stop_level(self, row: int) -> PriceLevel:
         """The level that a close must reach to pass the stop; `row` is the symbol's row in the bars."""
         return PriceLevel("close", row, self.stop, -self.side)
 
     def is_ahead_of(self, level: int) -> bool:
-        """Whether the stop is at least one trailing step closer to the price than `level`."""
-        return bool(is_trail_step(self.side, level, self.stop))
+        """Whether the stop is at least one trailing step closer to the price than the `level` at which it rests."""
+        return self.disaster_stop is None and bool(is_trail_step(self.side, level, self.stop))
 
     def stop_passed(self, close: float) -> bool:
         """Whether a minute closed at the stop or beyond it; False for NaN (no bar)."""
@@ -174,6 +204,15 @@ def make_exit_plan(side: Side, levels: tuple[float, float, float], shape: ExitRu
         time_exit_minute=shape.leave,
         max_hold_minutes=shape.hold,
     )
+
+
+def disaster_level(plan: ExitPlan, leverage: Decimal, reference: int, grid: int = 0) -> int:
+    """The level in ticks of the stop that rests for a bought proxy: DISASTER_DISTANCE times as far as it should get.
+
+    That is by the plan's stop distance times its leverage, from `reference`, a price of the proxy in ticks.
+    """
+    distance = Decimal(abs(plan.price - plan.stop_at_first)) / plan.price * abs(leverage) * DISASTER_DISTANCE
+    return round_to_grid(float(reference * (1 - distance)), up=True, grid=grid)
 
 
 def immediate_exit_plan(side: Side, mark: int) -> ExitPlan:

@@ -49,7 +49,7 @@ FUND = Instrument(symbol="DOWN", kind=InstrumentKind.FUND, underlying="AAA", lev
 PUT = Instrument(symbol="PUTAAA", kind=InstrumentKind.PUT, underlying="AAA", multiplier=100, leverage=Decimal(-4))
 EQUITY = atoms_of(Decimal(100_000))
 FREE = FillCosts(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
-PLACES = ("AAA", "DOWN", "PUTAAA")
+PLACES = ("AAA", "DOWN", "PUTAAA", "BBB")
 
 
 def name(signal: SignalId, leg: Leg, attempt: int) -> str:
@@ -79,6 +79,7 @@ class Day:
         self.desk = DecisionEngine(rules(venue=SIMULATOR_CAPABILITIES, **settings), session(), EQUITY, name)
         self.venue = MatchingEngine(FREE, session(), self.bars.symbols)
         self.sent: list[str] = []
+        self.cancelled: list[str] = []
         self.reasons: list[Reason] = []
         self.next = 25
 
@@ -106,9 +107,10 @@ class Day:
             if isinstance(action, SubmitOrder):
                 one = action.order
                 self.sent.append(f"{minute} {'buy' if one.buy else 'sell'} {one.quantity} {one.symbol} {one.leg}")
-                assert one.protection == ()
+                assert [(part.leg, part.symbol) for part in one.protection] in ([], [(Leg.STOP, "DOWN")])
                 self.venue.accept(one, minute)
             elif isinstance(action, CancelOrder):
+                self.cancelled.append(action.client_order_id)
                 self.venue.cancel(action.client_order_id)
 
     def book(self) -> None:
@@ -128,15 +130,15 @@ def test_the_signals_bars_decide_the_exit_of_what_is_held(
 ) -> None:
     """AAA closes above the stop of the short signal: what was bought for it is sold, at its own price.
 
-    Its own bars fall far below any level before that, and change nothing but its value.
+    Its own bars fall before that, and change nothing but its value.
     """
-    drawn = draft().bar(40, price / 4, instrument.symbol).bar(50, 103.0)
+    drawn = draft().bar(40, price * 0.98, instrument.symbol).bar(50, 103.0)
     drawn.bar(51, price * 0.75, instrument.symbol)
     day = Day(drawn).walk(short(instrument, price), last=40)
     (position,) = day.desk.portfolio.positions.values()
     assert (position.signal.symbol, position.symbol, position.side) == ("AAA", instrument.symbol, Side.LONG)
     assert dollars_of(position.cost_atoms) == Decimal(cost)
-    assert dollars_of(position.pnl_atoms) == -Decimal(cost) * 3 / 4
+    assert dollars_of(position.pnl_atoms) == -Decimal(cost) * 2 / 100
     assert day.desk.portfolio.equity_atoms == EQUITY + position.pnl_atoms
     day.walk(last=60)
     symbol = instrument.symbol
@@ -188,7 +190,7 @@ def other(instrument: Instrument = FUND, reference: float | None = 20.0, **field
     """The same of BBB."""
     of_aaa = short(instrument, reference, **fields)
     instrument = attrs.evolve(of_aaa.instrument, underlying="BBB")
-    return attrs.evolve(of_aaa, signal=identity("BBB"), instrument=instrument)
+    return attrs.evolve(of_aaa, signal=identity("BBB"), row=PLACES.index("BBB"), instrument=instrument)
 
 
 def test_a_signals_symbol_and_its_put_are_entered_once() -> None:
@@ -234,7 +236,7 @@ def test_holds_are_those_of_the_instrument() -> None:
     day.desk.exposure.holds.end("DOWN", Hold.FROZEN)
     day.desk.position_manager.on_market_open()
     assert day.desk.book.held_in("DOWN")[0].exit_reason is None  # the blocked exit was given up
-    day.act(day.desk.position_manager.orders_after_minute(day.bars, 63), 63)
+    day.walk(last=63)
     assert day.sent[1:] == ["63 sell 39 DOWN exit"]
 
 
@@ -275,19 +277,20 @@ def test_a_split_of_the_signals_stock_divides_levels_and_one_of_the_fund_its_sha
     day = Day(draft()).walk(short(), last=30)
     (held,) = day.desk.book.held.values()
     day.desk.position_manager.apply_split("AAA", Fraction(2))
-    assert (held.plan.stop, held.position.units, held.plan.on_close) == (510_000, 39 * UNITS_PER_SHARE, True)
+    assert (held.plan.stop, held.plan.disaster_stop, held.position.units) == (510_000, 194_000, 39 * UNITS_PER_SHARE)
     day.desk.position_manager.apply_split("DOWN", Fraction(1, 2))
-    assert (held.plan.stop, held.position.units) == (510_000, 195 * UNITS_PER_SHARE // 10)
+    assert (held.plan.stop, held.plan.disaster_stop) == (510_000, 388_000)
+    assert held.position.units == 195 * UNITS_PER_SHARE // 10
 
 
 def test_the_price_steps_of_the_fund_leave_the_levels_as_they_are() -> None:
-    """They are prices of AAA; no order at them is sent."""
+    """They are prices of AAA; the stop that rests is put on the steps of the fund."""
     day = Day(draft()).walk(short(stop=102.01), last=30)
     (held,) = day.desk.book.held.values()
     level = held.plan.stop
     day.desk.exposure.instrument_rules["DOWN"] = InstrumentRules(symbol="DOWN", tick=Decimal(5))
     day.desk.position_manager.protection.on_instrument_rules("DOWN")
-    assert (held.plan.stop, held.plan.tick_grid) == (level, 0)
+    assert (held.plan.stop, held.plan.tick_grid, held.plan.disaster_stop) == (level, 0, 200_000)
 
 
 def test_a_put_is_bought_in_whole_contracts() -> None:
@@ -308,7 +311,7 @@ def test_a_proxy_is_topped_up_at_its_own_price() -> None:
         sold = attrs.evolve(fill(order(quantity="20", buy=False), "20", execution="outside"), symbol="DOWN")
         day.desk.position_manager.on_external_change(sold)
         day.walk(last=29)
-        assert day.sent[1:] == sent
+        assert day.sent[1:] == ["28 sell 19 DOWN stop", *sent]
         assert day.reasons[1:] == [Reason.ALLOWED if sent else Reason.TOP_UP_NEAR_EXIT]
 
 
@@ -363,8 +366,78 @@ def test_a_recorded_entry_of_a_proxy_is_counted_as_it_was() -> None:
     assert after.desk.book.tickets["AAA entry"].reference == 20_000
 
 
-def test_a_broker_without_brackets_gets_no_stop_of_a_proxy() -> None:
-    """Its levels are prices of AAA; they are emulated on the bars of AAA."""
+def test_the_disaster_stop_of_each_lot_rests_at_its_own_size() -> None:
+    """At 1.5 times the distance of the stop of AAA, times the leverage: the sum of the stops is what is held."""
+    day = Day(draft()).walk(short(), other(stop=104.0), last=30)
+    stops = {lot.position.signal.symbol: lot.stop for lot in day.desk.book.held_in("DOWN")}
+    assert {symbol: stop and stop.order.stop_price for symbol, stop in stops.items()} == {
+        "AAA": Decimal("19.4"),
+        "BBB": Decimal("18.8"),
+    }
+    assert sum(stop.open_units for stop in stops.values() if stop is not None) == day.desk.portfolio.holdings["DOWN"]
+
+
+def test_a_leveraged_fund_rests_its_stop_farther_away() -> None:
+    """A stop at 2 % and a leverage of 3: 9 % below the fund's price."""
+    day = Day(draft())
+    day.walk(short(attrs.evolve(FUND, leverage=Decimal(-3))), last=27)
+    (held,) = day.desk.book.held.values()
+    assert held.plan.resting_stop == 182_000
+
+
+def test_the_disaster_stop_sells_one_lot_and_leaves_the_other() -> None:
+    """The fund trades at 19.20: the lot whose stop is at 19.40 is sold, that at 18.80 is kept with its own stop."""
+    drawn = draft().bar(40, 19.2, "DOWN")
+    day = Day(drawn).walk(short(), other(stop=104.0), last=41)
+    (kept,) = day.desk.book.held_in("DOWN")
+    assert kept.position.signal.symbol == "BBB"
+    assert kept.stop is not None
+    assert kept.stop.open_units == kept.position.units
+    (sold,) = day.desk.portfolio.closed
+    assert (sold.signal.symbol, sold.exit_reason) == ("AAA", ExitReason.STOP)
+
+
+def test_the_exit_of_one_lot_leaves_the_stop_of_the_other() -> None:
+    """AAA closes above its stop: its lot is sold, and nothing that works for BBB is cancelled."""
+    day = Day(draft().bar(50, 103.0)).walk(short(), other(), last=55)
+    assert day.sent == ["25 buy 39 DOWN entry", "25 buy 19 DOWN entry", "50 sell 39 DOWN exit"]
+    assert day.cancelled == ["AAA stop"]
+    assert day.desk.portfolio.holdings == {"DOWN": 19 * UNITS_PER_SHARE}
+
+
+def test_shares_that_others_sold_are_those_of_the_earliest_lot() -> None:
+    """45 of 58 shares are gone: the lot of AAA is closed, that of BBB has 13, and a stop for as many."""
+    day = Day(draft()).walk(short(), other(), last=30)
+    manager, bought = day.desk.position_manager, day.desk.book.tickets["AAA entry"].order
+    for number, gone in (("7", "39"), ("8", "6")):
+        sold = fill(attrs.evolve(bought, buy=False, quantity=Decimal(gone)), "20", execution=number)
+        manager.on_external_change(attrs.evolve(sold, client_order_id=""))
+    (kept,) = day.desk.book.held_in("DOWN")
+    assert (kept.position.signal.symbol, kept.position.units) == ("BBB", 13 * UNITS_PER_SHARE)
+    day.walk(last=32)
+    assert kept.stop is not None
+    assert kept.stop.open_units == 13 * UNITS_PER_SHARE
+
+
+def test_an_emulated_trail_is_caught_up_after_a_restart() -> None:
+    """The stop of AAA trailed while the bot was away; no order at the broker tells its level."""
+    drawn = draft()
+    for minute in range(30, 41):
+        drawn.bar(minute, 96.0, low=95.0)
+    trailing = short(exits=ExitRules(trailing=True))
+    through, after = Day(drawn).walk(trailing, last=40), Day(drawn)
+    (planned,) = through.desk.book.held.values()
+    entry = through.desk.book.tickets["AAA entry"].order
+    after.desk.restore_entry(entry, trailing)
+    bought = attrs.evolve(fill(entry, "20"), time=planned.position.entry_time)
+    after.desk.position_manager._apply_fill(bought, after.desk.book.tickets["AAA entry"], "")
+    after.desk.position_manager.orders_after_minute(drawn.bars(), 40)
+    (restored,) = after.desk.book.held.values()
+    assert restored.plan.stop == planned.plan.stop < 1_020_000
+
+
+def test_a_broker_without_brackets_gets_the_disaster_stop_after_the_fill() -> None:
+    """Its level is a price of the fund; those of AAA are emulated on the bars of AAA."""
     desk = DecisionEngine(rules(venue=BrokerCapabilities(shortable=True)), session(), EQUITY, name)
     entry = desk.decide([short()])[0].order
     assert entry is not None
@@ -372,4 +445,6 @@ def test_a_broker_without_brackets_gets_no_stop_of_a_proxy() -> None:
     (ticket,) = desk.book.tickets.values()
     filled = fill(entry, "20")
     desk.position_manager._apply_fill(filled, ticket, "")
-    assert desk.position_manager.orders_due_now() == []
+    (placed,) = desk.position_manager.orders_due_now()
+    assert isinstance(placed, SubmitOrder)
+    assert (placed.order.leg, placed.order.symbol, placed.order.stop_price) == (Leg.STOP, "DOWN", Decimal("19.4"))

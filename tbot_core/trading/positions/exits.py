@@ -166,7 +166,8 @@ class ExitEvaluator:
             return held.plan.stop_reason
         if self.flattening:
             return ExitReason.STOPPED
-        if held.plan.target is None or held.is_bracketed or held.target is not None:
+        rests = held.target is not None or (held.is_bracketed and not held.plan.is_apart)
+        if held.plan.target is None or rests:
             return None
         high, low = held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute)
         return ExitReason.TARGET if held.plan.target_reached(high, low) else None
@@ -175,7 +176,7 @@ class ExitEvaluator:
         # Whether this close is beyond an emulated stop, beyond the level of one that lags, or beyond its collar.
         if not held.plan.stop_passed(close):
             return False
-        rests = held.stop is not None
+        rests = held.stop is not None and not held.plan.is_apart
         if (held.plan.on_close or not rests) and not held.plan.is_expired:
             return True
         return rests and (self._protection.is_late(held, minute) or self._is_beyond_collar(held, close))

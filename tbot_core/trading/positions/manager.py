@@ -286,9 +286,8 @@ class PositionManager:
         The levels are those of the symbol's signals, whatever they trade; the orders are those that trade the symbol.
         """
         self._portfolio.apply_split(symbol, ratio)
-        for expressed in self._held.values():
-            if expressed.position.signal.symbol == symbol:
-                self.protection.apply_split(expressed, ratio)
+        for held in self._held.values():
+            self.protection.apply_split(held, symbol, ratio)
         for held in self.book.held_in(symbol):
             for ticket in (*held.protection, held.exit):
                 if ticket is not None:
@@ -628,10 +627,17 @@ class PositionManager:
         reason = self.exits.exit_reason(held, bars, minute)
         if reason is None:
             if held.plan.trailing and not held.stop_triggered:
-                held.plan.trail(held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute))
+                for closed in self._minutes_to_trail(held, minute):
+                    held.plan.trail(held.bar_value(bars, "high", closed), held.bar_value(bars, "low", closed))
             return self.protection.move_lagging(held, minute)
         held.exit_reason = reason
         return []
+
+    def _minutes_to_trail(self, held: ManagedPosition, minute: int) -> range:
+        # The closed minutes by which its stop trails now: after a restart all since the entry, where no order at the
+        # broker has told its level.
+        is_first = held.plan.is_apart and not held.plan.has_trailed
+        return range(self.session.minute(held.position.entry_time) if is_first else minute, minute + 1)
 
     def _may_place_exit(self, held: ManagedPosition) -> bool:
         # Whether a due exit can be sent: nothing else works for its position, and it need not wait. An entry in doubt

@@ -48,25 +48,25 @@ def entry_order(
 ) -> Order:
     """The entry; if the broker supports brackets, with its stop and target.
 
-    Of a proxy it has none: the levels of its plan are prices of the signal's stock.
+    Of a proxy it has no target: that of its plan is a price of the signal's stock.
     """
     instrument = planned.instrument
     buy = instrument.side(plan.side) is Side.LONG
-    brackets = uses_bracket(venue, planned.units) and not instrument.is_proxy
+    brackets = uses_bracket(venue, planned.units)
     of = signal, instrument
     protection = []
     if brackets and not plan.on_close:
-        protection.append(_draft(name, of, Leg.STOP, planned.units, buy=not buy, ticks=plan.stop))
-    if brackets and plan.target is not None:
+        protection.append(_draft(name, of, Leg.STOP, planned.units, buy=not buy, ticks=plan.resting_stop))
+    if brackets and plan.target is not None and not plan.is_apart:
         protection.append(_draft(name, of, Leg.TARGET, planned.units, buy=not buy, ticks=plan.target))
     return _draft(name, of, Leg.ENTRY, planned.units, buy=buy, ticks=planned.limit, protection=tuple(protection))
 
 
 def stop_order(name: OrderIdFactory, position: Position, plan: ExitPlan, attempt: int, units: int) -> Order:
-    """A stop for `units` of a position, at the plan's level."""
+    """A stop for `units` of a position, at the level of its plan that rests at the broker."""
     buy = position.side is Side.SHORT
-    draft = _draft(name, _of(position), Leg.STOP, units, buy=buy, ticks=plan.stop, attempt=attempt)
-    return attrs.evolve(draft, reason=plan.stop_reason)
+    draft = _draft(name, _of(position), Leg.STOP, units, buy=buy, ticks=plan.resting_stop, attempt=attempt)
+    return attrs.evolve(draft, reason=plan.resting_reason)
 
 
 def exit_order(name: OrderIdFactory, position: Position, units: int, reason: ExitReason | None, attempt: int) -> Order:

@@ -61,8 +61,8 @@ class PositionRecovery:
             held.stop_triggered, held.own_stop = False, True
         self._book.signals[order.signal].next_attempt(order.leg)
         self._book.add_ticket(order)
-        # A trailing stop continues from its latest stop order.
-        held.plan.stop = self._book.tickets[order.client_order_id].stop_level.ticks or held.plan.stop
+        if not held.plan.is_apart:  # a trailing stop continues from its latest stop order
+            held.plan.stop = self._book.tickets[order.client_order_id].stop_level.ticks or held.plan.stop
 
     def restore_request(self, client_order_id: str, replace: ReplaceOrder | None = None) -> None:
         """Restore a request from before a restart: a replace, or a cancel."""

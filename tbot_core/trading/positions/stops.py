@@ -67,7 +67,7 @@ class ProtectiveStops:
     def is_in_place(held: ManagedPosition) -> bool:
         """Whether its stop, if one rests at the broker, is known to be at its plan's level."""
         stop = held.stop
-        return stop is None or stop.stop_level.ticks == held.plan.stop
+        return stop is None or stop.stop_level.ticks == held.plan.resting_stop
 
     def move_lagging(self, held: ManagedPosition, minute: int) -> list[TradingCommand]:
         """Replace the working order of a stop that lags behind its plan, after a minute.
@@ -141,10 +141,16 @@ class ProtectiveStops:
         ticks = stop.stop_level.ticks
         return stop if ticks is not None and held.plan.is_ahead_of(ticks) else None
 
-    @staticmethod
-    def apply_split(held: ManagedPosition, ratio: Fraction) -> None:
-        """Apply a split: the levels are divided, and the working stop, whose level is unknown now, is placed again."""
-        held.plan.apply_split(ratio)
+    def apply_split(self, held: ManagedPosition, symbol: str, ratio: Fraction) -> None:
+        """Apply a split of a symbol: the levels that are its prices are divided.
+
+        A working stop at such a level, which is unknown now, is placed again.
+        """
+        if held.position.signal.symbol == symbol:
+            held.plan.apply_split(ratio)
+        if held.position.symbol != symbol:
+            return
+        held.plan.round_disaster_stop(grid_of(self._exposure, symbol), ratio)
         held.stop_triggered = False
         if stop := held.stop:
             stop.stop_level.ticks = None
@@ -153,9 +159,12 @@ class ProtectiveStops:
     def on_instrument_rules(self, symbol: str) -> None:
         """Apply known price steps: a rejected stop is placed at a valid level, or the position is closed."""
         for held in self._book.held_in(symbol):
-            if not held.position.instrument.is_proxy:
-                held.plan.set_tick_grid(grid_of(self._exposure, symbol))
-            if held.rejected_stop_price is not None and held.rejected_stop_price == price_of(held.plan.stop):
+            grid, level = grid_of(self._exposure, symbol), held.rejected_stop_price
+            if held.plan.is_apart:
+                held.plan.round_disaster_stop(grid)
+            else:
+                held.plan.set_tick_grid(grid)
+            if level is not None and level == price_of(held.plan.resting_stop):
                 held.exit_reason = held.exit_reason or ExitReason.UNPROTECTED
             held.rejected_stop_price, held.refused_stops = None, 0
 
