@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tbot_core.trading.account_book import ManagedPosition
     from tbot_core.trading.commands import TradingCommand
     from tbot_core.trading.proposals import Proposal
 
@@ -214,6 +215,9 @@ def test_a_position_in_place_of_the_signals_stock_is_recalled(
     assert dollars_of(book.portfolio.cost_atoms) == cost
     after = process.again()
     after.do(*after.desk.position_manager.orders_after_minute(SessionDraft("AAA", "BBB").bars(), 59))
+    if "AAA stop" in after.execution.tickets:  # the disaster stop of a fund ends before its exit
+        after.hear(said("cancelled", "AAA stop"))
+        after.do(*after.desk.position_manager.orders_due_now())
     leaving = after.execution.tickets["AAA exit"].order
     assert (leaving.symbol, leaving.buy, str(leaving.quantity)) == (entry.symbol, False, quantity)
     after.hear(filled(leaving, quantity, str(Decimal(price) / 2), "2"))
@@ -235,12 +239,64 @@ def test_the_journal_names_an_instrument_only_where_it_is_not_the_signals_stock(
     asyncio.run(process.execution.execute(MinuteCommands(decisions=process.desk.decide([one]))))
     named = [event.payload["instrument"] for event in process.journal.events() if "instrument" in event.payload]
     fields = {"symbol": "DOWN", "kind": "fund", "underlying": "BBB", "multiplier": 1, "leverage": "-1.5"}
-    assert named == [fields, fields]
+    assert named == [fields, fields, fields]
     kept = [event for event in process.journal.events() if "instrument" in event.payload]
-    assert [codec.read(of, event.payload).instrument for of, event in zip(_NAMING, kept, strict=True)] == [fund, fund]
+    assert [codec.read(of, event.payload).instrument for of, event in zip(_NAMING, kept, strict=True)] == [fund] * 3
 
 
-_NAMING = (SignalDecided, OrderIntended)
+_NAMING = (SignalDecided, OrderIntended, OrderIntended)
+
+
+def test_the_lots_of_a_fund_are_recalled_after_each_step(process: Process) -> None:
+    """Two signals hold it: each process that ends leaves both with their stops; the exit of one keeps the other's."""
+    fund = Instrument(symbol="DOWN", kind=InstrumentKind.FUND, underlying="AAA", leverage=Decimal(-1))
+    first = attrs.evolve(proposal(side=Side.SHORT, exits=ExitRules(leave=60)), instrument=fund, reference=20.0)
+    second = attrs.evolve(
+        proposal("BBB", side=Side.SHORT), instrument=attrs.evolve(fund, underlying="BBB"), reference=20.0, row=1
+    )
+    process.enter_by(first, "39", "20")
+    process = recalled(process)
+    asyncio.run(process.execution.execute(MinuteCommands(decisions=process.desk.decide([second]))))
+    process = recalled(process)
+    bought = process.execution.tickets["BBB entry"].order
+    process.hear(said("acknowledged", "BBB entry"), filled(bought, str(bought.quantity), "20", "2"))
+    process = recalled(process)
+    assert [lot.stop and lot.stop.cid for lot in process.desk.book.held_in("DOWN")] == ["AAA stop", "BBB stop"]
+    process.hear(said("acknowledged", "AAA stop"), said("acknowledged", "BBB stop"))
+    process.do(*process.desk.position_manager.orders_after_minute(SessionDraft("AAA", "BBB").bars(), 59))
+    process = recalled(process)
+    process.hear(said("cancelled", "AAA stop"))
+    process.do(*process.desk.position_manager.orders_after_minute(SessionDraft("AAA", "BBB").bars(), 59))
+    process = recalled(process)
+    process.hear(filled(process.execution.tickets["AAA exit"].order, "39", "21", "3"))
+    process = recalled(process)
+    (kept,) = process.desk.book.held_in("DOWN")
+    assert (kept.position.signal.symbol, kept.stop and kept.stop.cid) == ("BBB", "BBB stop")
+    assert process.desk.position_manager.orders_to_cancel == ()
+    book = fold_events(process.journal.events())
+    assert book.portfolio.positions == process.desk.portfolio.positions
+    assert book.covered("DOWN", kept.position.signal) == bought.quantity == book.portfolio.holdings["DOWN"] // 10**6
+    (trade,) = book.trades
+    assert (trade.instrument, trade.pnl) == (fund, Decimal(39))
+    assert ledger_of(process.journal.events()).holdings == {"DOWN": bought.quantity}
+
+
+def recalled(process: Process) -> Process:
+    """The next process, which knows the same as the one before."""
+    after = process.again()
+    assert after.desk.book.records() == process.desk.book.records()
+    assert after.desk.portfolio == process.desk.portfolio
+    assert after.desk.exposure.working == process.desk.exposure.working
+    lots = [(lot.position, lot.plan.stop, lot.plan.disaster_stop, lot.stop and lot.stop.cid) for lot in held_by(after)]
+    assert lots == [
+        (lot.position, lot.plan.stop, lot.plan.disaster_stop, lot.stop and lot.stop.cid) for lot in held_by(process)
+    ]
+    return after
+
+
+def held_by(process: Process) -> list[ManagedPosition]:
+    """The managed positions of a process."""
+    return [*process.desk.book.held.values()]
 
 
 def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:
