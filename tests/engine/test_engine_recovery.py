@@ -267,6 +267,7 @@ def test_the_lots_of_a_fund_are_recalled_after_each_step(process: Process) -> No
     process = recalled(process)
     process.hear(said("cancelled", "AAA stop"))
     process.do(*process.desk.position_manager.orders_after_minute(SessionDraft("AAA", "BBB").bars(), 59))
+    process.hear(said("acknowledged", "AAA stop 2"), said("cancelled", "AAA stop 2"))  # it protected since the restart
     process = recalled(process)
     process.hear(filled(process.execution.tickets["AAA exit"].order, "39", "21", "3"))
     process = recalled(process)
