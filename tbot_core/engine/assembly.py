@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from datetime import time
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -35,6 +32,7 @@ from tbot_core.execution.broker_port import BrokerPort, open_port
 from tbot_core.instance import Settings
 from tbot_core.instance.findings import OPTION, SIMULATED_MODES, TRIAL, printable_value
 from tbot_core.instance.identity import jurisdiction_of
+from tbot_core.instance.index_funds import NAME, FundTable, parse_fund_table, read_fund_table
 from tbot_core.instance.plugin_settings import off_by_filters
 from tbot_core.instance.secret_schemas import secret_rules
 from tbot_core.instance.secrets import open_instance_vault
@@ -174,7 +172,7 @@ class Assembly:
             watch_only=frozenset(settings.trading.watch_only),
             universe_max=settings.trading.universe_max,
             fixed_units=fixed * UNITS_PER_SHARE,
-            indices=index_funds(),
+            indices=index_funds(settings.instance.table(NAME)),
             rebalance=settings.rebalance,
         )
 
@@ -387,12 +385,13 @@ def declared_configs(loaded: tuple[LoadedPlugin, ...]) -> list[DeclaredConfig]:
     return [one.declared for one in loaded]
 
 
-def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
-    """The shipped table of index funds: index -> symbol -> signed leverage."""
-    table: dict[str, dict[str, Decimal]] = defaultdict(dict)
-    for row in csv.DictReader(filesystem.read_text(_INDEX_FUNDS).splitlines()):
-        table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
-    return table
+def index_funds(path: Path | None = None) -> FundTable:
+    """The operator's table of index funds at `path`, else the shipped one.
+
+    Raises AccessError if another user can write the operator's, DataError with all its faults.
+    """
+    own = None if path is None else read_fund_table(path)
+    return parse_fund_table(filesystem.read_text(_INDEX_FUNDS), NAME) if own is None else own
 
 
 def run_notes(

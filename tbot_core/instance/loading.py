@@ -28,6 +28,7 @@ from tbot_core.instance.findings import (
     printable_value,
 )
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
+from tbot_core.instance.index_funds import NAME
 from tbot_core.instance.registry import (
     CORE,
     GROUPS,
@@ -377,10 +378,11 @@ def _settings(
 def _tables(
     instance: Instance, draft: cross_checks.SettingsDraft, declared: Sequence[DeclaredConfig]
 ) -> dict[str, str]:
-    # The operator's tables for deciding plugins, with their hashes.
+    # The operator's tables for the core and for deciding plugins, with their hashes.
     deciding = {"strategy": draft.strategies, "filter": draft.filters}
     named = (config for config in declared if config.name in deciding.get(config.kind, (config.name,)))
-    return table_hashes(instance, sorted({table for config in named for table in config.tables}))
+    own = [NAME] if filesystem.exists(instance.table(NAME)) else []
+    return table_hashes(instance, sorted({table for config in named for table in config.tables}.union(own)))
 
 
 def table_hashes(instance: Instance, tables: Iterable[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import attrs
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import AccessError, JournalError, TbotError, VaultError
 from tbot_core.execution import corporate_actions
-from tbot_core.instance import journal_chain
+from tbot_core.instance import index_funds, journal_chain
 from tbot_core.instance.enabled_plugins import plugins_enabled
 from tbot_core.instance.findings import Level, SettingsFinding
 from tbot_core.instance.folder import IGNORE_FILES, RECORDS, Instance
@@ -140,6 +140,7 @@ def preflight_findings(
         ("audit", _audit),
         ("journal", _journal),
         ("splits", _splits),
+        ("index funds", _index_funds),
         ("folders", _folders),
         ("machine", _machine),
         ("backup", _backup),
@@ -457,6 +458,23 @@ def _splits(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         last = found[-1]
         words = f"{len(found)} in {path}, the last of {last.symbol} on {last.day}."
         yield PreflightFinding(level="ok", subject="splits", message=words)
+
+
+def _index_funds(subject: PreflightSubject) -> Iterator[PreflightFinding]:
+    # The operator's table of index funds, if there is one; an unreadable one is a fault.
+    path = subject.instance.table(index_funds.NAME)
+    try:
+        table = index_funds.read_fund_table(path)
+    except TbotError as fault:
+        yield PreflightFinding(
+            level="fail", subject="index funds", message=fault.message, remedy=fault.remedy, exit_code=3
+        )
+        return
+    if table is not None:
+        words = (
+            f"{plural(sum(map(len, table.values())), 'fund')} of {plural(len(table), 'index', 'indexes')} in {path}."
+        )
+        yield PreflightFinding(level="ok", subject="index funds", message=words)
 
 
 def _folders(subject: PreflightSubject) -> Iterator[PreflightFinding]:

@@ -296,6 +296,18 @@ def test_the_operators_splits_are_read(home: Path) -> None:
     assert [level for level, _ in found(subject(home), "splits")] == ["fail"]
 
 
+def test_the_operators_index_funds_are_read(home: Path) -> None:
+    """Their number; a table that cannot be read fails, and none at all is as well."""
+    assert found(subject(home), "index funds") == []
+    path = Instance(home).table("index_funds.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("index,symbol,leverage\nS&P 500,SH,-1\n")
+    path.chmod(0o600)
+    assert found(subject(home), "index funds") == [("ok", f"1 fund of 1 index in {path}.")]
+    path.write_text("nonsense\n")
+    assert [level for level, _ in found(subject(home), "index funds")] == ["fail"]
+
+
 def test_an_old_backup_is_warned_of(home: Path) -> None:
     """One of today is not."""
     sealed(home, "smtp", '{"host": "mail.example.com", "port": 465}')

@@ -168,6 +168,17 @@ def test_the_fingerprint_knows_the_tables_that_running_plugins_decide_by(tmp_pat
     assert fingerprint_of(offer, text=BASE + "FILTERS=none\n") == off
 
 
+def test_the_fingerprint_knows_the_operators_index_funds(tmp_path: Path) -> None:
+    """They decide by which limit a fund counts."""
+    home = write(tmp_path, BASE)
+    shipped = load_settings(home, mode="replay")
+    (home / "data" / "tables").mkdir(parents=True)
+    (home / "data" / "tables" / "index_funds.csv").write_text("index,symbol,leverage\nS&P 500,SH,-1\n")
+    own = load_settings(home, mode="replay")
+    assert own.fingerprint != shipped.fingerprint
+    assert (shipped.tables, [*own.tables]) == ({}, ["index_funds.csv"])
+
+
 def test_the_broker_counts_where_it_is_asked(tmp_path: Path) -> None:
     """On paper the broker's name is part of what decisions depend on."""
     first = load_settings(write(tmp_path, BASE), mode="paper").fingerprint
