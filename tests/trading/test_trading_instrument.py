@@ -419,6 +419,18 @@ def test_shares_that_others_sold_are_those_of_the_earliest_lot() -> None:
     assert kept.stop.open_units == 13 * UNITS_PER_SHARE
 
 
+def test_a_sale_by_others_lets_only_the_lots_that_it_may_close_wait() -> None:
+    """Of 58 shares 30 were sold, then 20: the lot of AAA waits for a reading, then that of BBB too."""
+    day = Day(draft()).walk(short(), other(), last=30)
+    manager, bought = day.desk.position_manager, day.desk.book.tickets["AAA entry"].order
+    waits = list[list[bool]]()
+    for quantity in ("30", "20"):
+        sold = fill(attrs.evolve(bought, buy=False, quantity=Decimal(quantity)), "20")
+        manager.on_foreign_fill(sold, 100.0)
+        waits.append([lot.reading_after is not None for lot in day.desk.book.held_in("DOWN")])
+    assert waits == [[True, False], [True, True]]
+
+
 def test_an_emulated_trail_is_caught_up_after_a_restart() -> None:
     """The stop of AAA trailed while the bot was away; no order at the broker tells its level."""
     drawn = draft()

@@ -187,15 +187,21 @@ class PositionManager:
     def on_foreign_fill(self, fill: Fill, at: float) -> None:
         """Apply that somebody else may have closed shares of a position: nothing is sent for it before a reading.
 
+        Of a fund's lots the earliest ones are meant.
+
         `at`: the second of a steady clock. Lists may be behind: only one that shows the change, or was asked for as
         much later as they may lag, is such a reading.
         """
-        units = units_of(fill.quantity)
-        for held in self.book.held_in(fill.symbol):
-            if fill.buy is (held.position.side is Side.SHORT):
-                held.unshown_units += units
-                if held.unshown_units > 0:
-                    held.reading_after = max(at + self._rules.venue.list_lag_s, held.reading_after or at)
+        units, lots = units_of(fill.quantity), self.book.held_in(fill.symbol)
+        for held in lots:
+            if fill.buy is not (held.position.side is Side.SHORT):
+                continue
+            rest = max(held.position.units - held.unshown_units, 0)
+            part = units if held is lots[-1] else min(units, rest)
+            units -= part
+            held.unshown_units += part
+            if held.unshown_units > 0:
+                held.reading_after = max(at + self._rules.venue.list_lag_s, held.reading_after or at)
 
     def on_external_change(self, fill: Fill, *, unexplained: bool = False) -> None:
         """Book shares of a position that were closed externally, in whole or in part, as a fill; of a fund's earliest.
