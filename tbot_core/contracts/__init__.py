@@ -75,12 +75,15 @@ if TYPE_CHECKING:
         ExerciseStyle,
         ModelInput,
         OptionContract,
+        OptionListing,
         OptionQuote,
+        OptionQuoteReport,
         OptionRequest,
-        OptionRight,
         OptionsModel,
         OptionValuation,
         OptionVerdict,
+        SupportsOptionContracts,
+        SupportsOptionQuotes,
     )
     from tbot_core.contracts.permissions import Host, PluginNeeds
     from tbot_core.contracts.plugin import Context, Plugin, RunInfo, StructuredLogger
@@ -97,6 +100,7 @@ if TYPE_CHECKING:
         SupportsScreening,
     )
     from tbot_core.errors import RejectionMeaning
+    from tbot_core.model.option_symbols import OptionPriceSteps, OptionRight
     from tbot_core.model.types import BrokerEventKind, InstrumentKind
 
 
@@ -166,7 +170,10 @@ __all__ = [
     "MaintenanceWindow",
     "ModelInput",
     "OptionContract",
+    "OptionListing",
+    "OptionPriceSteps",
     "OptionQuote",
+    "OptionQuoteReport",
     "OptionRequest",
     "OptionRight",
     "OptionValuation",
@@ -203,6 +210,8 @@ __all__ = [
     "SupportsMaintenanceNotices",
     "SupportsMarketCaps",
     "SupportsOpenOrders",
+    "SupportsOptionContracts",
+    "SupportsOptionQuotes",
     "SupportsOrderLookup",
     "SupportsPartialVolume",
     "SupportsPolling",

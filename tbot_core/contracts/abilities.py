@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts.capabilities import BrokerCapabilities
     from tbot_core.contracts.feed import FeedSource, SupportsDailyVix, SupportsLiveVix, SupportsMarketCaps
     from tbot_core.contracts.network import Gap
+    from tbot_core.contracts.options import SupportsOptionContracts, SupportsOptionQuotes
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Order
 
@@ -198,10 +199,12 @@ PRICES: Final[Ability[SupportsPrices]] = Ability("prices", "prices")
 DAILY_VIX: Final[Ability[SupportsDailyVix]] = Ability("daily_vix", "vix_close")
 LIVE_VIX: Final[Ability[SupportsLiveVix]] = Ability("live_vix", "vix_now")
 MARKET_CAPS: Final[Ability[SupportsMarketCaps]] = Ability("market_caps", "market_caps")
+OPTION_CONTRACTS: Final[Ability[SupportsOptionContracts]] = Ability("option_contracts", "option_contracts")
+OPTION_QUOTES: Final[Ability[SupportsOptionQuotes]] = Ability("option_quotes", "option_quotes")
 FEED: Final[Ability[FeedSource]] = Ability("feed", "feed")
 ABILITIES: Final[tuple[Ability[Any], ...]] = (
     *(REPLACE, POLLING, STREAM, ORDER_LOOKUP, OPEN_ORDERS, INSTRUMENTS, MAINTENANCE, HOURS, SERVER_TIME, PRICES),
-    *(DAILY_VIX, LIVE_VIX, MARKET_CAPS, FEED),
+    *(DAILY_VIX, LIVE_VIX, MARKET_CAPS, OPTION_CONTRACTS, OPTION_QUOTES, FEED),
 )
 """Every ability; a further one needs its field in `BrokerCapabilities`."""
 

@@ -92,16 +92,17 @@ class OrderStatusReport:
 
 @attrs.frozen(kw_only=True)
 class PositionReport:
-    """A position in an account; shares sold short are negative.
+    """A position in an account; shares and contracts sold short are negative.
 
-    `average_price` is the average entry price, `price` the last price that the broker knows; external positions are
-    valued at it.
+    `average_price` is the average entry price, `price` the last price that the broker knows, both per share; external
+    positions are valued at it. `multiplier`: the shares that a quantity of 1 stands for, 100 for a standard option.
     """
 
     symbol: str
     quantity: Decimal
     average_price: Decimal | None = None
     price: Decimal | None = None
+    multiplier: int = 1
 
 
 class AccountActivityKind(StrEnum):

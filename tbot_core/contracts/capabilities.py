@@ -84,7 +84,8 @@ class BrokerCapabilities:
     These declare optional methods (`tbot_core.contracts.abilities`); each is declared exactly where the broker has it:
     `streams` (`events`; without it `poll`), `replace` (a method of that name, unless it is `CANCEL_AND_NEW`),
     `query_by_cid` (`find`), `lists_open` (`open_orders`), `instruments`, `maintenance`, `hours`, `server_time`
-    (`clock_ahead_s`), `prices`, `daily_vix` (`vix_close`), `live_vix` (`vix_now`), `market_caps`, `feed`.
+    (`clock_ahead_s`), `prices`, `daily_vix` (`vix_close`), `live_vix` (`vix_now`), `market_caps`, `option_contracts`,
+    `option_quotes`, `feed`.
 
     Raises ValueError for a fractional type that is no `OrderType`, and for a text that is no `ReplaceMode`.
     """
@@ -118,6 +119,8 @@ class BrokerCapabilities:
     daily_vix: bool = False
     live_vix: bool = False
     market_caps: bool = False
+    option_contracts: bool = False
+    option_quotes: bool = False
     feed: bool = False
 
     @property

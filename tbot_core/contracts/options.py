@@ -1,20 +1,18 @@
-"""Options models: what the core asks of a filter that prices options, and the valuation that it returns."""
+"""Options: the chain and the quotes that a broker reports, and the valuation by a filter that prices options."""
 
 from __future__ import annotations
 
 import math
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 
+from tbot_core.model.option_symbols import OptionPriceSteps, OptionRight, parse_occ_symbol
 
-class OptionRight(StrEnum):
-    """What the holder of an option may do: buy the underlying at the strike, or sell it."""
-
-    CALL = "call"
-    PUT = "put"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class ExerciseStyle(StrEnum):
@@ -41,6 +39,79 @@ class OptionContract:
     expires: datetime
     strike: float
     right: OptionRight
+
+
+@attrs.frozen(kw_only=True)
+class OptionListing:
+    """A contract of a chain, as its broker lists it.
+
+    `symbol`: its OCC symbol without padding. `multiplier`: premium and strike are for so many shares. `is_standard`:
+    its deliverable is 100 shares of the underlying and nothing else; false where that is not known. `open_interest`: in
+    contracts, at the end of `open_interest_date`; None: unknown. `tradable`: the broker takes orders for it now.
+    `price_steps`: those of its class; STANDARD where they are not known, since their prices are valid in each class.
+
+    Raises ValueError for a symbol that contradicts the contract, and for a multiplier or open interest that none is.
+    """
+
+    symbol: str
+    contract: OptionContract
+    is_standard: bool
+    tradable: bool
+    multiplier: int = 100
+    open_interest: int | None = None
+    open_interest_date: date | None = None
+    price_steps: OptionPriceSteps = attrs.field(default=OptionPriceSteps.STANDARD, converter=OptionPriceSteps)
+
+    def __attrs_post_init__(self) -> None:
+        named, contract = parse_occ_symbol(self.symbol), self.contract
+        terms = (contract.expiry, contract.right, contract.strike)
+        if named.text != self.symbol or (named.expiry, named.right, float(named.strike)) != terms:
+            words = f"{contract.right} of {contract.strike:g} until {contract.expiry}"
+            raise ValueError(f"{self.symbol} is not the symbol of a {words}")
+        if self.multiplier < 1 or (self.open_interest or 0) < 0:
+            words = f"a multiplier of {self.multiplier} and an open interest of {self.open_interest}"
+            raise ValueError(f"{self.symbol}: no contract has {words}")
+
+
+@attrs.frozen(kw_only=True)
+class OptionQuoteReport:
+    """The latest quote of a contract, as its broker reports it.
+
+    Prices in USD per share; None: that side has no quote. A crossed quote, and one of any age, is reported as it is.
+    Sizes in contracts. `time`: when the quote was made, UTC. `feed`: the vendor's name of its source. `is_modified`:
+    the vendor has changed the prices, as for a free feed; such a quote is never used for live orders.
+    """
+
+    symbol: str
+    bid: float | None
+    ask: float | None
+    bid_size: int
+    ask_size: int
+    time: datetime
+    feed: str
+    is_modified: bool
+
+
+@runtime_checkable
+class SupportsOptionContracts(Protocol):
+    """A broker that lists the contracts of an underlying (`option_contracts`)."""
+
+    async def option_contracts(
+        self, underlying: str, right: OptionRight, first_expiry: date, last_expiry: date
+    ) -> Sequence[OptionListing]:
+        """The contracts that expire from `first_expiry` to `last_expiry`, both included, by expiry, strike and symbol.
+
+        All of them: adjusted and mini contracts, and those that are not tradable, are listed as what they are. Empty
+        only where there are none. Raises `Unavailable` for a chain of which a part could not be read.
+        """
+
+
+@runtime_checkable
+class SupportsOptionQuotes(Protocol):
+    """A broker that reports quotes of options (`option_quotes`)."""
+
+    async def option_quotes(self, symbols: Sequence[str]) -> Sequence[OptionQuoteReport]:
+        """The latest quotes of these contracts, at most 1,000 OCC symbols without padding; one without is left out."""
 
 
 @attrs.frozen(kw_only=True)

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
         IndexQuote,
         InstrumentRules,
         MaintenanceWindow,
+        OptionListing,
+        OptionQuoteReport,
+        OptionRight,
         OrderStatusReport,
         Permit,
     )
@@ -225,6 +228,16 @@ class BrokerPort:
     async def market_caps(self, symbols: Sequence[str]) -> Mapping[str, float]:
         """The market capitalisations in dollars; symbols without one are left out."""
         return await self._ask(calls.MARKET_CAPS, symbols)
+
+    async def option_contracts(
+        self, underlying: str, right: OptionRight, first_expiry: date, last_expiry: date
+    ) -> Sequence[OptionListing]:
+        """The contracts of an underlying that expire in these days."""
+        return await self._ask(calls.OPTION_CONTRACTS, underlying, right, first_expiry, last_expiry)
+
+    async def option_quotes(self, symbols: Sequence[str]) -> Sequence[OptionQuoteReport]:
+        """The latest quotes of options; contracts without one are left out."""
+        return await self._ask(calls.OPTION_QUOTES, symbols)
 
     def feed(self, request: FeedRequest) -> Feed:
         """The feed for the request; the plugin's own faults of a request pass: they name what is missing."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.model.option_symbols import is_occ_symbol
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -42,8 +44,8 @@ _SYMBOL_LENGTH: Final = 16
 
 
 def is_symbol(text: str) -> bool:
-    """Whether the text is a ticker in tbot's spelling, of at most 16 characters."""
-    return len(text) <= _SYMBOL_LENGTH and SYMBOL.fullmatch(text) is not None
+    """Whether the text is a ticker in tbot's spelling, of at most 16 characters; the symbol of an option is none."""
+    return len(text) <= _SYMBOL_LENGTH and SYMBOL.fullmatch(text) is not None and not is_occ_symbol(text)
 
 
 def ticks_of(price: float) -> int:
@@ -219,6 +221,9 @@ class Instrument:
     stands for, 100 for a standard put. `leverage`: how its value changes, as a multiple of the underlying's relative
     change; it is negative where it gains while the underlying falls.
 
+    `symbol` is a ticker, or for a listed option its OCC symbol without padding, of 16 to 21 characters; `underlying` is
+    a ticker.
+
     A `STOCK` is the signal's own symbol, whatever the broker calls it. Raises ValueError where the fields contradict
     each other.
     """
@@ -360,7 +365,9 @@ class Account:
     `margin` false: a cash account. `settled_cash`: the settled part of the cash. `day_trades`: those of the last five
     sessions, including today's. `restricted`: the broker's text when it restricts the account, such as a margin call;
     entries are blocked while it is not empty. `restrictions`: the broker's flags; a text that is no
-    `AccountRestriction` raises ValueError. `shorting_allowed` false: the account may not sell short.
+    `AccountRestriction` raises ValueError. `shorting_allowed` false: the account may not sell short. `options_level`:
+    0, no options; 1, covered calls and puts secured by cash may be written; 2, calls and puts may be bought too; 3,
+    spreads too.
 
     `live`: whether its money is real, and `evidence`: how that is known, such as "host api.example serves paper only".
     A flag of the plugin's own settings is no evidence. Without both, live trading is refused.
@@ -377,6 +384,7 @@ class Account:
     restricted: str = ""
     restrictions: frozenset[AccountRestriction] = attrs.field(default=frozenset(), converter=_restrictions)
     shorting_allowed: bool | None = None
+    options_level: int | None = None
     live: bool | None = None
     evidence: str = ""
 

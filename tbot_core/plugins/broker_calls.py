@@ -22,6 +22,8 @@ from tbot_core.contracts import (
     IndexQuote,
     InstrumentRules,
     MaintenanceWindow,
+    OptionListing,
+    OptionQuoteReport,
     OrderStatusReport,
     abilities,
 )
@@ -107,10 +109,17 @@ CLOCK_AHEAD_S: Final = BrokerCall[Sequence[float]]("clock_ahead_s", numbers(OFFS
 VIX_CLOSE: Final = BrokerCall[float | None]("vix_close", _VIX, abilities.DAILY_VIX)
 VIX_NOW: Final = BrokerCall[IndexQuote | None]("vix_now", one(IndexQuote, None), abilities.LIVE_VIX)
 MARKET_CAPS: Final = BrokerCall[Mapping[str, float]]("market_caps", mapping(MONEY), abilities.MARKET_CAPS)
+OPTION_CONTRACTS: Final = BrokerCall[Sequence[OptionListing]](
+    "option_contracts", many(OptionListing), abilities.OPTION_CONTRACTS, _READ, None, "option contracts"
+)
+OPTION_QUOTES: Final = BrokerCall[Sequence[OptionQuoteReport]](
+    "option_quotes", many(OptionQuoteReport), abilities.OPTION_QUOTES, _LOOKUP, None, "option quotes"
+)
 _FEED: Final = BrokerCall[Feed]("feed", one(Feed), abilities.FEED)
 
 BROKER_CALLS: Final[tuple[BrokerCall[Any], ...]] = (
     *(CAPABILITIES, CONNECT, ACCOUNT, SNAPSHOT, SUBMIT, CANCEL, REPLACE, CLOSE, _EVENTS, POLL, FIND, OPEN_ORDERS),
-    *(INSTRUMENTS, MAINTENANCE, HOURS, PRICES, CLOCK_AHEAD_S, VIX_CLOSE, VIX_NOW, MARKET_CAPS, _FEED),
+    *(INSTRUMENTS, MAINTENANCE, HOURS, PRICES, CLOCK_AHEAD_S, VIX_CLOSE, VIX_NOW, MARKET_CAPS),
+    *(OPTION_CONTRACTS, OPTION_QUOTES, _FEED),
 )
 """Every method and property of the protocol."""

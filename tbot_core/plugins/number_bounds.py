@@ -93,6 +93,8 @@ MINUTES: Final = Bound("a number of minutes", -(10**6), 10**6)
 
 DAILY_BARS: Final = Bound("a number of daily bars", 0, MOST_DAILY_BARS + 1)
 
+_SHARES_OF_ONE: Final = Bound("a multiplier", 1, 10**6)
+
 _SPLIT_SHARES: Final = Bound("a number of shares in a split", 1, MOST_SPLIT_SHARES + 1)
 
 FIGURE: Final = Bound("a figure", -(10**15), 10**15)
@@ -105,8 +107,9 @@ _BY_NAME: Final[Mapping[str, Bound]] = (
     | dict.fromkeys(("equity", "cash", "buying_power", "settled_cash", "fees"), MONEY)
     | dict.fromkeys(("equity_below", "minimum_notional"), MONEY)
     | dict.fromkeys(("buy_stop_collar", "limit", "deviation", "implied_volatility"), RATIO)
-    | dict.fromkeys(("day_trades", "max_day_trades", "level", "subscriptions"), COUNT)
-    | dict.fromkeys(("requests_per_minute", "cid_length"), COUNT)
+    | dict.fromkeys(("day_trades", "max_day_trades", "level", "options_level", "subscriptions"), COUNT)
+    | dict.fromkeys(("requests_per_minute", "cid_length", "open_interest", "bid_size", "ask_size"), COUNT)
+    | dict.fromkeys(("multiplier",), _SHARES_OF_ONE)
     | dict.fromkeys(("before", "after"), _SPLIT_SHARES)
     | dict.fromkeys(("history_delay_s", "lookup_window_s", "list_lag_s"), _SECONDS)
     | dict.fromkeys(("start", "analysis", "breakout", "monitoring", "leave", "hold", "minutes"), MINUTES)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, PositionReport
+from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OptionRight, PositionReport
 from tbot_core.contracts.abilities import ABILITIES
 from tbot_core.errors import LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn
 from tbot_core.execution.broker_port import BrokerPort
@@ -83,6 +83,8 @@ class Venue:
             daily_vix=True,
             live_vix=True,
             market_caps=True,
+            option_contracts=True,
+            option_quotes=True,
         )
         self.clock_ahead_s = (0.5,)
         self.clock = ManualClock(START)
@@ -196,6 +198,8 @@ COUNTED: list[tuple[str, RequestPriority, Request]] = [
 ]
 """The requests that the circuit breaker counts."""
 
+PUTS = (OptionRight.PUT, START.date(), START.date())
+
 OTHERS: list[tuple[str, RequestPriority, Request]] = [
     ("prices", RequestPriority.READING, lambda broker: broker.prices(["AAA"])),
     ("maintenance", RequestPriority.READING, lambda broker: broker.maintenance()),
@@ -204,6 +208,8 @@ OTHERS: list[tuple[str, RequestPriority, Request]] = [
     ("vix_close", RequestPriority.READING, lambda broker: broker.vix_close(START.date())),
     ("vix_now", RequestPriority.READING, lambda broker: broker.vix_now()),
     ("market_caps", RequestPriority.READING, lambda broker: broker.market_caps(["AAA"])),
+    ("option_contracts", RequestPriority.READING, lambda broker: broker.option_contracts("AAA", *PUTS)),
+    ("option_quotes", RequestPriority.LOOKUP, lambda broker: broker.option_quotes(["AAA260116P00020000"])),
 ]
 """The requests that may have another connection than the account."""
 

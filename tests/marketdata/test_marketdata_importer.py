@@ -439,7 +439,7 @@ def test_headers_are_read_in_any_case(bench: StoreFixture) -> None:
 def test_symbols_are_tickers() -> None:
     """Nothing that could leave the store's folder is a symbol."""
     assert all(is_symbol(text) for text in ("A", "BRK.B", "BF-B", "X123"))
-    assert not any(is_symbol(text) for text in ("", "a", ".A", "A.", "A/B", "..", "A" * 17, "A\n"))
+    assert not any(is_symbol(text) for text in ("", "a", ".A", "A.", "A/B", "..", "A" * 17, "A\n", "F240119P00012000"))
 
 
 def test_a_damaged_store_is_repaired_by_importing_again(bench: StoreFixture) -> None:

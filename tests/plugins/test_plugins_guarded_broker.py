@@ -29,6 +29,7 @@ from tbot_core.contracts import (
     Gap,
     HaltStatus,
     Heartbeat,
+    OptionRight,
     Permit,
     Quote,
     Split,
@@ -97,6 +98,8 @@ WRONG: dict[str, list[object]] = {
     "vix_close": ["17"],
     "vix_now": [17.0],
     "market_caps": [None, {"AAA": "12"}],
+    "option_contracts": [None, ["AAA260116P00020000"]],
+    "option_quotes": [None, {"AAA260116P00020000": 1.5}],
 }
 
 
@@ -237,6 +240,8 @@ def call(broker: Any, name: str) -> Any:
         "prices": (["AAA"],),
         "vix_close": (NOW.date(),),
         "market_caps": (["AAA"],),
+        "option_contracts": ("AAA", OptionRight.PUT, NOW.date(), NOW.date()),
+        "option_quotes": (["AAA260116P00020000"],),
     }
     return asyncio.run(getattr(broker, name)(*arguments.get(name, ())))
 

@@ -33,6 +33,10 @@ from tbot_core.contracts import (
     IndexQuote,
     InstrumentRules,
     ModelInput,
+    OptionContract,
+    OptionListing,
+    OptionQuoteReport,
+    OptionRight,
     OptionValuation,
     OptionVerdict,
     OrderStatusReport,
@@ -71,8 +75,9 @@ FILL = Fill(
     fees=Decimal(0), time=NOW,
 )  # fmt: skip
 ACCOUNT = Account(
-    account_id="a", equity=Decimal(1), cash=Decimal(1), buying_power=Decimal(1), settled_cash=Decimal(1), day_trades=0
-)
+    account_id="a", equity=Decimal(1), cash=Decimal(1), buying_power=Decimal(1), settled_cash=Decimal(1), day_trades=0,
+    options_level=2,
+)  # fmt: skip
 HOLDING = PositionReport(symbol="A", quantity=Decimal(-1), average_price=Decimal(1), price=Decimal(1))
 REPORT = OrderStatusReport(
     client_order_id="c", broker_order_id="b", kind="acknowledged", symbol="A", buy=True, quantity=Decimal(1),
@@ -80,10 +85,13 @@ REPORT = OrderStatusReport(
 )  # fmt: skip
 ACTIVITY = AccountActivity(activity_id="1", kind=AccountActivityKind.FEE, time=NOW)
 RULE = DayTradeRule(until=NOW.date(), account="margin", equity_below=Decimal(25000), max_day_trades=3)
+PUT = OptionContract(
+    underlying="A", expiry=dt.date(2026, 1, 16), expires=NOW, strike=20.0, right=OptionRight.PUT
+)  # fmt: skip
 PRICES: dict[str, Any] = {"open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 1.0}
 
 NUMBERS: dict[type[Any], set[str]] = {
-    Account: {"equity", "cash", "buying_power", "settled_cash", "day_trades"},
+    Account: {"equity", "cash", "buying_power", "settled_cash", "day_trades", "options_level"},
     AccountActivity: {"quantity", "cash"},
     Bar: {"open", "high", "low", "close", "volume", "vwap"},
     BrokerCapabilities: {
@@ -99,9 +107,12 @@ NUMBERS: dict[type[Any], set[str]] = {
     IndexQuote: {"value"},
     InstrumentRules: {"tick", "quantity_step", "minimum_quantity", "minimum_notional"},
     ModelInput: {"value"},
+    OptionContract: {"strike"},
+    OptionListing: {"multiplier", "open_interest"},
+    OptionQuoteReport: {"bid", "ask", "bid_size", "ask_size"},
     OptionValuation: {"limit", "model", "market", "deviation", "implied_volatility"},
     OrderStatusReport: {"quantity", "filled", "average_price"},
-    PositionReport: {"quantity", "average_price", "price"},
+    PositionReport: {"quantity", "average_price", "price", "multiplier"},
     Quote: {"bid", "ask"},
     Session: {"minutes"},
     Split: {"before", "after"},
@@ -112,12 +123,12 @@ NUMBERS: dict[type[Any], set[str]] = {
 
 OF_THE_CORE = {
     "Check", "Context", "ExchangeCalendar", "ExtraFacts", "FeedRequest", "Instrument", "JournalEntry", "NamedWindow",
-    "OptionContract", "OptionQuote", "OptionRequest", "Order", "SessionGap", "SignalId", "Trade",
+    "OptionQuote", "OptionRequest", "Order", "SessionGap", "SignalId", "Trade",
 }  # fmt: skip
 """Classes with numbers that the core hands to plugins; the arrays of a Check are checked by themselves."""
 
 VALID: tuple[Any, ...] = (
-    FILL, ACCOUNT, HOLDING, REPORT, ACTIVITY, RULE,
+    FILL, ACCOUNT, HOLDING, REPORT, ACTIVITY, RULE, PUT,
     Bar(symbol="A", start=NOW, vwap=1.0, **PRICES),
     BrokerCapabilities(day_trade_rules=(RULE,)),
     DailyBar(symbol="A", date=NOW.date(), **PRICES),
@@ -129,6 +140,10 @@ VALID: tuple[Any, ...] = (
     DailyValue(day=NOW.date(), value=-0.01),
     InstrumentRules(symbol="A", tick=Decimal("0.01")),
     ModelInput(name="rate", value=0.04, source="a file"),
+    OptionListing(symbol="A260116P00020000", contract=PUT, is_standard=True, tradable=True, open_interest=7),
+    OptionQuoteReport(
+        symbol="A260116P00020000", bid=1.0, ask=1.1, bid_size=1, ask_size=2, time=NOW, feed="f", is_modified=False
+    ),
     OptionValuation(verdict=OptionVerdict.ACCEPTED, reason="near", limit=0.1, model=1.0, market=1.0, deviation=0.0),
     Quote(symbol="A", bid=1.0, ask=1.0, time=NOW),
     Session(date=NOW.date(), open=NOW, close=NOW + dt.timedelta(hours=6)),
@@ -151,7 +166,7 @@ UNSIGNED: dict[type[Any], set[str]] = {
     kind: NUMBERS[kind] - SIGNED.get(kind, set())
     for kind in (
         *(Account, AccountActivity, Bar, DailyBar, FeedQuality, Fill, HaltStatus, Host, IndexQuote),
-        *(OrderStatusReport, PositionReport, Quote, Split),
+        *(OptionContract, OptionListing, OptionQuoteReport, OrderStatusReport, PositionReport, Quote, Split),
     )
 } | {InstrumentRules: {"tick", "quantity_step", "minimum_quantity"}, OptionValuation: {"model", "market"}}
 """The quantities, prices, counts and durations, of which none is below zero."""
@@ -228,6 +243,8 @@ DOORS: dict[type[Any], list[Callable[[Any], tuple[str, Any]]]] = {
     InstrumentRules: [lambda one: ("instruments", [one])],
     IndexQuote: [lambda one: ("vix_now", one)],
     Session: [lambda one: ("hours", one)],
+    OptionListing: [lambda one: ("option_contracts", [one])],
+    OptionQuoteReport: [lambda one: ("option_quotes", [one])],
 }  # fmt: skip
 
 
@@ -258,6 +275,7 @@ def at_once(call: Coroutine[Any, Any, Any]) -> Any:
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "snapshot": (NOW,), "find": ("c",), "instruments": (["A"],), "hours": (NOW.date(),), "prices": (["A"],),
     "vix_close": (NOW.date(),), "market_caps": (["A"],),
+    "option_contracts": ("A", OptionRight.PUT, NOW.date(), NOW.date()), "option_quotes": (["A260116P00020000"],),
 }  # fmt: skip
 
 

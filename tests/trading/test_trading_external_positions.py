@@ -128,6 +128,14 @@ def test_what_has_no_price_counts_for_nothing_until_one_is_known() -> None:
         assert (made.price("AAA"), made.gross) == (Decimal(80), 400 * ATOMS_PER_DOLLAR)
 
 
+def test_an_option_is_valued_at_its_multiplier() -> None:
+    """Two contracts at 1.50 a share are worth 300 dollars, and the price of one is 150."""
+    name = "AAA260116P00020000"
+    made = ExternalPositions(held={name: Decimal(2)})
+    made.apply_reading([PositionReport(symbol=name, quantity=Decimal(2), price=Decimal("1.5"), multiplier=100)], (), {})
+    assert (made.gross, made.price(name)) == (300 * ATOMS_PER_DOLLAR, Decimal(150))
+
+
 def test_a_reading_tells_all_foreign_orders_that_are_open() -> None:
     """What has filled of one is a holding by then; one that has ended, or is listed no more, counts no more."""
     made = foreign(held=0)

@@ -82,7 +82,8 @@ class ExternalPositions:
         added to the worst case. The reading's splits must have been applied before.
         """
         for one in holdings:
-            self._set_reported_price(one.symbol, one.average_price if one.price is None else one.price)
+            price = one.average_price if one.price is None else one.price
+            self._set_reported_price(one.symbol, None if price is None else price * one.multiplier)
             if one.symbol in self._split and _is_price(one.price):
                 self._closes.pop(one.symbol, None)  # the close may be from before or after the split
         self._split.clear()
