@@ -186,7 +186,7 @@ def unknown_exit_sent_again() -> Swaps:
         doubt(self, words, *cids)
         for cid in cids:
             order = self.tickets[cid].order
-            held: ManagedPosition | None = vars(self._decision_engine.position_manager)["_held"].get(order.symbol)
+            held: ManagedPosition | None = vars(self._decision_engine.position_manager)["_held"].get(order.signal)
             if order.leg is Leg.EXIT and held is not None and held.exit is self.tickets[cid]:
                 held.exit.works = False
 

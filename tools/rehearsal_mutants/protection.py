@@ -78,7 +78,7 @@ def stop_sent_again_for_more_than_held() -> Swaps:
     """A stop or exit in doubt is sent again though its position is smaller by now."""
 
     def may_send_again(self: Any, order: Order) -> bool:
-        return order.symbol in self.held and order.leg is not Leg.TARGET and bool(self.is_current(order))
+        return order.signal in self.held and order.leg is not Leg.TARGET and bool(self.is_current(order))
 
     return ((PositionManager, "may_send_again", may_send_again),)
 
@@ -158,7 +158,7 @@ def orphan_protection_left() -> Swaps:
     belongs = current_attribute(PositionManager, "_belongs")
 
     def leave(self: Any, ticket: Ticket, desired: Mapping[str, Desired]) -> bool:
-        return ticket.order.symbol not in self.held or bool(belongs(self, ticket, desired))
+        return ticket.order.signal not in self.held or bool(belongs(self, ticket, desired))
 
     return ((PositionManager, "_belongs", leave),)
 

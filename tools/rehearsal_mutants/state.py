@@ -62,7 +62,7 @@ def working_entries_not_counted() -> Swaps:
 
 def symbol_entered_again_while_one_is_out() -> Swaps:
     """A symbol is busy when it is held, not while an entry works or is in doubt."""
-    return ((ExposureBook, "is_busy", lambda self, symbol: symbol in self.portfolio.positions),)
+    return ((ExposureBook, "is_busy", lambda self, symbol: bool(self.portfolio.in_symbol(symbol))),)
 
 
 def frozen_instruments_traded_all_the_same() -> Swaps:
@@ -194,9 +194,9 @@ def foreign_holding_called_ours() -> Swaps:
     """Whatever the account holds of a symbol of ours is ours."""
 
     def split(self: Any, difference: PositionDifference) -> tuple[Decimal, Decimal]:
-        position = self._decision_engine.portfolio.positions.get(difference.symbol)
-        held = Decimal(0) if position is None else position.side * quantity_of(position.units)
-        return difference.theirs - held, Decimal(0) if position is not None else difference.theirs
+        positions = self._decision_engine.portfolio.in_symbol(difference.symbol)
+        held = quantity_of(sum(position.side * position.units for position in positions))
+        return difference.theirs - held, Decimal(0) if positions else difference.theirs
 
     return ((reconciler.Reconciler, "_split", split),)
 
