@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
+from tbot_broker_alpaca.venue.options import OptionMarket
 from tbot_broker_alpaca.venue.wire import (
     Refusal,
     day_start,
@@ -120,6 +121,7 @@ class VenueMarket:
 
     `live_sip`: the plan has consolidated data of the last 15 minutes. `vix` is the index value, None: not offered.
     `repeats_tokens`: a page names itself as the next one, as a broken vendor does. Past bars reach `past_days` back.
+    `options` are those of the listed stocks.
     """
 
     def __init__(self, clock: Clock, *, live_sip: bool) -> None:
@@ -131,6 +133,7 @@ class VenueMarket:
         self.vix: Decimal | None = None
         self.repeats_tokens = False
         self.past_days = _PAST_DAYS
+        self.options = OptionMarket(self)
         self._current: tuple[dt.datetime, Session] | None = None
         self._kept_days: dict[str, tuple[tuple[int, dt.date], _LastDays]] = {}
 
