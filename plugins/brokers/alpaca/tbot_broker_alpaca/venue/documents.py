@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from tbot_broker_alpaca.venue import option_documents
 from tbot_broker_alpaca.venue.wire import Refusal, id_of, not_found, stamp, text_of
 
 if TYPE_CHECKING:
@@ -125,16 +126,16 @@ def reading(state: VenueAccount, parts: list[str], query: Mapping[str, str]) -> 
     """The answer to a GET of these parts of a path, but for orders, positions and activities; raises Refusal."""
     market = state.market
     match parts:
-        case ["v2", "account"]:
-            return account(state)
-        case ["v2", "account", "configurations"]:
-            return configurations(state)
+        case ["v2", "account", *rest] if rest in ([], ["configurations"]):
+            return configurations(state) if rest else account(state)
         case ["v2", "assets", *rest]:
             return _assets(market, rest, query)
         case ["v2", "clock" | "calendar" as what] | ["v1", "corporate-actions" as what]:
             return _of_exchange(market, what, query)
         case ["v2", "stocks", *rest]:
             return _market_data(market, rest, query)
+        case ["v2", "options", "contracts", *rest] | ["v1beta1", "options", *rest]:
+            return _options(market, parts[0], rest, query)
         case ["v1beta1", "indices", *rest]:
             return _indices(market, rest, query)
     raise not_found("endpoint not found")
@@ -181,6 +182,11 @@ def _market_data(market: VenueMarket, rest: list[str], query: Mapping[str, str])
     if not found:
         raise not_found(f"no data for {rest[0]}")
     return {"symbol": rest[0], **(found[rest[0]] if what == "snapshot" else {name[:-1]: found[rest[0]]})}
+
+
+def _options(market: VenueMarket, version: str, rest: list[str], query: Mapping[str, str]) -> object:
+    answer = option_documents.contracts if version == "v2" else option_documents.market_data
+    return answer(market, rest, query)
 
 
 def _indices(market: VenueMarket, rest: list[str], query: Mapping[str, str]) -> object:

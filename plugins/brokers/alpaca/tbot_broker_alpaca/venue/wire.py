@@ -20,13 +20,14 @@ Row = TypeVar("Row")
 class Refusal(Exception):
     """An answer of the vendor other than success: the status, and a body with `code` and `message`.
 
-    Without a message the body is empty. `more` are further fields of the body.
+    Without a message the body is empty, and without a code it has none. `more` are further fields of the body.
     """
 
     def __init__(self, status: int, code: int, message: str, **more: object) -> None:
         super().__init__(message)
         self.status = status
-        self.document: dict[str, object] = {"code": code, "message": message, **more} if message else {}
+        head = {"code": code} if code else {}
+        self.document: dict[str, object] = {**head, "message": message, **more} if message else {}
 
 
 def invalid(message: str) -> Refusal:

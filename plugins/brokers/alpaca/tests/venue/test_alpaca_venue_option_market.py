@@ -236,4 +236,4 @@ def test_an_expired_contract_is_worth_what_exercising_it_pays() -> None:
     clock.advance_to(contract.ends_at)
     assert not market.options.is_active(contract)
     assert market.options.quote(contract) is None
-    assert market.options.prices(contract) == (2, 0)
+    assert market.options.prices(contract) == (Decimal(2), Decimal(0))
