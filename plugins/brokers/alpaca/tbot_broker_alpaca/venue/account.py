@@ -8,6 +8,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from tbot_broker_alpaca.venue import option_expiry
+from tbot_broker_alpaca.venue.option_orders import assert_option_allowed, contract_of
+from tbot_broker_alpaca.venue.options import OPTION_SYMBOL, OptionContract
 from tbot_broker_alpaca.venue.orders import MATCHED, OPEN, Terms, VenueOrder, legs_of, replaced_terms
 from tbot_broker_alpaca.venue.wire import Refusal, forbidden, id_of, invalid, not_found, stamp, text_of, unprocessable
 
@@ -23,6 +26,9 @@ _ENDS: Final = {"canceled": "canceled_at", "expired": "expired_at", "rejected": 
 
 _SHORT_COST: Final = Decimal("1.03")
 
+_DESCRIPTIONS: Final = {"OPEXC": "Option Exercise", "OPEXP": "Option Expiry", "OPTRD": "Option Trade"}
+"""What the vendor writes of each event of an option."""
+
 
 class VenueAccount:
     """One account; `tell` is called with each trade update, and each of `observers` with an order that has changed.
@@ -30,6 +36,8 @@ class VenueAccount:
     `multiplier` is the leverage of its buying power, 1 for a cash account. `depth` is what a trade fills of an order at
     most, None: all. `holds` are the steps that wait for `release`: new, cancel, replace. `refusals` are the answers to
     the next orders, whatever these are. `retired_fields`: its document has those that the vendor has withdrawn.
+    `options_level` is 0 where options are not traded, 2 for purchases of calls and puts. `liquidates_expiring`: the
+    vendor sells options that expire in the money and that the account cannot exercise.
     """
 
     def __init__(self, market: VenueMarket, tell: Callable[[dict[str, Any]], None], *, live: bool) -> None:
@@ -37,6 +45,8 @@ class VenueAccount:
         self.cash = self.last_equity = Decimal(100_000)
         self.multiplier = 2
         self.shorting_enabled = True
+        self.options_level = 0
+        self.liquidates_expiring = True
         self.buy_stop_collar: Decimal | None = None
         self.retired_fields = self.blocked = False
         self.held: dict[str, tuple[Decimal, Decimal]] = {}
@@ -61,16 +71,28 @@ class VenueAccount:
     @property
     def equity(self) -> Decimal:
         """Cash and the value of all positions."""
-        return self.cash + sum((quantity * self._price(symbol) for symbol, (quantity, _) in self.held.items()), _NO)
+        return self.cash + sum(map(self.value_of, self.held), _NO)
 
     @property
     def buying_power(self) -> Decimal:
-        """What may be spent on further positions; working orders that open one count."""
-        gross = sum((abs(quantity) * self._price(symbol) for symbol, (quantity, _) in self.held.items()), _NO)
+        """What may be spent on further positions; working orders that open one count, and options have no leverage."""
+        options = [symbol for symbol in self.held if OPTION_SYMBOL.fullmatch(symbol)]
+        stocks = [symbol for symbol in self.held if symbol not in options]
+        gross = sum((abs(self.value_of(symbol)) for symbol in stocks), _NO)
         opening = [order for order in self.open_orders if _opens_position(self, order)]
-        reserved = sum((_share_cost(order, *self._prices(order.symbol)) * order.remaining for order in opening), _NO)
-        base = self.cash if self.multiplier == 1 else self.multiplier * self.equity - gross
+        reserved = sum((self._cost_of(order) * order.remaining for order in opening), _NO)
+        equity = self.equity - sum(map(self.value_of, options), _NO) if options else self.equity
+        base = self.cash if self.multiplier == 1 else self.multiplier * equity - gross
         return max(base - reserved, _NO)
+
+    @property
+    def options_buying_power(self) -> Decimal:
+        """What may be spent on options, without leverage; where they are not traded, what other positions may take."""
+        return self.buying_power / self.multiplier if self.options_level else self.buying_power
+
+    def value_of(self, symbol: str) -> Decimal:
+        """The value of a position, negative for one that was sold short."""
+        return self.held[symbol][0] * self._prices(symbol)[0] * self._multiplier_of(symbol)
 
     def find(self, order_id: str) -> VenueOrder:
         """An order by its id; raises Refusal for one that is not known."""
@@ -84,21 +106,26 @@ class VenueAccount:
         """Accept an order, or raise Refusal; `settle` lets it work afterwards."""
         if self.refusals:
             raise self.refusals.pop(0)
-        terms, listing = Terms.of(given), self._listing(str(given.get("symbol") or ""))
+        symbol = str(given.get("symbol") or "")
+        contract = contract_of(self, given) if OPTION_SYMBOL.fullmatch(symbol) else None
+        terms = Terms.of(given)
+        traded = self._listing(symbol) if contract is None else contract
         client_id = str(given.get("client_order_id") or id_of(f"client {len(self.orders)}"))
         if any(order.client_order_id == client_id for order in self.orders):
             raise invalid("client_order_id must be unique")
         legs = legs_of(given, terms)
-        _assert_allowed(self, terms, listing)
-        order = self._accept(terms, listing, client_id, order_class=str(given.get("order_class") or ""))
+        self._assert_allowed(terms, traded)
+        order_class = str(given.get("order_class") or ("" if contract is None else "simple"))
+        order = self._accept(terms, traded, client_id, order_class=order_class)
         for number, leg in enumerate(legs):
-            part = self._accept(leg, listing, id_of(f"leg {order.id} {number}"), parent=order)
+            part = self._accept(leg, traded, id_of(f"leg {order.id} {number}"), parent=order)
             part.order_class, part.status = order.order_class, "held"
             order.legs.append(part)
         return order
 
     def settle(self) -> None:
-        """Let orders that have arrived work, and end day orders after the close."""
+        """Let orders that have arrived work, match those of options, and end what ends with the close."""
+        option_expiry.liquidate(self)
         for order in self.open_orders:
             if self.market.is_open and order.status in {"accepted", "pending_new"}:
                 if order.status == "accepted":
@@ -111,6 +138,9 @@ class VenueAccount:
                     self.report("new", order)
             elif order.life == "day" and self.now >= self._close_of(order):
                 self.end(order, "expired")
+            if order.contract is not None and order.status in MATCHED:
+                self._match_option(order, order.contract)
+        option_expiry.expire(self)
 
     def cancel(self, order: VenueOrder) -> None:
         """Request a cancel; raises Refusal for an order that has ended."""
@@ -135,9 +165,9 @@ class VenueAccount:
         terms, client_id = replaced_terms(order, given), str(given.get("client_order_id") or "")
         if client_id and any(other.client_order_id == client_id for other in self.orders):
             raise invalid("client_order_id must be unique")
-        listing = self._listing(order.symbol)
-        _assert_allowed(self, terms, listing, instead_of=order)
-        new = self._accept(terms, listing, client_id or id_of(f"client {len(self.orders)}"), order_class="")
+        traded = self._listing(order.symbol) if order.contract is None else order.contract
+        self._assert_allowed(terms, traded, instead_of=order)
+        new = self._accept(terms, traded, client_id or id_of(f"client {len(self.orders)}"), order_class="")
         new.order_class, new.replaces, order.replaced_by = order.order_class, order.id, new.id
         if order.parent is not None:
             new.parent = order.parent
@@ -189,10 +219,24 @@ class VenueAccount:
         self._tell({**head, **more, **position, "order": order.document()})
         return execution
 
-    def pay(self, kind: str, amount: Decimal, *, symbol: str = "", quantity: Decimal | None = None) -> None:
-        """Book an activity without an order, as a fee or a dividend: it changes cash, and the position for a split."""
+    def pay(
+        self,
+        kind: str,
+        amount: Decimal,
+        *,
+        symbol: str = "",
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+    ) -> None:
+        """Book an activity without an order, as a fee or a dividend.
+
+        It changes cash, and with a quantity the position for a split and the events of an option: that its contracts
+        end, and that shares are traded for them at a price.
+        """
         self.cash += amount
-        if quantity is not None and symbol in self.held:
+        if kind in _DESCRIPTIONS and quantity is not None:
+            self._move(symbol, quantity, price or _NO)
+        elif quantity is not None and symbol in self.held:
             held, average = self.held[symbol]
             if kind == "SPLIT":
                 self.held[symbol] = held + quantity, average * held / (held + quantity)
@@ -207,6 +251,8 @@ class VenueAccount:
                 "currency": "USD",
                 **({"symbol": symbol} if symbol else {}),
                 **({"qty": text_of(quantity)} if quantity is not None else {}),
+                **({"price": text_of(price)} if price is not None else {}),
+                **({"description": _DESCRIPTIONS[kind]} if kind in _DESCRIPTIONS else {}),
             }
         )
 
@@ -219,15 +265,8 @@ class VenueAccount:
     def fill(self, order: VenueOrder, price: Decimal, quantity: Decimal) -> None:
         """Fill so much of an order at a price."""
         signed = quantity if order.buy else -quantity
-        held, average = self.held.pop(order.symbol, (_NO, _NO))
-        after = held + signed
-        if held * signed >= 0:
-            average = (abs(held) * average + quantity * price) / abs(after)
-        elif after * held < 0:
-            average = price
-        if after:
-            self.held[order.symbol] = after, average
-        self.cash -= signed * price
+        self._move(order.symbol, signed, price)
+        self.cash -= signed * price * order.multiplier
         order.filled, order.paid = order.filled + quantity, order.paid + quantity * price
         order.times["filled_at"] = self.now
         whole = order.filled == order.quantity
@@ -237,6 +276,27 @@ class VenueAccount:
         self._book_fill(order, execution, price, quantity)
         if whole:
             self._follow(order)
+
+    def _move(self, symbol: str, signed: Decimal, price: Decimal) -> None:
+        # Add so much to a position at a price.
+        held, average = self.held.pop(symbol, (_NO, _NO))
+        after = held + signed
+        if held * signed >= 0:
+            average = (abs(held) * average + abs(signed) * price) / abs(after)
+        elif after * held < 0:
+            average = price
+        if after:
+            self.held[symbol] = after, average
+
+    def _match_option(self, order: VenueOrder, contract: OptionContract) -> None:
+        # Fill an order that the market maker's quote meets, up to the depth or the size of the quote.
+        quote = self.market.options.standing(contract)
+        if quote is None:
+            return
+        price = order.price_at(*self._prices(order.symbol))
+        if price:
+            size = Decimal(quote.ask_size if order.buy else quote.bid_size)
+            self.fill(order, price, min(order.remaining, size if self.depth is None else min(size, self.depth)))
 
     def _book_fill(self, order: VenueOrder, execution: str, price: Decimal, quantity: Decimal) -> None:
         whole = order.status == "filled"
@@ -273,15 +333,22 @@ class VenueAccount:
             self.end(self.find(order.replaced_by), "rejected")
 
     def _accept(
-        self, terms: Terms, listing: Listing, client_id: str, *, order_class: str = "", parent: VenueOrder | None = None
+        self,
+        terms: Terms,
+        traded: Listing | OptionContract,
+        client_id: str,
+        *,
+        order_class: str = "",
+        parent: VenueOrder | None = None,
     ) -> VenueOrder:
-        held, _ = self.held.get(listing.symbol, (_NO, _NO))
+        held, _ = self.held.get(traded.symbol, (_NO, _NO))
         opens = parent is None and (held >= 0 if terms.buy else held <= 0)
         order = VenueOrder(
             id=id_of(f"order {len(self.orders)}"),
             client_order_id=client_id,
-            symbol=listing.symbol,
-            asset_id=listing.asset_id,
+            symbol=traded.symbol,
+            asset_id=traded.asset_id,
+            contract=traded if isinstance(traded, OptionContract) else None,
             buy=terms.buy,
             type=terms.type,
             life=terms.life,
@@ -318,11 +385,34 @@ class VenueAccount:
             raise unprocessable(f"asset {symbol} is not active")
         return listing
 
-    def _price(self, symbol: str) -> Decimal:
-        return self.market.listings[symbol].price
+    def _assert_allowed(
+        self, terms: Terms, traded: Listing | OptionContract, instead_of: VenueOrder | None = None
+    ) -> None:
+        # Raise Refusal where the account or the market excludes an order; `instead_of` is the one that it replaces.
+        others = [order for order in self.open_orders if order.symbol == traded.symbol and order is not instead_of]
+        if isinstance(traded, OptionContract):
+            _assert_no_wash_trade(terms, others)
+            assert_option_allowed(self, terms, traded, others, instead_of)
+        else:
+            _assert_stock_allowed(self, terms, traded, others, instead_of)
+
+    def _contract_of(self, symbol: str) -> OptionContract | None:
+        return self.market.options.find(symbol) if OPTION_SYMBOL.fullmatch(symbol) else None
+
+    def _multiplier_of(self, symbol: str) -> int:
+        contract = self._contract_of(symbol)
+        return 1 if contract is None else contract.multiplier
 
     def _prices(self, symbol: str) -> tuple[Decimal, Decimal]:
-        return self._price(symbol), self.market.half_spread
+        # The price of a symbol, and how far bid and ask are from it.
+        if (contract := self._contract_of(symbol)) is not None:
+            return self.market.options.prices(contract)
+        return self.market.listings[symbol].price, self.market.half_spread
+
+    def _cost_of(self, order: VenueOrder) -> Decimal:
+        # What one share or contract of an order that opens a position takes of the buying power.
+        cost = _share_cost(order, *self._prices(order.symbol))
+        return cost if order.contract is None else cost * order.multiplier * self.multiplier
 
     def _awaits(self, order: VenueOrder) -> bool:
         # Whether it waits for the order that it replaces.
@@ -345,11 +435,10 @@ def _share_cost(order: VenueOrder | Terms, last: Decimal, half_spread: Decimal) 
     return max(order.limit or _NO, (last + half_spread) * _SHORT_COST)
 
 
-def _assert_allowed(
-    account: VenueAccount, terms: Terms, listing: Listing, instead_of: VenueOrder | None = None
+def _assert_stock_allowed(
+    account: VenueAccount, terms: Terms, listing: Listing, others: list[VenueOrder], instead_of: VenueOrder | None
 ) -> None:
-    # Raise Refusal where the account or the market excludes an order; `instead_of` is the one that it replaces.
-    others = [order for order in account.open_orders if order.symbol == listing.symbol and order is not instead_of]
+    # Raise Refusal for an order of shares; `others` are those that work for the same stock.
     leg = instead_of is not None and instead_of.parent is not None
     if terms.quantity % 1 and not listing.fractionable:
         raise forbidden(f'asset "{listing.symbol}" is not fractionable')

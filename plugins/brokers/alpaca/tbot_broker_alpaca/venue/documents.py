@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_broker_alpaca.venue import option_documents
+from tbot_broker_alpaca.venue.options import OPTION_SYMBOL
 from tbot_broker_alpaca.venue.wire import Refusal, id_of, not_found, stamp, text_of
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from tbot_broker_alpaca.venue.account import VenueAccount
     from tbot_broker_alpaca.venue.market import VenueMarket
+    from tbot_broker_alpaca.venue.options import OptionContract
 
 _NO: Final = Decimal(0)
 
@@ -28,8 +30,8 @@ def account(state: VenueAccount) -> dict[str, object]:
         "currency": "USD",
         **_money(state),
         "shorting_enabled": state.shorting_enabled,
-        "options_approved_level": 0,
-        "options_trading_level": 0,
+        "options_approved_level": state.options_level,
+        "options_trading_level": state.options_level,
         "trading_blocked": state.blocked,
         "transfers_blocked": False,
         "account_blocked": False,
@@ -46,7 +48,7 @@ def account(state: VenueAccount) -> dict[str, object]:
 
 def _money(state: VenueAccount) -> dict[str, str]:
     # The account's amounts.
-    values = [quantity * state.market.listings[symbol].price for symbol, (quantity, _) in state.held.items()]
+    values = [state.value_of(symbol) for symbol in state.held]
     long = sum((value for value in values if value > 0), _NO)
     short = sum((value for value in values if value < 0), _NO)
     gross = long - short
@@ -55,7 +57,7 @@ def _money(state: VenueAccount) -> dict[str, str]:
         "buying_power": power,
         "regt_buying_power": power,
         "effective_buying_power": power,
-        "options_buying_power": power,
+        "options_buying_power": text_of(round(state.options_buying_power, 2)),
         "non_marginable_buying_power": text_of(round(max(state.cash, _NO), 2)),
         "cash": text_of(state.cash),
         "accrued_fees": "0",
@@ -86,26 +88,27 @@ def configurations(state: VenueAccount) -> dict[str, object]:
         "max_margin_multiplier": str(state.multiplier),
         "trade_confirm_email": "all",
         "ptp_no_exception_entry": False,
-        "max_options_trading_level": 0,
+        "max_options_trading_level": state.options_level,
     }
 
 
 def position(state: VenueAccount, symbol: str) -> dict[str, object]:
     """A position; the quantity of one that was sold short is negative."""
     quantity, average = state.held[symbol]
-    listing = state.market.listings[symbol]
-    cost, value = quantity * average, quantity * listing.price
+    contract = state.market.options.find(symbol) if OPTION_SYMBOL.fullmatch(symbol) else None
+    price, before, multiplier = _prices(state, symbol, contract)
+    cost, value = quantity * average * multiplier, quantity * price * multiplier
     gain = value - cost
     share = text_of(round(gain / abs(cost), 6)) if cost else "0"
     reserved = sum(
         (order.remaining for order in state.open_orders if order.symbol == symbol and order.buy is (quantity < 0)), _NO
     )
     return {
-        "asset_id": listing.asset_id,
+        "asset_id": (contract or state.market.listings[symbol]).asset_id,
         "symbol": symbol,
-        "exchange": "NASDAQ",
-        "asset_class": "us_equity",
-        "asset_marginable": True,
+        "exchange": "NASDAQ" if contract is None else "",
+        "asset_class": "us_equity" if contract is None else "us_option",
+        "asset_marginable": contract is None,
         "avg_entry_price": text_of(round(average, 9)),
         "qty": text_of(quantity),
         "qty_available": text_of(abs(quantity) - reserved),
@@ -116,10 +119,18 @@ def position(state: VenueAccount, symbol: str) -> dict[str, object]:
         "unrealized_plpc": share,
         "unrealized_intraday_pl": text_of(round(gain, 9)),
         "unrealized_intraday_plpc": share,
-        "current_price": text_of(listing.price),
-        "lastday_price": text_of(listing.previous_close),
-        "change_today": text_of(round(listing.price / listing.previous_close - 1, 6)),
+        "current_price": text_of(price),
+        "lastday_price": text_of(before),
+        "change_today": text_of(round(price / before - 1, 6) if before else _NO),
     }
+
+
+def _prices(state: VenueAccount, symbol: str, contract: OptionContract | None) -> tuple[Decimal, Decimal, int]:
+    # The price of a symbol now and at the last close, and how many shares it counts for.
+    market = state.market
+    if contract is None:
+        return market.listings[symbol].price, market.listings[symbol].previous_close, 1
+    return market.options.prices(contract)[0], market.options.close_price(contract), contract.multiplier
 
 
 def reading(state: VenueAccount, parts: list[str], query: Mapping[str, str]) -> object:
@@ -129,7 +140,7 @@ def reading(state: VenueAccount, parts: list[str], query: Mapping[str, str]) -> 
         case ["v2", "account", *rest] if rest in ([], ["configurations"]):
             return configurations(state) if rest else account(state)
         case ["v2", "assets", *rest]:
-            return _assets(market, rest, query)
+            return _assets(state, rest, query)
         case ["v2", "clock" | "calendar" as what] | ["v1", "corporate-actions" as what]:
             return _of_exchange(market, what, query)
         case ["v2", "stocks", *rest]:
@@ -147,8 +158,10 @@ def _of_exchange(market: VenueMarket, what: str, query: Mapping[str, str]) -> ob
     return market.calendar_document(query) if what == "calendar" else market.corporate_actions(query)
 
 
-def _assets(market: VenueMarket, rest: list[str], query: Mapping[str, str]) -> object:
-    rows = {symbol: listing.document for symbol, listing in sorted(market.listings.items())}
+def _assets(state: VenueAccount, rest: list[str], query: Mapping[str, str]) -> object:
+    rows = {symbol: listing.document for symbol, listing in sorted(state.market.listings.items())}
+    if state.options_level:
+        rows = {symbol: {**row, "attributes": ["has_options"]} for symbol, row in rows.items()}
     if not rest:
         return [row for row in rows.values() if query.get("status") in {None, row["status"]}]
     if rest[0] not in rows:

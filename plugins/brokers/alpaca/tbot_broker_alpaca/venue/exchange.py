@@ -36,6 +36,7 @@ class VenueOptions(TypedDict, total=False):
     live: bool
     basic: bool
     limit: int
+    options_level: int
 
 
 class AlpacaExchange:

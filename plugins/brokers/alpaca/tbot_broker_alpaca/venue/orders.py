@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_broker_alpaca.venue.options import OptionContract
 from tbot_broker_alpaca.venue.wire import Refusal, invalid, number_of, optional_text, stamp, text_of, unprocessable
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class VenueOrder:
     """An order that the venue has accepted; `paid` is the sum of price times quantity of its fills.
 
     `legs` wake when it has filled whole, and cancel each other. `triggered`: its stop has been traded through.
-    `collar`: the limit that the venue gave to a stop to buy, which it does not show.
+    `collar`: the limit that the venue gave to a stop to buy, which it does not show. `contract`: that of an option.
     """
 
     id: str
@@ -61,6 +62,12 @@ class VenueOrder:
     replaced_by: str | None = None
     triggered: bool = False
     collar: Decimal | None = None
+    contract: OptionContract | None = None
+
+    @property
+    def multiplier(self) -> int:
+        """How many shares its price counts for."""
+        return 1 if self.contract is None else self.contract.multiplier
 
     @property
     def remaining(self) -> Decimal:
@@ -99,7 +106,7 @@ class VenueOrder:
             "replaces": self.replaces,
             "asset_id": self.asset_id,
             "symbol": self.symbol,
-            "asset_class": "us_equity",
+            "asset_class": "us_equity" if self.contract is None else "us_option",
             "notional": None,
             "qty": text_of(self.quantity),
             "filled_qty": text_of(self.filled),

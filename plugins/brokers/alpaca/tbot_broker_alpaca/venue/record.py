@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_broker_alpaca.venue.faults import Act, Endpoint, act_of, endpoint_of
+from tbot_broker_alpaca.venue.options import OPTION_SYMBOL
 from tbot_broker_alpaca.venue.orders import MATCHED, OPEN, STOPS, VenueOrder
 from tbot_broker_alpaca.venue.wire import moment_of
 from tbot_core.testing.venue import (
@@ -187,7 +188,9 @@ class VenueRecord:
         self._measure_shown(order.symbol)
 
     def _measure(self, symbol: str) -> None:
-        # The position, and what would close it.
+        # The position, and what would close it. An option needs no protection: no more than its premium can be lost.
+        if OPTION_SYMBOL.fullmatch(symbol):
+            return
         held, _ = self._account.held.get(symbol, (_NO, _NO))
         working = (order for order in self._account.orders if order.symbol == symbol and order.status in MATCHED)
         closing = (order for order in working if held and order.buy is (held < 0) and order.type in _PROTECTING)
@@ -201,6 +204,8 @@ class VenueRecord:
 
     def _measure_shown(self, symbol: str) -> None:
         # The same by what the client was shown: an order that works, or has ended, closes until its end is shown.
+        if OPTION_SYMBOL.fullmatch(symbol):
+            return
         orders = [one for one in self._known.values() if one.order.symbol == symbol]
         held = sum((order.shown_quantity for order in orders), _NO)
         closing = (order for order in orders if held and order.order.buy is (held < 0) and order.may_close)

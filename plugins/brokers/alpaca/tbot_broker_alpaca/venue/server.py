@@ -38,17 +38,21 @@ _WORDS: Final = re.compile(r"[a-z_:]+")
 class AlpacaServer:
     """The vendor: `server` speaks HTTP and WebSocket, `account` and `market` are what it knows.
 
-    `live`: it plays the live host. `basic`: the plan without consolidated real-time data. `maintenance`: each request
-    is answered with 503 and no JSON. `before` is called with each request; what it returns is the answer, unless that
-    is None. `row_fails` is the order or symbol that a bulk request does not manage. `used` counts the requests of a
-    host in a minute, by their kind. `faults` may be planned, and `record` has what a judge of a day is given.
+    `live`: it plays the live host. `basic`: the plan without consolidated real-time data, and without the feed of the
+    option exchanges. `options_level` is that of the account. `maintenance`: each request is answered with 503 and no
+    JSON. `before` is called with each request; what it returns is the answer, unless that is None. `row_fails` is the
+    order or symbol that a bulk request does not manage. `used` counts the requests of a host in a minute, by their
+    kind. `faults` may be planned, and `record` has what a judge of a day is given.
     """
 
-    def __init__(self, clock: Clock, *, live: bool = False, basic: bool = True, limit: int = LIMIT) -> None:
+    def __init__(
+        self, clock: Clock, *, live: bool = False, basic: bool = True, limit: int = LIMIT, options_level: int = 0
+    ) -> None:
         self.server = ScriptedServer(self.serve, self.stream)
         self.streams = VenueStreams(self.server, basic=basic)
         self.market = VenueMarket(clock, live_sip=not basic)
         self.account = VenueAccount(self.market, self._update, live=live)
+        self.account.options_level = options_level
         self.record = VenueRecord(self.account)
         self.faults = VenueFaults(self.account, self._send_update)
         self.limit = limit
@@ -258,11 +262,13 @@ def _listed(account: VenueAccount, query: Mapping[str, str], *, nested: bool) ->
     status, known = query.get("status", "open"), account.orders
     opened = {*map(id, account.open_orders)}
     symbols = set(filter(None, query.get("symbols", "").split(",")))
+    classes = set(filter(None, query.get("asset_class", "").split(",")))
     orders = [
         order
         for order in known
         if (status == "all" or (id(order) in opened) is (status == "open"))
-        and (not symbols or order.symbol in symbols)
+        and (not symbols or order.symbol in symbols or (classes == {"us_option"} and _underlying(order) in symbols))
+        and (not classes or ("us_equity" if order.contract is None else "us_option") in classes)
         and not (nested and order.parent is not None)
         and ("after" not in query or order.at > moment_of(query["after"]))
         and ("until" not in query or order.at < moment_of(query["until"]))
@@ -275,6 +281,10 @@ def _listed(account: VenueAccount, query: Mapping[str, str], *, nested: bool) ->
             at = place[account.find(query[name]).id]
             orders = [order for order in orders if (place[order.id] > at if after else place[order.id] < at)]
     return orders[: whole_of(query.get("limit"), 50, _MOST_ORDERS)]
+
+
+def _underlying(order: VenueOrder) -> str | None:
+    return None if order.contract is None else order.contract.underlying
 
 
 def _activities(account: VenueAccount, query: Mapping[str, str], kind: list[str]) -> list[dict[str, Any]]:
