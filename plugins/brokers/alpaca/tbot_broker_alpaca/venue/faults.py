@@ -48,6 +48,8 @@ class Endpoint(StrEnum):
     ACCOUNT = "account"
     ACTIVITIES = "activities"
     CALENDAR = "calendar"
+    CONTRACTS = "option contracts"
+    OPTION_DATA = "option data"
     OTHER = "other"
 
 
@@ -337,6 +339,10 @@ def endpoint_of(request: ServerRequest) -> Endpoint:
             return Endpoint.LOOKUP
         case ["v2", "account", "activities", *_]:
             return Endpoint.ACTIVITIES
+        case ["v2", "options", "contracts", *_]:
+            return Endpoint.CONTRACTS
+        case ["v1beta1", "options", *_]:
+            return Endpoint.OPTION_DATA
         case ["v2", name, *_] if name in _ENDPOINTS:
             return _ENDPOINTS[name]
     return Endpoint.OTHER
