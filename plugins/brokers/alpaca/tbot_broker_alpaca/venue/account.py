@@ -33,6 +33,8 @@ _DESCRIPTIONS: Final = {"OPEXC": "Option Exercise", "OPEXP": "Option Expiry", "O
 class VenueAccount:
     """One account; `tell` is called with each trade update, and each of `observers` with an order that has changed.
 
+    Each of `payment_observers` is called after an activity without an order.
+
     `multiplier` is the leverage of its buying power, 1 for a cash account. `depth` is what a trade fills of an order at
     most, None: all. `holds` are the steps that wait for `release`: new, cancel, replace. `refusals` are the answers to
     the next orders, whatever these are. `retired_fields`: its document has those that the vendor has withdrawn.
@@ -56,6 +58,7 @@ class VenueAccount:
         self.holds: set[str] = set()
         self.refusals: list[Refusal] = []
         self.observers: list[Callable[[VenueOrder], None]] = []
+        self.payment_observers: list[Callable[[], None]] = []
         self._events = 0
 
     @property
@@ -88,7 +91,8 @@ class VenueAccount:
     @property
     def options_buying_power(self) -> Decimal:
         """What may be spent on options, without leverage; where they are not traded, what other positions may take."""
-        return self.buying_power / self.multiplier if self.options_level else self.buying_power
+        shown = round(self.buying_power, 2)
+        return shown / self.multiplier if self.options_level else shown
 
     def value_of(self, symbol: str) -> Decimal:
         """The value of a position, negative for one that was sold short."""
@@ -255,6 +259,8 @@ class VenueAccount:
                 **({"description": _DESCRIPTIONS[kind]} if kind in _DESCRIPTIONS else {}),
             }
         )
+        for observer in self.payment_observers:
+            observer()
 
     def _found(self, name: str, key: Callable[[VenueOrder], str]) -> VenueOrder:
         for order in self.orders:

@@ -57,7 +57,7 @@ def _money(state: VenueAccount) -> dict[str, str]:
         "buying_power": power,
         "regt_buying_power": power,
         "effective_buying_power": power,
-        "options_buying_power": text_of(round(state.options_buying_power, 2)),
+        "options_buying_power": text_of(state.options_buying_power),
         "non_marginable_buying_power": text_of(round(max(state.cash, _NO), 2)),
         "cash": text_of(state.cash),
         "accrued_fees": "0",

@@ -27,13 +27,14 @@ class _Balance:
 
 
 class AccountPast:
-    """The states of an account since it was opened, by the changes of its orders."""
+    """The states of an account since it was opened, by the changes of its orders and what else was booked."""
 
     def __init__(self, account: VenueAccount) -> None:
         self._account = account
         self._orders: defaultdict[str, list[tuple[dt.datetime, VenueOrder]]] = defaultdict(list)
         self._balances: list[_Balance] = []
         account.observers.append(self._keep)
+        account.payment_observers.append(self._keep_balance)
 
     def account_at(self, moment: dt.datetime) -> VenueAccount:
         """The account as it was, at today's prices; it is only to be read. Before the first order it is as at that."""
@@ -48,8 +49,11 @@ class AccountPast:
         return found
 
     def _keep(self, order: VenueOrder) -> None:
+        self._orders[order.id].append((self._account.now, attrs.evolve(order, times={**order.times})))
+        self._keep_balance()
+
+    def _keep_balance(self) -> None:
         account = self._account
-        self._orders[order.id].append((account.now, attrs.evolve(order, times={**order.times})))
         self._balances.append(_Balance(at=account.now, cash=account.cash, held={**account.held}))
 
     def _state(self, order: VenueOrder, moment: dt.datetime) -> VenueOrder | None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tbot_broker_alpaca.venue.faults import Endpoint, ReadingFault
 from tbot_broker_alpaca.venue.options import Defect
 
 if TYPE_CHECKING:
@@ -91,6 +92,19 @@ def test_a_put_that_the_vendor_did_not_sell_leaves_a_short_position(venue: Any) 
     assert (position["avg_entry_price"], position["side"]) == ("20", "short")
     [trade, exercise] = venue.get("/v2/account/activities", category="non_trade_activity").document
     assert (trade["price"], trade["description"], exercise["description"]) == ("20", "Option Trade", "Option Exercise")
+
+
+def test_a_reading_that_lags_behind_shows_the_put_a_while(venue: Any) -> None:
+    """Positions of ten seconds ago have the contract that has been exercised since, and later the shares."""
+    venue.account.liquidates_expiring = False
+    buy(venue, PUT)
+    venue.clock.advance_to(CLOSE - dt.timedelta(minutes=1))
+    venue.trade("19")
+    venue.vendor.faults.add(ReadingFault(endpoints=frozenset({Endpoint.POSITIONS}), late_s=10.0))
+    venue.clock.advance(60)
+    assert held(venue) == {PUT: "1"}
+    venue.clock.advance(10)
+    assert held(venue) == {"AAPL": "-100"}
 
 
 def test_a_put_without_a_quote_cannot_be_sold(venue: Any) -> None:

@@ -69,6 +69,16 @@ def test_the_account_says_what_may_be_spent_on_options(venue: Any) -> None:
     assert venue.get("/v2/assets/AAPL").document["attributes"] == ["has_options"]
 
 
+def test_the_amount_for_options_is_that_of_the_vendors_example(venue: Any) -> None:
+    """With 122 086.50 USD and shares of 1259.61 both amounts are those of the account in the vendor's file."""
+    venue.account.cash = Decimal("122086.5")
+    venue.account.held["AAPL"] = Decimal(1), Decimal("1259.61")
+    venue.market.listings["AAPL"].price = Decimal("1259.61")
+    found = venue.get("/v2/account").document
+    assert (found["equity"], found["buying_power"]) == ("123346.11", "245432.61")
+    assert found["options_buying_power"] == "122716.305"
+
+
 def test_an_order_at_the_ask_fills_and_counts_a_hundredfold(venue: Any) -> None:
     """Two puts at 0.49 cost 98 USD; at the middle of 0.475 they are worth 95 USD."""
     found = sent(venue)
