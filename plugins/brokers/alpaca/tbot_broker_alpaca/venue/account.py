@@ -8,7 +8,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_broker_alpaca.venue import option_expiry
 from tbot_broker_alpaca.venue.option_orders import assert_option_allowed, contract_of
 from tbot_broker_alpaca.venue.options import OPTION_SYMBOL, OptionContract
 from tbot_broker_alpaca.venue.orders import MATCHED, OPEN, Terms, VenueOrder, legs_of, replaced_terms
@@ -128,8 +127,7 @@ class VenueAccount:
         return order
 
     def settle(self) -> None:
-        """Let orders that have arrived work, match those of options, and end what ends with the close."""
-        option_expiry.liquidate(self)
+        """Let orders that have arrived work, match those of options, and end day orders after the close."""
         for order in self.open_orders:
             if self.market.is_open and order.status in {"accepted", "pending_new"}:
                 if order.status == "accepted":
@@ -144,7 +142,6 @@ class VenueAccount:
                 self.end(order, "expired")
             if order.contract is not None and order.status in MATCHED:
                 self._match_option(order, order.contract)
-        option_expiry.expire(self)
 
     def cancel(self, order: VenueOrder) -> None:
         """Request a cancel; raises Refusal for an order that has ended."""
@@ -296,7 +293,7 @@ class VenueAccount:
 
     def _match_option(self, order: VenueOrder, contract: OptionContract) -> None:
         # Fill an order that the market maker's quote meets, up to the depth or the size of the quote.
-        quote = self.market.options.standing(contract)
+        quote = self.market.options.firm_quote(contract)
         if quote is None:
             return
         price = order.price_at(*self._prices(order.symbol))

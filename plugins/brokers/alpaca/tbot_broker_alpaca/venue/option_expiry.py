@@ -7,7 +7,6 @@ the account has the shares or not: a put that the vendor did not sell leaves a s
 
 from __future__ import annotations
 
-import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -20,28 +19,32 @@ if TYPE_CHECKING:
     from tbot_broker_alpaca.venue.account import VenueAccount
     from tbot_broker_alpaca.venue.options import OptionContract
 
-_BEFORE_CLOSE: Final = dt.timedelta(minutes=30)
 _IN_THE_MONEY: Final = Decimal("0.01")
 
 
-def stops_openings(account: VenueAccount, contract: OptionContract) -> bool:
-    """Whether a contract expires so soon that no order may open a position in it."""
-    return account.now >= contract.ends_at - _BEFORE_CLOSE
+def settle(account: VenueAccount) -> None:
+    """Let the orders of an account work, and do what is due to the options that expire."""
+    _liquidate(account)
+    account.settle()
+    _expire(account)
 
 
-def liquidate(account: VenueAccount) -> None:
-    """Sell what expires today in the money and cannot be exercised, where the vendor does so and there is a quote."""
+def _liquidate(account: VenueAccount) -> None:
+    # Sell what expires today in the money and cannot be exercised, where the vendor does so and there is a quote.
+    # The refusals that a test has planned are for the client's orders.
+    if not account.liquidates_expiring or account.refusals:
+        return
     for contract in _held(account):
         options, working = account.market.options, [one for one in account.open_orders if one.contract == contract]
-        due = account.liquidates_expiring and stops_openings(account, contract) and _is_in_the_money(account, contract)
+        due = account.now >= contract.last_opening and _is_in_the_money(account, contract)
         selling = any(one.type == "market" for one in working)
-        quoted = options.is_tradable(contract) and options.standing(contract) is not None
+        quoted = options.is_tradable(contract) and options.firm_quote(contract) is not None
         if due and quoted and not selling and not _can_exercise(account, contract):
             others.close_by_hand(account, contract.symbol)
 
 
-def expire(account: VenueAccount) -> None:
-    """Exercise what has expired in the money, and take the rest out of the account."""
+def _expire(account: VenueAccount) -> None:
+    # Exercise what has expired in the money, and take the rest out of the account.
     for contract in _held(account):
         if account.now < contract.ends_at:
             continue

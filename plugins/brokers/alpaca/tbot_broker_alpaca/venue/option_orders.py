@@ -6,15 +6,15 @@ The account buys calls and puts, and sells what it holds: nothing is written.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tbot_broker_alpaca.venue.option_expiry import stops_openings
 from tbot_broker_alpaca.venue.wire import forbidden, number_of, text_of, unprocessable
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping
 
-    from tbot_broker_alpaca.venue.account import VenueAccount
+    from tbot_broker_alpaca.venue.market import VenueMarket
     from tbot_broker_alpaca.venue.options import OptionContract
     from tbot_broker_alpaca.venue.orders import Terms, VenueOrder
 
@@ -23,7 +23,31 @@ _BUYS: Final = 2
 """The level from which on an account buys calls and puts."""
 
 
-def contract_of(account: VenueAccount, given: Mapping[str, Any]) -> OptionContract:
+class OptionAccount(Protocol):
+    """What the rules of option orders read of an account: see `VenueAccount`."""
+
+    @property
+    def market(self) -> VenueMarket:
+        """Where it trades."""
+
+    @property
+    def now(self) -> dt.datetime:
+        """The venue's time."""
+
+    @property
+    def options_level(self) -> int:
+        """What kinds of orders it may send."""
+
+    @property
+    def options_buying_power(self) -> Decimal:
+        """What it may spend on options, in USD."""
+
+    @property
+    def held(self) -> Mapping[str, tuple[Decimal, Decimal]]:
+        """Quantity and average price of its positions by symbol."""
+
+
+def contract_of(account: OptionAccount, given: Mapping[str, Any]) -> OptionContract:
     """The contract that an order names; raises Refusal for the account's level, the contract or the order's terms."""
     symbol, options = str(given["symbol"]), account.market.options
     if not account.options_level:
@@ -41,7 +65,7 @@ def contract_of(account: VenueAccount, given: Mapping[str, Any]) -> OptionContra
 
 
 def assert_option_allowed(
-    account: VenueAccount,
+    account: OptionAccount,
     terms: Terms,
     contract: OptionContract,
     others: list[VenueOrder],
@@ -61,7 +85,7 @@ def assert_option_allowed(
         raise forbidden("account not eligible to trade uncovered option contracts")
 
 
-def _assert_terms(account: VenueAccount, given: Mapping[str, Any]) -> None:
+def _assert_terms(account: OptionAccount, given: Mapping[str, Any]) -> None:
     # What no order of options has.
     if given.get("order_class") not in {None, "", "simple"} or given.get("take_profit") or given.get("stop_loss"):
         raise unprocessable("complex orders not supported for options trading")
@@ -79,7 +103,7 @@ def _assert_terms(account: VenueAccount, given: Mapping[str, Any]) -> None:
         raise unprocessable("options market orders are only allowed during market hours")
 
 
-def _assert_intent(account: VenueAccount, given: Mapping[str, Any]) -> None:
+def _assert_intent(account: OptionAccount, given: Mapping[str, Any]) -> None:
     # The intent that an order states must be the one that it has by the position.
     inferred = "buy_to_open" if given.get("side") == "buy" else "sell_to_close"
     if given.get("side") == "sell" and given["symbol"] not in account.held:
@@ -90,11 +114,11 @@ def _assert_intent(account: VenueAccount, given: Mapping[str, Any]) -> None:
 
 
 def _assert_affordable(
-    account: VenueAccount, terms: Terms, contract: OptionContract, instead_of: VenueOrder | None
+    account: OptionAccount, terms: Terms, contract: OptionContract, instead_of: VenueOrder | None
 ) -> None:
     if account.options_level < _BUYS:
         raise forbidden("account not eligible to trade long option contracts")
-    if stops_openings(account, contract):
+    if account.now >= contract.last_opening:
         raise unprocessable(f'contract "{contract.symbol}" expires soon, unable to open new positions')
     price, half = account.market.options.prices(contract)
     available = account.options_buying_power

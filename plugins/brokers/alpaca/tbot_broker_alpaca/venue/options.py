@@ -11,7 +11,7 @@ import hashlib
 import re
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
@@ -20,9 +20,10 @@ from tbot_broker_alpaca.venue.wire import id_of
 from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from tbot_broker_alpaca.venue.market import Listing, VenueMarket
+    from tbot_core.model.calendar import ExchangeCalendar, Session
+    from tbot_core.model.clock import Clock
 
 OPTION_SYMBOL: Final = re.compile(r"([A-Z]{1,6}\d?)(\d{6})([CP])(\d{8})")
 """The spelling of a contract's symbol: root, expiry, type and strike in thousandths."""
@@ -51,6 +52,7 @@ _ADJUSTED_ROOT, _MINI_ROOT = "1", "7"
 _ADJUSTED_SIZE: Final = 110
 _MINI_SIZE: Final = 10
 _YEAR_S: Final = 365 * 86_400.0
+_BEFORE_CLOSE: Final = dt.timedelta(minutes=30)
 
 
 class Defect(StrEnum):
@@ -96,6 +98,11 @@ class OptionContract:
         return f"{self.root}{self.expires:%y%m%d}{'C' if self.call else 'P'}{int(self.strike * 1000):08d}"
 
     @property
+    def last_opening(self) -> dt.datetime:
+        """From when on no order opens a position."""
+        return self.ends_at - _BEFORE_CLOSE
+
+    @property
     def asset_id(self) -> str:
         """The id of the contract."""
         return id_of(f"contract {self.symbol}")
@@ -117,6 +124,32 @@ class OptionQuote:
     at: dt.datetime
 
 
+class _Stock(Protocol):
+    # What prices depend on.
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def price(self) -> Decimal: ...
+    @property
+    def previous_close(self) -> Decimal: ...
+    @property
+    def halted(self) -> bool: ...
+
+
+class _StockMarket(Protocol):
+    # The market of the underlying stocks.
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def calendar(self) -> ExchangeCalendar: ...
+    @property
+    def listings(self) -> Mapping[str, _Stock]: ...
+    @property
+    def session(self) -> Session: ...
+    @property
+    def is_open(self) -> bool: ...
+
+
 @attrs.define(eq=False)
 class _Chain:
     # The contracts of one stock: the grid of its strikes, and the lowest and highest price that they reach around.
@@ -134,7 +167,7 @@ class OptionMarket:
     may change both, and `model`.
     """
 
-    def __init__(self, market: VenueMarket) -> None:
+    def __init__(self, market: _StockMarket) -> None:
         self._market = market
         self.model = OptionModel()
         self.defects: dict[str, Defect] = {}
@@ -188,7 +221,7 @@ class OptionMarket:
             found = attrs.evolve(found, bid=bid, ask=found.ask + self.tick(contract, found.ask))
         return attrs.evolve(found, bid=found.ask, ask=found.bid) if defect is Defect.CROSSED else found
 
-    def standing(self, contract: OptionContract) -> OptionQuote | None:
+    def firm_quote(self, contract: OptionContract) -> OptionQuote | None:
         """The quote at which an order fills now; None where no market maker trades."""
         listing = self._market.listings[contract.underlying]
         closed = listing.halted or not self._market.is_open or not self.is_active(contract)
@@ -272,7 +305,7 @@ class OptionMarket:
             if session.date <= today + (_LONGEST if is_monthly else _WEEKLIES):
                 yield session.date, session.close
 
-    def _spoil(self, listing: Listing, chain: _Chain, day: dt.date, ends_at: dt.datetime) -> None:
+    def _spoil(self, listing: _Stock, chain: _Chain, day: dt.date, ends_at: dt.datetime) -> None:
         # Give the strikes beside the money their defects, and list an adjusted and a small contract at the money.
         money = _money(chain)
         for distance, defect in _LISTED_DEFECTS.items():
@@ -294,7 +327,7 @@ def _money(chain: _Chain) -> Decimal:
     return max((chain.low / chain.step).to_integral_value(), Decimal(1)) * chain.step
 
 
-def _series(listing: Listing, chain: _Chain, day: dt.date, ends_at: dt.datetime) -> Iterator[OptionContract]:
+def _series(listing: _Stock, chain: _Chain, day: dt.date, ends_at: dt.datetime) -> Iterator[OptionContract]:
     # Calls and puts of one expiry, at each strike within reach of the prices that there were.
     lowest = max((chain.low * (1 - _REACH) / chain.step).to_integral_value(ROUND_CEILING), Decimal(1))
     highest = max((chain.high * (1 + _REACH) / chain.step).to_integral_value(ROUND_FLOOR), lowest)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import attrs
 
-from tbot_broker_alpaca.venue import documents
+from tbot_broker_alpaca.venue import documents, option_expiry
 from tbot_broker_alpaca.venue.account import VenueAccount
 from tbot_broker_alpaca.venue.faults import Moment, VenueFaults, endpoint_of
 from tbot_broker_alpaca.venue.market import VenueMarket
@@ -166,7 +166,7 @@ class AlpacaServer:
 
     def _found(self, request: ServerRequest) -> object:
         # The document of a request; raises Refusal.
-        self.account.settle()
+        option_expiry.settle(self.account)
         query, parts = request.query, unquote(request.path).strip("/").split("/")
         account = self.faults.account_for(endpoint_of(request)) if request.method == "GET" else self.account
         match parts:

@@ -151,8 +151,8 @@ def test_quotes_follow_the_stock() -> None:
     """A put is dearer after the stock has fallen, and its quote has the time at which it is asked for."""
     market = market_at()
     contract = january(market.options, "20")
-    before, standing = market.options.quote(contract), market.options.standing(contract)
-    assert before == standing
+    before, firm = market.options.quote(contract), market.options.firm_quote(contract)
+    assert before == firm
     assert before is not None
     market.listings["AAPL"].price = Decimal("19.50")
     after = market.options.quote(contract)
@@ -167,10 +167,10 @@ def test_no_order_fills_outside_the_session_or_in_a_halt() -> None:
     quote = market.options.quote(contract)
     assert quote is not None
     assert quote.at == dt.datetime(2026, 1, 2, 21, 0, tzinfo=dt.UTC)
-    assert market.options.standing(contract) is None
+    assert market.options.firm_quote(contract) is None
     market = market_at()
     market.listings["AAPL"].halted = True
-    assert market.options.standing(january(market.options, "20")) is None
+    assert market.options.firm_quote(january(market.options, "20")) is None
 
 
 def test_an_indicative_quote_is_wider() -> None:
@@ -202,7 +202,7 @@ def test_contracts_beside_the_money_should_not_be_bought() -> None:
     assert crossed.bid > crossed.ask
     assert stale.at == dt.datetime(2026, 1, 2, 21, 0, tzinfo=dt.UTC)
     for strike in ("19", "19.5", "21"):
-        assert options.standing(january(options, strike)) is None
+        assert options.firm_quote(january(options, strike)) is None
 
 
 def test_an_adjusted_and_a_small_contract_have_other_deliverables() -> None:
@@ -224,7 +224,7 @@ def test_a_contract_that_is_gone_is_listed_no_longer() -> None:
     options.defects[contract.symbol] = Defect.GONE
     assert contract not in options.chain("AAPL")
     assert options.find(contract.symbol) is contract
-    assert (options.is_listed(contract), options.quote(contract), options.standing(contract)) == (False, None, None)
+    assert (options.is_listed(contract), options.quote(contract), options.firm_quote(contract)) == (False, None, None)
     assert options.prices(contract) == price
 
 

@@ -140,7 +140,7 @@ def test_an_order_fills_in_parts(venue: Any) -> None:
 
 
 def test_the_stream_reports_the_order(venue: Any, stream: tuple[Any, list[Any]]) -> None:
-    """Alpaca-py places a put and is told that it is new and filled, with the position that follows."""
+    """Alpaca-py places a put and learns that it is new and filled, with the position that follows."""
     client, received = stream
     request = requests.LimitOrderRequest(
         symbol=PUT, qty=2, side=enums.OrderSide.BUY, time_in_force=enums.TimeInForce.DAY, limit_price=0.49
@@ -327,7 +327,7 @@ def test_a_contract_of_ten_shares_counts_tenfold(venue: Any) -> None:
 
 
 def test_a_long_option_needs_no_protection(venue: Any) -> None:
-    """The judge of a day is told of no position without a stop: no more than the premium can be lost."""
+    """The judge of a day has no fact of a position without a stop: no more than the premium can be lost."""
     sent(venue)
     kinds = (Held, Cover, ShownHeld, ShownCover)
     assert [fact for fact in venue.vendor.record.facts if isinstance(fact, kinds)] == []
