@@ -71,20 +71,27 @@ class VenueAccount:
         return [order for order in self.orders if order.status in OPEN]
 
     @property
+    def values(self) -> dict[str, Decimal]:
+        """The value of each position by its symbol, negative for one that was sold short."""
+        return {
+            symbol: quantity * self._prices(symbol)[0] * self._multiplier_of(symbol)
+            for symbol, (quantity, _) in self.held.items()
+        }
+
+    @property
     def equity(self) -> Decimal:
         """Cash and the value of all positions."""
-        return self.cash + sum(map(self.value_of, self.held), _NO)
+        return self.cash + sum(self.values.values(), _NO)
 
     @property
     def buying_power(self) -> Decimal:
         """What may be spent on further positions; working orders that open one count, and options have no leverage."""
-        options = [symbol for symbol in self.held if OPTION_SYMBOL.fullmatch(symbol)]
-        stocks = [symbol for symbol in self.held if symbol not in options]
-        gross = sum((abs(self.value_of(symbol)) for symbol in stocks), _NO)
+        values = self.values
+        gross = sum((abs(value) for symbol, value in values.items() if not OPTION_SYMBOL.fullmatch(symbol)), _NO)
+        options = sum((value for symbol, value in values.items() if OPTION_SYMBOL.fullmatch(symbol)), _NO)
         opening = [order for order in self.open_orders if _opens_position(self, order)]
         reserved = sum((self._cost_of(order) * order.remaining for order in opening), _NO)
-        equity = self.equity - sum(map(self.value_of, options), _NO) if options else self.equity
-        base = self.cash if self.multiplier == 1 else self.multiplier * equity - gross
+        base = self.cash if self.multiplier == 1 else self.multiplier * (self.equity - options) - gross
         return max(base - reserved, _NO)
 
     @property
@@ -92,10 +99,6 @@ class VenueAccount:
         """What may be spent on options, without leverage; where they are not traded, what other positions may take."""
         shown = round(self.buying_power, 2)
         return shown / self.multiplier if self.options_level else shown
-
-    def value_of(self, symbol: str) -> Decimal:
-        """The value of a position, negative for one that was sold short."""
-        return self.held[symbol][0] * self._prices(symbol)[0] * self._multiplier_of(symbol)
 
     def find(self, order_id: str) -> VenueOrder:
         """An order by its id; raises Refusal for one that is not known."""

@@ -48,7 +48,7 @@ def account(state: VenueAccount) -> dict[str, object]:
 
 def _money(state: VenueAccount) -> dict[str, str]:
     # The account's amounts.
-    values = [state.value_of(symbol) for symbol in state.held]
+    values = state.values.values()
     long = sum((value for value in values if value > 0), _NO)
     short = sum((value for value in values if value < 0), _NO)
     gross = long - short
