@@ -32,7 +32,7 @@ _DESCRIPTIONS: Final = {"OPEXC": "Option Exercise", "OPEXP": "Option Expiry", "O
 class VenueAccount:
     """One account; `tell` is called with each trade update, and each of `observers` with an order that has changed.
 
-    Each of `payment_observers` is called after an activity without an order.
+    Each of `payment_observers` is called with the kind and symbol of an activity without an order.
 
     `multiplier` is the leverage of its buying power, 1 for a cash account. `depth` is what a trade fills of an order at
     most, None: all. `holds` are the steps that wait for `release`: new, cancel, replace. `refusals` are the answers to
@@ -57,7 +57,7 @@ class VenueAccount:
         self.holds: set[str] = set()
         self.refusals: list[Refusal] = []
         self.observers: list[Callable[[VenueOrder], None]] = []
-        self.payment_observers: list[Callable[[], None]] = []
+        self.payment_observers: list[Callable[[str, str], None]] = []
         self._events = 0
 
     @property
@@ -260,7 +260,7 @@ class VenueAccount:
             }
         )
         for observer in self.payment_observers:
-            observer()
+            observer(kind, symbol)
 
     def _found(self, name: str, key: Callable[[VenueOrder], str]) -> VenueOrder:
         for order in self.orders:

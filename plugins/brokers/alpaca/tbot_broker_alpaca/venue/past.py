@@ -34,7 +34,7 @@ class AccountPast:
         self._orders: defaultdict[str, list[tuple[dt.datetime, VenueOrder]]] = defaultdict(list)
         self._balances: list[_Balance] = []
         account.observers.append(self._keep)
-        account.payment_observers.append(self._keep_balance)
+        account.payment_observers.append(lambda _kind, _symbol: self._keep_balance())
 
     def account_at(self, moment: dt.datetime) -> VenueAccount:
         """The account as it was, at today's prices; it is only to be read. Before the first order it is as at that."""

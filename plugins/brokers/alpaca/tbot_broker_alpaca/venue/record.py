@@ -89,6 +89,7 @@ class VenueRecord:
         self._act: Act | None = None
         self._runs, self._answered = True, False
         account.observers.append(self._observe)
+        account.payment_observers.append(self._observe_payment)
 
     @property
     def orders(self) -> list[SeenOrder]:
@@ -186,6 +187,11 @@ class VenueRecord:
                 self.facts.append(ForeignCancel(at=self._now, symbol=order.symbol))
         self._measure(order.symbol)
         self._measure_shown(order.symbol)
+
+    def _observe_payment(self, kind: str, symbol: str) -> None:
+        # Shares that an exercised option has brought or taken: a position that no order has opened or closed.
+        if kind == "OPTRD":
+            self._measure(symbol)
 
     def _measure(self, symbol: str) -> None:
         # The position, and what would close it. An option needs no protection: no more than its premium can be lost.

@@ -10,6 +10,8 @@ import pytest
 from tbot_broker_alpaca.venue.faults import Endpoint, ReadingFault
 from tbot_broker_alpaca.venue.options import Defect
 
+from tbot_core.testing.venue import Cover, Held
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -90,6 +92,9 @@ def test_a_put_that_the_vendor_did_not_sell_leaves_a_short_position(venue: Any) 
     assert venue.account.cash == cash + 4000
     position = venue.get("/v2/positions/AAPL").document
     assert (position["avg_entry_price"], position["side"]) == ("20", "short")
+    seconds = venue.clock.monotonic()
+    facts = [fact for fact in venue.vendor.record.facts if isinstance(fact, Held | Cover)]
+    assert facts == [Held(at=seconds, symbol="AAPL", quantity=Decimal(-200))]
     [trade, exercise] = venue.get("/v2/account/activities", category="non_trade_activity").document
     assert (trade["price"], trade["description"], exercise["description"]) == ("20", "Option Trade", "Option Exercise")
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tbot_broker_alpaca.venue import open_venue
 from tbot_broker_alpaca.venue.options import Defect
 
 from tbot_core.testing.venue import Cover, Held, ShownCover, ShownHeld
@@ -333,6 +334,20 @@ def test_a_long_option_needs_no_protection(venue: Any) -> None:
     assert [fact for fact in venue.vendor.record.facts if isinstance(fact, kinds)] == []
     [seen] = venue.vendor.record.orders
     assert (seen.symbol, seen.act, seen.filled) == (PUT, "entry", 2)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_rehearsal_may_open_the_venue_with_options() -> None:
+    """When the stock trades, what rests for its options fills, and the account holds them."""
+    with open_venue(options_level=2, basic=False) as exchange:
+        exchange.venue.market.options.penny_classes["AAA"] = True
+        contract = "AAA260116P00020000"
+        exchange.venue.account.submit(order(symbol=contract, limit_price="0.20"))
+        exchange.trade_at(Decimal(20))
+        assert exchange.holdings() == {}
+        exchange.trade_at(Decimal(21))
+        assert exchange.holdings() == {contract: 2}
+        assert exchange.cash() < 100_000
 
 
 def test_an_order_has_the_fields_of_the_vendors_example(venue: Any, shared: Path) -> None:
