@@ -26,24 +26,22 @@ from tbot_core.execution.corporate_actions import SplitMatcher
 from tbot_core.execution.frozen_instruments import lacks_execution
 from tbot_core.execution.instrument_requests import InstrumentRequests
 from tbot_core.execution.orphan_orders import OrphanOrders
+from tbot_core.execution.position_differences import PositionDifferences
 from tbot_core.execution.reconciliation import (
     LocalBooks,
-    PositionDifference,
     ReconciliationReport,
     ReconciliationStatus,
     compare_with_books,
     events_from_report,
     open_beyond_books,
-    outside_fill,
     snapshots_agree,
-    split_difference,
 )
 from tbot_core.execution.requests import run_concurrently
 from tbot_core.journal import records
-from tbot_core.journal.events.accounts import AccountMoved, Adjustment, CashStated, ForeignHolding, PositionDisputed
+from tbot_core.journal.events.accounts import AccountMoved, CashStated
 from tbot_core.journal.ledger import ledger_of
 from tbot_core.journal.projections.book import broker_events
-from tbot_core.model.types import Account, Fill, Leg, OrderState, quantity_of
+from tbot_core.model.types import Account, Leg, OrderState, quantity_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.system import log
 from tbot_core.trading.order_lookup import IN_FLIGHT_S, SETTLING_S, UNANSWERED_S, WATCHED_S, OrderLookup
@@ -96,6 +94,7 @@ class Reconciler:
         self._clock = execution.recorder.clock
         self._trading_state = trading_state
         self.external = decision_engine.exposure.external.held
+        self._differences = PositionDifferences(execution, decision_engine, trading_state)
         self.splits = SplitMatcher(execution, decision_engine, splits)
         self.instruments = InstrumentRequests(execution, decision_engine, self._clock, execution.symbols)
         self._is_maintenance = is_maintenance
@@ -112,7 +111,6 @@ class Reconciler:
         self._orphans = OrphanOrders(execution, decision_engine)
         self._holdings_before: dict[str, int] = {}
         self._requested_at = float("-inf")
-        self._contradicted = frozenset[str]()
 
     @property
     def has_read_account(self) -> bool:
@@ -172,8 +170,8 @@ class Reconciler:
         update_account(self._decision_engine, self._execution.recorder, snapshot.account, crossed=crossed)
         self.verdict = findings.verdict
         if self._decision_engine.exposure.holds.symbols(Hold.DISPUTED):
-            pause_s = max(IN_FLIGHT_S, self._broker.capabilities.list_lag_s) if self._contradicted else IN_FLIGHT_S
-            self._next_reading = self._clock.monotonic() + pause_s
+            lag_s = self._broker.capabilities.list_lag_s if self._differences.disputed else 0.0
+            self._next_reading = self._clock.monotonic() + max(IN_FLIGHT_S, lag_s)
         await self._orphans.cancel_confirmed()
         return findings.verdict
 
@@ -558,65 +556,28 @@ class Reconciler:
         waiting = [one for one in findings.differences if one.symbol in in_question or self._must_query(one.symbol)]
         unexplained = [one for one in findings.differences if one not in waiting]
         outside = [one for one in unexplained if not self.splits.explain(one)]
-        judged = {one: self._judged(one) for one in outside}
+        judged = {one: self._differences.judge(one, self._requested_at) for one in outside}
         waiting += [one for one, judgment in judged.items() if judgment in {Judgment.EARLY, Judgment.DISPUTED}]
-        self._note_disputed(waiting, [one for one, judgment in judged.items() if judgment is Judgment.DISPUTED])
+        contradicted = [one for one, judgment in judged.items() if judgment is Judgment.DISPUTED]
+        self._differences.note_disputed(waiting, contradicted, first=not self.has_read_account)
         # After the splits, since a reading's prices are those after a split.
-        disputed = {one.symbol: self._split(one)[1] - self.external.get(one.symbol, Decimal(0)) for one in waiting}
+        disputed = {
+            one.symbol: self._differences.parts(one)[1] - self.external.get(one.symbol, Decimal(0)) for one in waiting
+        }
         not_counted = (*findings.external_orders, *findings.open_beyond_books)
         self._decision_engine.exposure.external.apply_reading(findings.holdings, not_counted, disputed)
         for difference in (one for one in outside if one not in waiting):
-            self._book_difference(difference, unexplained=judged[difference] is Judgment.LASTING)
+            self._differences.book(difference, unexplained=judged[difference] is Judgment.LASTING)
             self._execution.contradictions.settle(difference.symbol)
         self._execution.contradictions.agree_except({one.symbol for one in findings.differences})
         differs = {one.symbol for one in findings.differences} | in_question | self._orphans.symbols
         unclear = {one.symbol for one in waiting} | in_question | self._orphans.symbols | _working_symbols(findings)
         self._decision_engine.position_manager.on_reading(self._requested_at, unclear)
-        self._confirm_overfills(differs)
+        self._differences.confirm_overfills(differs)
         frozen = sorted(self._decision_engine.exposure.holds.symbols(Hold.FROZEN))
         clear = [symbol for symbol in frozen if symbol not in differs and not self._must_query(symbol)]
         self._execution.frozen_instruments.thaw(clear)
         return not unexplained
-
-    def _judged(self, difference: PositionDifference) -> Judgment:
-        # What becomes of a difference that no order of ours may explain. In a symbol that tbot has not traded, it
-        # contradicts nothing.
-        symbol, orders = difference.symbol, self._tickets.values()
-        if self._returned_fills(difference):
-            return Judgment.EXPLAINED
-        holds = symbol in self._decision_engine.portfolio.holdings
-        if not (holds or any(one.order.symbol == symbol and one.state in ENDED | WORKING for one in orders)):
-            return Judgment.EXPLAINED
-        return self._execution.contradictions.judge(difference, self._requested_at)
-
-    def _note_disputed(self, waiting: Sequence[PositionDifference], contradicted: Sequence[PositionDifference]) -> None:
-        # Journal the symbols in which readings begin or cease to contradict the books. What the first reading after
-        # the start leaves open is not closed either. Orders that may explain it are looked up.
-        recorder, exposure = self._execution.recorder, self._decision_engine.exposure
-        before, unclear = self._contradicted, frozenset(one.symbol for one in waiting)
-        self._contradicted = frozenset(one.symbol for one in contradicted)
-        opened = exposure.holds.symbols(Hold.DISPUTED) & unclear if self.has_read_account else unclear
-        exposure.holds.keep_only(Hold.DISPUTED, opened | self._contradicted)
-        for one in contradicted:
-            if one.symbol not in before:
-                recorder.record(PositionDisputed(symbol=one.symbol, there=True, ours=one.ours, theirs=one.theirs))
-                _log.error("account.contradicts", symbol=one.symbol, ours=str(one.ours), theirs=str(one.theirs))
-            for ticket in self._tickets.values():
-                ticket.must_look_up |= ticket.order.symbol == one.symbol and not ticket.terminal
-        for symbol in sorted(before - self._contradicted):
-            recorder.record(PositionDisputed(symbol=symbol, there=False))
-        at_start = [one for one in contradicted if one.symbol in opened - before]
-        if at_start:
-            words = ", ".join(f"{one.symbol}: {one.theirs} there, {one.ours} in the books" for one in at_start)
-            self._trading_state.raise_cause(StateCause.MISMATCH, words)
-            self._trading_state.clear_cause(StateCause.MISMATCH)
-
-    def _confirm_overfills(self, differs: set[str]) -> None:
-        # A holding of ours without a position is a confirmed overfill if the account agrees and nothing is external.
-        portfolio = self._decision_engine.portfolio
-        beyond = portfolio.holdings.keys() - {*portfolio.symbols} - differs
-        ours = (one for one in sorted(beyond) if not self.external.get(one))
-        self._decision_engine.position_manager.overfills.confirmed = frozenset(ours)
 
     def _in_flight(self, listed: frozenset[str]) -> set[str]:
         # The symbols in which an order of ours may explain a difference: it is unknown, is being looked up, or was sent
@@ -643,51 +604,6 @@ class Reconciler:
         for ticket in ended:
             ticket.was_queried = ticket.must_look_up = True
         return bool(ended)
-
-    def _book_difference(self, difference: PositionDifference, *, unexplained: bool) -> None:
-        # Book a difference as an external change of our position, an external holding, or both.
-        symbol = difference.symbol
-        if returned := self._returned_fills(difference):
-            for fill in returned:
-                self._book_external_change(symbol, fill, difference.theirs - difference.ours)
-            return
-        change, external = self._split(difference)
-        # A broker that lists what others do would have listed it: then protection stays.
-        lists = self._broker.capabilities.lists_closed or self._broker.capabilities.lists_fills
-        for position in self._decision_engine.portfolio.in_symbol(symbol):
-            held = quantity_of(position.units)
-            part = max(-held, min(held, change))  # of the earliest lot of a fund first
-            change -= part
-            if part:
-                fill = outside_fill(position, part, self._execution.recorder.journal.head[0], self._clock.now())
-                self._book_external_change(symbol, fill, part, unexplained=unexplained and lists)
-        self._set_external(symbol, external)
-
-    def _returned_fills(self, difference: PositionDifference) -> list[Fill]:
-        change = difference.theirs - difference.ours
-        return self._decision_engine.position_manager.returned_fills(difference.symbol, change)
-
-    def _split(self, difference: PositionDifference) -> tuple[Decimal, Decimal]:
-        # The external change of a position and the external holding.
-        positions = self._decision_engine.portfolio.in_symbol(difference.symbol)
-        held = quantity_of(sum(position.side * position.units for position in positions))
-        ours = self._decision_engine.portfolio.holdings.get(difference.symbol, 0)
-        return split_difference(difference, quantity_of(ours), held)
-
-    def _book_external_change(self, symbol: str, fill: Fill, change: Decimal, *, unexplained: bool = False) -> None:
-        # Cleared below, once it is booked: it lingers until the account has been clean for a minute.
-        self._trading_state.raise_cause(StateCause.MISMATCH, f"{symbol}: {change} outside of tbot")
-        self._execution.recorder.record(Adjustment.of(fill, unexplained=unexplained))
-        self._decision_engine.position_manager.on_external_change(fill, unexplained=unexplained)
-        self._trading_state.clear_cause(StateCause.MISMATCH)
-
-    def _set_external(self, symbol: str, quantity: Decimal) -> None:
-        # Record an external holding.
-        if quantity == self.external.get(symbol, Decimal(0)):
-            return
-        external = self._decision_engine.exposure.external
-        external.set_holding(symbol, quantity)
-        self._execution.recorder.record(ForeignHolding(symbol=symbol, quantity=quantity, price=external.price(symbol)))
 
     def _on_read_failed(self, fault: BrokerError) -> None:
         self._failed_readings += 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.engine.live.protection import Protection, ProtectionMonitor
+from tbot_core.execution.position_differences import PositionDifferences
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.model.types import Leg, Order, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute
@@ -103,12 +104,12 @@ def foreign_close_noticed_on_the_wrong_side() -> Swaps:
 
 def protection_cancelled_on_a_missing_position() -> Swaps:
     """What rests for a position is cancelled when a holding is missed for long, though nothing explains it."""
-    change = current_attribute(Reconciler, "_book_external_change")
+    change = current_attribute(PositionDifferences, "_book_external_change")
 
     def explained(self: Any, symbol: str, fill: Fill, units: Decimal, **_unexplained: bool) -> None:
         change(self, symbol, fill, units)
 
-    return ((Reconciler, "_book_external_change", explained),)
+    return ((PositionDifferences, "_book_external_change", explained),)
 
 
 def no_first_stop_while_disputed() -> Swaps:

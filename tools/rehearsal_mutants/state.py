@@ -14,6 +14,7 @@ from tbot_core.engine.session.session import TradingSession
 from tbot_core.errors import BrokerError
 from tbot_core.execution import contradictions, reconciler, reconciliation
 from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.position_differences import PositionDifferences
 from tbot_core.model.types import Account, Order, OrderState, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading.orders import OrderRecord
@@ -193,21 +194,21 @@ def contradiction_believed_at_once() -> Swaps:
 def foreign_holding_called_ours() -> Swaps:
     """Whatever the account holds of a symbol of ours is ours."""
 
-    def split(self: Any, difference: PositionDifference) -> tuple[Decimal, Decimal]:
+    def parts(self: Any, difference: PositionDifference) -> tuple[Decimal, Decimal]:
         positions = self._decision_engine.portfolio.in_symbol(difference.symbol)
         held = quantity_of(sum(position.side * position.units for position in positions))
         return difference.theirs - held, Decimal(0) if positions else difference.theirs
 
-    return ((reconciler.Reconciler, "_split", split),)
+    return ((PositionDifferences, "parts", parts),)
 
 
 def foreign_holding_forgotten() -> Swaps:
     """A restart does not know what was foreign, and what is found of it is not counted."""
 
     def hold(self: Any, symbol: str, _quantity: Decimal) -> None:
-        self.external[symbol] = Decimal(0)
+        self._external.held[symbol] = Decimal(0)
 
-    return ((reconciler.Reconciler, "_set_external", hold),)
+    return ((PositionDifferences, "_set_external", hold),)
 
 
 def absent_order_read_as_cancelled() -> Swaps:
