@@ -49,13 +49,7 @@ def read_splits(path: Path) -> tuple[OperatorSplit, ...]:
     """
     if not filesystem.is_present(path):
         return ()
-    content = secure_files.inspect(path, limit=_LARGEST)
-    if content.flaws:
-        raise secure_files.PrivateFileError(path, content.flaws[0])
-    try:
-        lines = bytes(content.data.view).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{path} is not a text file.", _remedy()) from fault
+    lines = secure_files.read_operators_text(path, limit=_LARGEST, remedy=_remedy()).splitlines()
     found: list[OperatorSplit] = []
     wrong = [f"its first line is not {HEADER}"] if not lines or lines[0].strip() != HEADER else []
     for number, text in enumerate(lines[1:], 2):

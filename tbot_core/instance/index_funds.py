@@ -34,13 +34,7 @@ def read_fund_table(path: Path) -> FundTable | None:
     """
     if not filesystem.is_present(path):
         return None
-    content = secure_files.inspect(path, limit=_LARGEST_FILE)
-    if content.flaws:
-        raise secure_files.PrivateFileError(path, content.flaws[0])
-    try:
-        text = bytes(content.data.view).decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{path} is not a text file.", _REMEDY) from fault
+    text = secure_files.read_operators_text(path, limit=_LARGEST_FILE, remedy=_REMEDY)
     return parse_fund_table(text, str(path))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.errors import AccessError
+from tbot_core.errors import AccessError, DataError
 from tbot_core.system.secure_memory import SecureBuffer
 
 if TYPE_CHECKING:
@@ -173,6 +173,20 @@ def inspect(path: Path, *, limit: int, system: FileSystemCalls = SYSTEM) -> Priv
         flaws += _file_flaws(path, status, limit, _FOREIGN_FLAWS)
         data = _fill(path, handle, status.st_size, system)
         return PrivateFileContent(data=data, mode=stat.S_IMODE(status.st_mode), flaws=tuple(flaws))
+
+
+def read_operators_text(path: Path, *, limit: int, remedy: str) -> str:
+    """Read a text file of the operator, of at most `limit` bytes, which no other user may write.
+
+    Raises PrivateFileError if another user could have written it, DataError with the `remedy` if it is not UTF-8.
+    """
+    content = inspect(path, limit=limit)
+    if content.flaws:
+        raise PrivateFileError(path, content.flaws[0])
+    try:
+        return bytes(content.data.view).decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path} is not a text file.", remedy) from fault
 
 
 def folder_looseness(folder: Path, *, system: FileSystemCalls = SYSTEM) -> str:

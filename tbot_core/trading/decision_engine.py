@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.model.reasons import CONFIRMED, Reason
-from tbot_core.model.types import InstrumentKind, Order, RiskState, dollars_of, price_of, quantity_of, ticks_of
+from tbot_core.model.types import Order, RiskState, dollars_of, price_of, quantity_of, ticks_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import Decision
 from tbot_core.trading.portfolio import Portfolio
@@ -305,13 +305,14 @@ class DecisionEngine:
         levels = (proposal.price, proposal.stop, proposal.target)
         plan = exit_plan.make_exit_plan(proposal.side, levels, proposal.exits, self._rules.exits)
         if (instrument := proposal.instrument).is_proxy:
-            grid = grid_of(self.exposure, instrument.symbol)
-            rests = instrument.kind is InstrumentKind.FUND and proposal.reference is not None
-            level = exit_plan.disaster_level(plan, instrument.leverage, ticks_of(proposal.sizing_price), grid)
-            plan.trade_apart(level if rests else None)
+            plan.trade_apart(self._disaster_stop(plan, proposal) if instrument.is_shared else None)
         if grid := grid_of(self.exposure, proposal.signal.symbol):
             plan.set_tick_grid(grid)
         return plan
+
+    def _disaster_stop(self, plan: exit_plan.ExitPlan, proposal: Proposal) -> int:
+        grid, leverage = grid_of(self.exposure, proposal.instrument.symbol), proposal.instrument.leverage
+        return exit_plan.disaster_level(plan, leverage, ticks_of(proposal.sizing_price), grid)
 
     def _sizer_of(self, symbol: str) -> Sizer:
         grid, lot = grid_of(self.exposure, symbol), lot_of(self.exposure, symbol)

@@ -431,6 +431,30 @@ def test_a_sale_by_others_lets_only_the_lots_that_it_may_close_wait() -> None:
     assert waits == [[True, False], [True, True]]
 
 
+def test_a_fund_that_was_overfilled_stands_for_no_other_signal() -> None:
+    """Its surplus belongs to none of them, and is to be sold first."""
+    day = Day(draft()).walk(short(), last=30)
+    late = fill(attrs.evolve(day.desk.book.tickets["AAA entry"].order, quantity=Decimal(3)), "20", execution="9")
+    day.desk.portfolio.apply(late, None, Leg.ENTRY, ordered=FUND)
+    assert day.desk.preview(other()).reason is Reason.ALREADY_HELD
+
+
+def test_shares_that_come_back_are_those_of_the_latest_position_in_their_symbol() -> None:
+    """Two signals held AAA one after the other, and the account showed neither any more: the first is forgotten."""
+    day = Day(draft())
+    manager, first = day.desk.position_manager, identity()
+    second = attrs.evolve(first, strategy="mid")
+    for number, (signal, quantity) in enumerate(((first, "10"), (second, "7"))):
+        bought = fill(order(quantity=quantity), "100", execution=f"in {number}")
+        carried = CarriedPosition(fill=bought, signal=signal, attempts={}, account="A")
+        manager.recovery.restore_position(carried, 0)
+        gone = attrs.evolve(bought, buy=False, execution_id=f"out {number}", client_order_id="")
+        manager.on_external_change(gone, unexplained=True)
+    assert manager.returned_fills("AAA", Decimal(10)) == []
+    (back,) = manager.returned_fills("AAA", Decimal(7))
+    assert (back.execution_id, back.quantity) == ("out 1", Decimal(0))
+
+
 def test_an_emulated_trail_is_caught_up_after_a_restart() -> None:
     """The stop of AAA trailed while the bot was away; no order at the broker tells its level."""
     drawn = draft()
