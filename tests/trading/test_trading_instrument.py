@@ -431,6 +431,21 @@ def test_a_sale_by_others_lets_only_the_lots_that_it_may_close_wait() -> None:
     assert waits == [[True, False], [True, True]]
 
 
+def test_shares_of_a_fund_come_back_to_the_lots_that_they_left() -> None:
+    """45 of 58 shares were missing, without an explanation, and are there again: both lots are whole."""
+    day = Day(draft()).walk(short(), other(), last=30)
+    manager, bought = day.desk.position_manager, day.desk.book.tickets["AAA entry"].order
+    for number, gone in (("7", "39"), ("8", "6")):
+        sold = fill(attrs.evolve(bought, buy=False, quantity=Decimal(gone)), "20", execution=number)
+        manager.on_external_change(attrs.evolve(sold, client_order_id=""), unexplained=True)
+    assert day.desk.portfolio.holdings == {"DOWN": 13 * UNITS_PER_SHARE}
+    for back in manager.returned_fills("DOWN", Decimal(45)):
+        manager.on_external_change(back)
+    lots = {lot.position.signal.symbol: lot.position.units for lot in day.desk.book.held_in("DOWN")}
+    assert lots == {"AAA": 39 * UNITS_PER_SHARE, "BBB": 19 * UNITS_PER_SHARE}
+    assert day.desk.book.departed == {}
+
+
 def test_a_fund_that_was_overfilled_stands_for_no_other_signal() -> None:
     """Its surplus belongs to none of them, and is to be sold first."""
     day = Day(draft()).walk(short(), last=30)
