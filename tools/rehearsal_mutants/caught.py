@@ -60,7 +60,7 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "one-reading-believed": Caught(28, "I6"),
     "failed-reading-read-as-flat": Caught(8, "STATEMENT"),
     "contradiction-believed-at-once": Caught(15, "EXTERNAL"),
-    "foreign-holding-called-ours": Caught(838, "I12"),
+    "foreign-holding-called-ours": Caught(142, "I12"),
     "foreign-holding-forgotten": Caught(5, "I4"),
     "absent-order-read-as-cancelled": Caught(1, "I9"),
     "smaller-order-waited-for": Caught(12, "SETTLED"),
