@@ -10,6 +10,7 @@ from tbot_broker_alpaca import parse
 from tbot_broker_alpaca.assets import AlpacaAssets
 from tbot_broker_alpaca.client import AlpacaClient
 from tbot_broker_alpaca.feed import AlpacaFeed, MarketData
+from tbot_broker_alpaca.options import AlpacaOptions
 from tbot_broker_alpaca.order_ids import Executions, OrderIds
 from tbot_broker_alpaca.rejections import UnknownOrder
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, Gap, ReplaceMode
@@ -39,7 +40,7 @@ _ADDRESS: Final = (
 
 
 class AlpacaBroker:
-    """An account at Alpaca; assets, hours, prices and the VIX are read by others."""
+    """An account at Alpaca; assets, hours, prices, options and the VIX are read by others."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self._client = AlpacaClient(context)
@@ -50,6 +51,8 @@ class AlpacaBroker:
         self._assets = AlpacaAssets(self._client, context.clock)
         self.instruments, self.hours = self._assets.instruments, self._assets.hours
         self.prices, self.vix_close, self.vix_now = self._market.prices, self._market.vix_close, self._market.vix_now
+        options = AlpacaOptions(self._client, context.clock, context.log)
+        self.option_contracts, self.option_quotes = options.option_contracts, options.option_quotes
         self.capabilities = BrokerCapabilities(
             streams=True,
             replace=ReplaceMode.NEW_ID,
@@ -70,6 +73,8 @@ class AlpacaBroker:
             prices=True,
             daily_vix=True,
             live_vix=True,
+            option_contracts=True,
+            option_quotes=True,
             feed=True,
         )
 

@@ -57,9 +57,14 @@ class AlpacaClient:
 
     async def pages(self, path: str, params: Mapping[str, str], following: Any) -> AsyncIterator[Any]:
         """The rows of all pages of the trading host."""
-        async for page in self._trading.pages(path, params, following=following):
-            for row in page.json():
+        async for document in self.documents(path, params, following):
+            for row in document:
                 yield row
+
+    async def documents(self, path: str, params: Mapping[str, str], following: Any) -> AsyncIterator[Any]:
+        """The documents of all pages of the trading host."""
+        async for page in self._trading.pages(path, params, following=following):
+            yield page.json()
 
     async def send(self, method: str, path: str, document: object = None, permit: Permit | None = None) -> HttpResponse:
         """Send something to the trading host, once."""

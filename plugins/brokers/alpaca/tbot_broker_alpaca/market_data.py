@@ -149,9 +149,13 @@ def _rate(row: Mapping[str, Any], name: str) -> float:
 def following(page: HttpResponse) -> Mapping[str, str] | None:
     """The parameters of the next page of bars or corporate actions, None after the last."""
     with readable("page token"):
-        token = page.json()["next_page_token"]
-        if not isinstance(token, str | None):
-            raise TypeError(f"it is {token!r:.40}")
+        return page_token(page.json()["next_page_token"])
+
+
+def page_token(token: object) -> Mapping[str, str] | None:
+    """The parameter for the page of this token, None without one; raises TypeError for a token that is no text."""
+    if not isinstance(token, str | None):
+        raise TypeError(f"it is {token!r:.40}")
     return {"page_token": token} if token else None
 
 

@@ -171,9 +171,22 @@ def account(document: Mapping[str, Any], host: str) -> Account:
         restricted=suspended if status == "ACTIVE" else f"the account has the status {status}",
         restrictions=frozenset(flag for field, flag in flags.items() if document.get(field)),
         shorting_allowed=document.get("shorting_enabled") is True,
+        options_level=_options_level(document),
         live=live,
         evidence=f"{host} host, and the account number {begins} with PA, as those of paper accounts do",
     )
+
+
+def _options_level(document: Mapping[str, Any]) -> int | None:
+    # The lower one of what Alpaca says to be effective and what it approved; without the former it is not known.
+    effective = optional_number(document.get("options_trading_level"))
+    approved = optional_number(document.get("options_approved_level"))
+    if effective is None:
+        return None
+    level = effective if approved is None else min(effective, approved)
+    if level % 1 or level < 0:
+        raise ValueError(f"{level} is no level of options")
+    return int(level)
 
 
 def position(document: Mapping[str, Any]) -> PositionReport:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from tbot_broker_alpaca import market_data, parse
+from tbot_broker_alpaca import market_data, option_data, parse
 from tbot_broker_alpaca.rejections import UnknownOrder, rejection, stream_error
 
 from tbot_core.contracts import AccountActivityKind, BrokerEventKind, HaltStatus, Heartbeat, OrderStatus
 from tbot_core.errors import BrokerError, LoginNeeded, Rejected, Unavailable
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.option_symbols import is_occ_symbol
 from tbot_core.testing.trades import order as order_of
 
 if TYPE_CHECKING:
@@ -87,9 +89,19 @@ def bars(document: Any) -> object:
 
 
 def quotes(document: Any) -> object:
-    """The quotes of a reply."""
+    """The quotes of a reply, of options where the symbols are theirs."""
     rows = {name: own if isinstance(own, list) else [own] for name, own in document["quotes"].items()}
-    return [market_data.quote(name, row) for name, own in rows.items() for row in own]
+    return [
+        option_data.quote(name, row, "opra") if is_occ_symbol(name) else market_data.quote(name, row)
+        for name, own in rows.items()
+        for row in own
+    ]
+
+
+def contracts(document: Any) -> object:
+    """The contracts of a reply, each read as one of a chain of its own underlying."""
+    calendar = ExchangeCalendar()
+    return [option_data.listing(row, row["underlying_symbol"], calendar) for row in document["option_contracts"]]
 
 
 def values(document: Any) -> object:
@@ -111,6 +123,7 @@ READERS: list[tuple[Callable[[Any], bool], Callable[[Any], object]]] = [
     (lambda row: "bars" in row, bars),
     (lambda row: isinstance(row.get("quotes"), dict), quotes),
     (lambda row: "values" in row, values),
+    (lambda row: "option_contracts" in row, contracts),
     (lambda row: "snapshots" in row, lambda row: [market_data.price(own) for own in row["snapshots"].values()]),
     (is_snapshot, lambda row: [market_data.price(own) for own in row.values()]),
 ]

@@ -15,6 +15,7 @@ from tbot_broker_alpaca.venue import open_venue
 
 from tbot_core.contracts import FeedRequest
 from tbot_core.execution.send_permit import SendPermit, never_refuse
+from tbot_core.model.option_symbols import OptionRight
 from tbot_core.testing.trades import order as order_of
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ def read_market(venue: AlpacaExchange) -> None:
     venue.wait(broker.prices(["AAA", "BBB"]))
     venue.wait(broker.vix_close(day - dt.timedelta(days=3)))
     venue.wait(broker.vix_now())
+    chain = venue.wait(broker.option_contracts("AAA", OptionRight.PUT, day, day + dt.timedelta(days=30)))
+    venue.wait(broker.option_quotes([one.symbol for one in chain]))
 
 
 def test_a01_each_request_fits_the_specification(venue: AlpacaExchange, specification: Specification) -> None:
@@ -166,6 +169,7 @@ def test_a01_each_request_fits_the_specification(venue: AlpacaExchange, specific
         ("GET", "assets"),
         ("GET", "calendar"),
         ("GET", "indices"),
+        ("GET", "options"),
         ("GET", "orders"),
         ("GET", "orders:by_client_order_id"),
         ("GET", "positions"),
