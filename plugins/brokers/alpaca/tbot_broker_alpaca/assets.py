@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
-from tbot_broker_alpaca import parse
+from tbot_broker_alpaca import option_data, parse
 from tbot_broker_alpaca.rejections import UnknownOrder
 from tbot_core.contracts import InstrumentRules
 from tbot_core.errors import LoginNeeded, Rejected, Unavailable
+from tbot_core.model.option_symbols import is_occ_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +32,15 @@ class AlpacaAssets:
         self._known: tuple[float, dict[str, InstrumentRules]] | None = None
 
     async def instruments(self, symbols: Sequence[str]) -> Sequence[InstrumentRules]:
-        """The facts of these instruments: a few one by one, as they are now, and many from the list of all assets."""
-        if len(symbols) <= _ONE_BY_ONE:
-            return [await self._asset(symbol) for symbol in symbols]
-        known = await self.active()
-        return [known.get(symbol) or InstrumentRules(symbol=symbol, tradable=False) for symbol in symbols]
+        """The facts of these instruments: options and a few assets one by one, as they are now, many from the list."""
+        are_few = len(symbols) <= _ONE_BY_ONE
+        known: Mapping[str, InstrumentRules] = {} if are_few else await self.active()
+        return [
+            await self._one(symbol)
+            if are_few or is_occ_symbol(symbol)
+            else known.get(symbol) or InstrumentRules(symbol=symbol, tradable=False)
+            for symbol in symbols
+        ]
 
     async def active(self) -> Mapping[str, InstrumentRules]:
         """All active equities, read at most once a minute."""
@@ -64,10 +69,14 @@ class AlpacaAssets:
     async def _calendar(self, start: str, end: str) -> HttpResponse:
         return await self._client.get("/v2/calendar", {"start": start, "end": end})
 
-    async def _asset(self, symbol: str) -> InstrumentRules:
+    async def _one(self, symbol: str) -> InstrumentRules:
+        # An asset, or the contract of an option.
+        is_option = is_occ_symbol(symbol)
         try:
-            document = (await self._client.get(f"/v2/assets/{symbol}")).json()
+            response = await self._client.get(
+                f"/v2/options/contracts/{symbol}" if is_option else f"/v2/assets/{symbol}"
+            )
         except UnknownOrder:
             return InstrumentRules(symbol=symbol, tradable=False)
         with parse.readable("asset"):
-            return parse.instrument(document)
+            return (option_data.rules if is_option else parse.instrument)(response.json())

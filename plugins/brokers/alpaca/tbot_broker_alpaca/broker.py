@@ -15,6 +15,7 @@ from tbot_broker_alpaca.order_ids import Executions, OrderIds
 from tbot_broker_alpaca.rejections import UnknownOrder
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, Gap, ReplaceMode
 from tbot_core.errors import AccountRefused, BrokerError, LoginNeeded, Rejected, RejectionMeaning, Unavailable
+from tbot_core.model.option_symbols import is_occ_symbol
 from tbot_core.model.types import OrderType
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Account, Order
 
 _FRACTION: Final = Decimal("0.000001")
+_CENT: Final = Decimal("0.01")
 _COLLAR: Final = Decimal("0.025")
 _ADDRESS: Final = (
     "There is no account at this address: HOST_ALPACA_PAPER is a server without a path, since /v2 belongs to the "
@@ -103,7 +105,9 @@ class AlpacaBroker:
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Place an order; trade updates report what becomes of it."""
-        if order.quantity % 1 and order.type not in self.capabilities.fractional_types:
+        if is_occ_symbol(order.symbol):
+            _assert_option_terms(order)
+        elif order.quantity % 1 and order.type not in self.capabilities.fractional_types:
             raise Rejected(
                 f"Alpaca takes no {order.type} order of {order.quantity} shares: whole shares only.",
                 meaning=RejectionMeaning.OFF_GRID,
@@ -124,6 +128,8 @@ class AlpacaBroker:
 
         Alpaca does not say whether the quantity of the new order includes what the old one filled.
         """
+        if is_occ_symbol(order.symbol):
+            _assert_option_terms(order)
         latest = await self._latest(client_order_id)
         if self._ids.has_filled(client_order_id):
             raise Rejected(f"Order {client_order_id} is filled in part: it is cancelled and placed anew, not replaced.")
@@ -216,9 +222,12 @@ class AlpacaBroker:
         return known
 
     async def _successors(self, first: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        # The orders of its symbol from then on, of which those count that follow in the chain.
+        # The orders of its symbol from then on, of which those count that follow in the chain. Of options all are asked
+        # for: the vendor's file says that symbols may be those of underlyings then.
         since = parse.moment(first["created_at"]) - timedelta(seconds=1)
-        wanted = {"status": "all", "symbols": first["symbol"], "after": parse.stamp(since)}
+        is_option = first.get("asset_class") == parse.OPTION
+        named = {"asset_class": parse.OPTION} if is_option else {"symbols": first["symbol"]}
+        wanted = {"status": "all", **named, "after": parse.stamp(since)}
         rows = {order["id"]: order async for order in self._orders(wanted)}
         latest, chain = first, []
         while latest.get("replaced_by") in rows:
@@ -260,3 +269,18 @@ class AlpacaBroker:
                 self._ids.note(document)
         except Unavailable:
             return
+
+
+def _assert_option_terms(order: Order) -> None:
+    # Raises Rejected for an order of an option that tbot does not send there: its prices are wide apart at times, so
+    # that only a limit bounds what is paid.
+    terms = f"{order.type} order ({order.time_in_force}) of {order.quantity} {order.symbol}"
+    if order.type is not OrderType.LIMIT or order.limit_price is None or order.time_in_force != "day":
+        raise Rejected(f"No {terms} is sent to Alpaca: options are traded with limits for the day.")
+    if order.limit_price <= 0:  # which is a credit there
+        raise Rejected(f"No {terms} is sent to Alpaca at {order.limit_price}: the price of an option is above 0.")
+    if order.quantity % 1:
+        raise Rejected(f"Alpaca takes no {terms}: whole contracts only.", meaning=RejectionMeaning.OFF_GRID)
+    if order.limit_price % _CENT:
+        words = f"Alpaca takes no {terms} at {order.limit_price}: prices of options are in cents."
+        raise Rejected(words, meaning=RejectionMeaning.OFF_GRID)

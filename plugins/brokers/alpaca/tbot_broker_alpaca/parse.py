@@ -27,6 +27,7 @@ from tbot_core.errors import Unavailable
 from tbot_core.model import json_document
 from tbot_core.model.calendar import Session
 from tbot_core.model.clock import exchange_moment
+from tbot_core.model.option_symbols import is_occ_symbol, parse_occ_symbol
 from tbot_core.model.types import Account, AccountRestriction, Fill, Order
 
 if TYPE_CHECKING:
@@ -35,11 +36,24 @@ if TYPE_CHECKING:
     from tbot_core.contracts import HttpResponse
 
 EQUITY: Final = "us_equity"
+OPTION: Final = "us_option"
 ORDERS_PER_PAGE: Final = 500
 ACTIVITIES_PER_PAGE: Final = 100
 
+_LEGS: Final = "mleg"
+"""The class of an order of several legs, and of each of them."""
+
+_CONTRACT: Final = 100
+"""The shares that a standard option stands for."""
+
+_OTHER_CONTRACTS: Final = (1, 10, 1000)
+"""Those of a mini contract and of a jumbo one. An adjusted contract has the multiplier of a standard one."""
+
 _LEAST_ABSURD: Final = Decimal(10) ** 15
 _QUOTED: Final = 40
+_ROUNDED: Final = Decimal("0.02")
+"""By how much a quotient of two rounded amounts may differ from what it stands for, relatively."""
+
 _NUMBERED: Final = re.compile(r"~[0-9]+$")
 _ENDED: Final = {
     "filled": OrderStatus.FILLED,
@@ -190,9 +204,10 @@ def _options_level(document: Mapping[str, Any]) -> int | None:
 
 
 def position(document: Mapping[str, Any]) -> PositionReport:
-    """A position; shares sold short have a side, and a quantity that may be negative already."""
+    """A position; what was sold short has a side, and a quantity that may be negative already."""
     quantity = abs(number(document["qty"]))
     return PositionReport(
+        multiplier=_multiplier(document, quantity),
         symbol=document["symbol"],
         quantity=-quantity if document["side"] == "short" else quantity,
         average_price=optional_number(document.get("avg_entry_price")),
@@ -200,8 +215,24 @@ def position(document: Mapping[str, Any]) -> PositionReport:
     )
 
 
+def _multiplier(document: Mapping[str, Any], quantity: Decimal) -> int:
+    # A position has no field for it: of an adjusted or mini class it follows from what the position cost.
+    symbol = str(document["symbol"])
+    if not is_occ_symbol(symbol):
+        return _CONTRACT if document.get("asset_class") == OPTION else 1
+    cost, price = (optional_number(document.get(name)) for name in ("cost_basis", "avg_entry_price"))
+    if not parse_occ_symbol(symbol).has_own_class or not (cost and price and quantity):
+        return _CONTRACT
+    found = abs(cost / (price * quantity))
+    return next((other for other in _OTHER_CONTRACTS if abs(found - other) <= other * _ROUNDED), _CONTRACT)
+
+
 def request(order: Order) -> dict[str, str]:
-    """The document that places an order; prices and quantities are text, so no digit is lost."""
+    """The document that places an order; prices and quantities are text, so no digit is lost.
+
+    An option is bought to open a position and sold to close it, so that no sale writes one.
+    """
+    intent = {"position_intent": "buy_to_open" if order.buy else "sell_to_close"}
     return {
         "symbol": order.symbol,
         "side": "buy" if order.buy else "sell",
@@ -210,6 +241,7 @@ def request(order: Order) -> dict[str, str]:
         "time_in_force": order.time_in_force,
         "client_order_id": order.client_order_id,
         **_prices(order),
+        **(intent if is_occ_symbol(order.symbol) else {}),
     }
 
 
@@ -229,15 +261,15 @@ def first_id(client_order_id: str) -> str:
 
 
 def orders(documents: Iterable[Mapping[str, Any]]) -> tuple[tuple[OrderStatusReport, ...], dict[str, str]]:
-    """One report for each order of equities, and why an order cannot be read, by client order id.
+    """One report for each order of equities and options, and why an order cannot be read, by client order id.
 
-    An order and those that replace it, one after the other, are one.
+    An order and those that replace it, one after the other, are one. Orders of crypto and of several legs are left out.
     """
     unreadable: dict[str, str] = {}
     by_id: dict[str, Mapping[str, Any]] = {}
     chains: dict[str, dict[int, Mapping[str, Any]]] = {}
     for one in documents:
-        if one.get("asset_class", EQUITY) == EQUITY:
+        if _is_reported(one):
             with _noted(unreadable, first_id(str(one.get("client_order_id") or ""))):
                 first_id(one["client_order_id"])
                 by_id[one["id"]] = one
@@ -251,6 +283,10 @@ def orders(documents: Iterable[Mapping[str, Any]]) -> tuple[tuple[OrderStatusRep
         with _noted(unreadable, name):
             reports.append(_report(name, [chain[place] for place in sorted(chain)]))
     return tuple(report for report in reports if report.client_order_id not in unreadable), unreadable
+
+
+def _is_reported(order: Mapping[str, Any]) -> bool:
+    return order.get("asset_class", EQUITY) in {EQUITY, OPTION} and order.get("order_class") != _LEGS
 
 
 @contextmanager
@@ -299,7 +335,7 @@ def event(document: Mapping[str, Any], client_order_id: str) -> BrokerEvent | No
     """
     word, order = document["event"], document["order"]
     replaces = order.get("replaces")
-    if order.get("asset_class", EQUITY) != EQUITY or word in _STEPS or (word == "new" and replaces):
+    if not _is_reported(order) or word in _STEPS or (word == "new" and replaces):
         return None
     kind = _EVENTS.get(word, word)
     if replaces and word == "rejected":  # the order before it stays as it was

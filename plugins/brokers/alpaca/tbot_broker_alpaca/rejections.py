@@ -26,17 +26,27 @@ _MEANINGS: Final = (
         r"day trading protection|liquidation only|account is (?:restricted|blocked)|rejected by user request",
         RejectionMeaning.RESTRICTED,
     ),
+    (
+        r"not authorized to trade options|not eligible to trade long option",
+        RejectionMeaning.RESTRICTED,
+    ),
     (r"wash trade|opposite side", RejectionMeaning.WASH_TRADE),
     (r"must be unique|already (?:been )?used", RejectionMeaning.DUPLICATE_ID),
     (
         r"sold short|short ?sell|short sales?|to short|not shortable|hard.to.borrow|not easy.to.borrow",
         RejectionMeaning.NOT_SHORTABLE,
     ),
-    (r"insufficient (?:qty|quantity|position|shares)|qty available", RejectionMeaning.INSUFFICIENT_QUANTITY),
-    (r"buying power|insufficient (?:cash|balance|funds)", RejectionMeaning.INSUFFICIENT_BUYING_POWER),
-    (r"sub-?penny|pricing criteria|increment|fractional|fractionable", RejectionMeaning.OFF_GRID),
     (
-        r"not tradable|not active|inactive|asset .*not found",
+        r"insufficient (?:qty|quantity|position|shares)|qty available|uncovered option|position intent mismatch",
+        RejectionMeaning.INSUFFICIENT_QUANTITY,
+    ),
+    (r"buying power|insufficient (?:cash|balance|funds)", RejectionMeaning.INSUFFICIENT_BUYING_POWER),
+    (
+        r"sub-?penny|pricing criteria|increment|fractional|fractionable|must be integer|must be a multiple",
+        RejectionMeaning.OFF_GRID,
+    ),
+    (
+        r"not tradable|not active|inactive|asset .*not found|contract .*(?:not found|is expired)",
         RejectionMeaning.NOT_TRADABLE,
     ),
     (r"market is (?:closed|not open)|market hours|outside .*hours", RejectionMeaning.MARKET_CLOSED),

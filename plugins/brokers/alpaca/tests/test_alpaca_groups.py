@@ -13,12 +13,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import pytest
 from tbot_broker_alpaca.venue import open_venue
 
+from tbot_core.errors import Rejected
+from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import records
+from tbot_core.model.types import Instrument, InstrumentKind
 from tbot_core.testing import broker_faults
 from tbot_core.testing.scripted_server import ServerFault, ServerReply, ServerRequest, SocketFault
+from tbot_core.testing.trades import order as order_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -242,11 +247,16 @@ def test_g12_g13_a_server_that_never_answers_holds_nothing_up(
     assert not [text for text in texts if b"venue-key" in text or b"venue-secret" in text]
 
 
-def test_a09_options_cannot_be_ordered(venue: AlpacaExchange) -> None:
-    """The core knows shares alone: assets are asked for as US equities, and an option's symbol is none of them."""
-    found = venue.wait(venue.broker.instruments(["AAA", "BBB", "AAA260116C00020000", "CCC"]))
-    assert [one.symbol for one in found if one.tradable] == ["AAA", "BBB"]
-    assert venue.server.requests[-1].query["asset_class"] == "us_equity"
+def test_a09_a_credit_is_not_ordered(venue: AlpacaExchange) -> None:
+    """Alpaca takes a negative price as a credit: an option is ordered alone, and at a price above 0."""
+    put = Instrument(
+        symbol="AAA260116P00020000", kind=InstrumentKind.PUT, underlying="AAA", multiplier=100, leverage=Decimal(-4)
+    )
+    for price in ("-1.25", "0"):
+        order = attrs.evolve(order_of(limit="1", quantity="1"), instrument=put, limit_price=Decimal(price))
+        with pytest.raises(Rejected):
+            venue.wait(venue.broker.submit(order, SendPermit(order, never_refuse)))
+    assert [one for one in venue.server.requests if one.method == "POST"] == []
 
 
 def test_every_case_of_the_groups_has_a_test() -> None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tbot_broker_alpaca import option_data, parse
 
+from tbot_core.contracts import OrderStatus
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.option_symbols import OptionPriceSteps, OptionRight
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+ONE, TWO, NOTHING = Decimal(1), Decimal(2), Decimal(0)
 CALENDAR = ExchangeCalendar()
 SHARES = {
     "type": "equity",
@@ -194,6 +196,111 @@ def test_the_quotes_of_the_specification_are_read(shared: Path) -> None:
     assert found.time == dt.datetime(2024, 2, 28, 15, 30, 28, 46330, tzinfo=dt.UTC)
     assert not found.is_modified
     assert option_data.quote("AAPL240419P00140000", rows["AAPL240419P00140000"], "indicative").is_modified
+
+
+def saved_orders(shared: Path, name: str) -> list[dict[str, Any]]:
+    """The orders of this name among the examples of the specification, each as one of a list."""
+    file = shared / "payloads" / "alpaca" / "openapi-examples" / "trading-api.json"
+    if not file.is_file():
+        pytest.skip(f"no saved replies at {file}")
+    found = [one["payload"] for one in json.loads(file.read_text()) if one.get("name") == name]
+    return [row for one in found for row in (one if isinstance(one, list) else [one])]
+
+
+def test_the_option_orders_of_the_specification_are_read(shared: Path) -> None:
+    """The example of a purchase of two calls is an order that works."""
+    rows = saved_orders(shared, "Options")
+    assert len(rows) == 4
+    reports, unreadable = parse.orders(rows)
+    assert unreadable == {}
+    assert {(one.symbol, one.buy, one.quantity, one.kind) for one in reports} == {
+        ("AAPL250620C00100000", True, TWO, OrderStatus.WORKING)
+    }
+
+
+def test_orders_of_several_legs_are_left_out(shared: Path) -> None:
+    """Neither the order nor its legs are orders of tbot, nested or listed one by one; nor is an event of them."""
+    rows = saved_orders(shared, "MultilegOptions")
+    legs = [leg for row in rows for leg in row["legs"]]
+    assert len(legs) == 2 * len(rows) > 0
+    assert parse.orders([*rows, *legs]) == ((), {})
+    for row in (*rows, *legs):
+        assert parse.event({"event": "fill", "order": row}, "theirs") is None
+
+
+ORDER = {
+    "id": "A",
+    "client_order_id": "kit-1",
+    "asset_class": "us_option",
+    "order_class": "simple",
+    "symbol": CONTRACT["symbol"],
+    "side": "sell",
+    "qty": "2",
+    "filled_qty": "1",
+    "filled_avg_price": "0.46",
+    "status": "partially_filled",
+    "created_at": "2026-01-05T15:00:00.123456789Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [({}, 1), ({"order_class": ""}, 1), ({"asset_class": "crypto"}, 0), ({"asset_class": ""}, 0)],
+)
+def test_an_option_order_is_reported_as_one_of_shares_is(change: dict[str, str], count: int) -> None:
+    """Its event and its report have contracts, and prices in USD per share; crypto is left out."""
+    row = ORDER | change
+    reports, unreadable = parse.orders([row])
+    assert (len(reports), unreadable) == (count, {})
+    document = {"event": "partial_fill", "execution_id": "E", "timestamp": "2026-01-05T15:00:01Z", "qty": "1"}
+    event = parse.event(document | {"price": "0.46", "order": row}, "kit-1")
+    assert (event is not None) == bool(count)
+    if event is not None:
+        assert event.fill is not None
+        assert (event.fill.symbol, event.fill.buy, event.fill.quantity) == (CONTRACT["symbol"], False, ONE)
+        assert [(one.filled, one.average_price) for one in reports] == [(ONE, event.fill.price)]
+
+
+HELD = {"symbol": CONTRACT["symbol"], "asset_class": "us_option", "qty": "2", "side": "long", "avg_entry_price": "0.49"}
+
+
+@pytest.mark.parametrize(
+    ("change", "multiplier"),
+    [
+        ({"cost_basis": "98"}, 100),
+        ({}, 100),
+        ({"cost_basis": "9.8"}, 100),
+        ({"symbol": "AAPL7250620P00100000", "cost_basis": "9.8"}, 10),
+        ({"symbol": "AAPL7250620P00100000", "cost_basis": "-9.8", "side": "short", "qty": "-2"}, 10),
+        ({"symbol": "AAPL7250620P00100000", "cost_basis": "6.667", "avg_entry_price": "0.33"}, 10),
+        ({"symbol": "AAPL2250620P00100000", "cost_basis": "980"}, 1000),
+        ({"symbol": "AAPL1250620P00100000", "cost_basis": "66.67", "avg_entry_price": "0.33"}, 100),
+        ({"symbol": "AAPL1250620P00100000", "cost_basis": "47.3"}, 100),
+        ({"symbol": "AAPL1250620P00100000"}, 100),
+        ({"symbol": "AAPL1250620P00100000", "cost_basis": "0.1"}, 100),
+        ({"symbol": "AAPL1250620P00100000", "cost_basis": "98", "avg_entry_price": "0"}, 100),
+        ({"symbol": "AAPL PUT"}, 100),
+        ({"symbol": "AAPL", "asset_class": "us_equity", "cost_basis": "0.98"}, 1),
+        ({"symbol": "BTCUSD", "asset_class": "crypto"}, 1),
+    ],
+)
+def test_a_position_in_options_has_a_multiplier(change: dict[str, str], multiplier: int) -> None:
+    """A hundred, but of an adjusted or mini class where its cost says that of a mini or jumbo one."""
+    found = parse.position(HELD | change)
+    assert found.multiplier == multiplier
+    assert abs(found.quantity) == 2
+
+
+@pytest.mark.parametrize("word", ["OPASN", "OPCA", "OPCSH", "OPEXC", "OPEXP", "OPTRD"])
+def test_an_activity_of_options_keeps_its_word(word: str) -> None:
+    """The core books it as an adjustment of what it moves."""
+    row = {"id": "1", "activity_type": word, "date": "2026-01-16", "net_amount": "0", "qty": "-2", "group_id": "g"}
+    found = parse.activity(row | {"symbol": CONTRACT["symbol"]})
+    assert found is not None
+    assert (found.kind, found.symbol, found.quantity, found.cash) == (word, CONTRACT["symbol"], -TWO, NOTHING)
+    bare = parse.activity({"id": "1", "activity_type": word, "date": "2026-01-16"})
+    assert bare is not None
+    assert (bare.symbol, bare.quantity, bare.cash) == ("", NOTHING, NOTHING)
 
 
 def test_the_contracts_of_the_vendors_own_tests_are_read(shared: Path) -> None:

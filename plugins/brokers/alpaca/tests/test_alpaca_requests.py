@@ -16,6 +16,7 @@ from tbot_broker_alpaca.venue import open_venue
 from tbot_core.contracts import FeedRequest
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.option_symbols import OptionRight
+from tbot_core.model.types import Instrument, InstrumentKind
 from tbot_core.testing.trades import order as order_of
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def specification(shared: Path) -> Specification:
 @pytest.fixture
 def venue(loopback: None) -> Iterator[AlpacaExchange]:  # noqa: ARG001  -- a fixture wanted for its effect
     """A fresh account."""
-    with open_venue() as exchange:
+    with open_venue(options_level=2) as exchange:
+        exchange.venue.market.options.penny_classes["AAA"] = True
         yield exchange
 
 
@@ -135,6 +137,17 @@ def trade(venue: AlpacaExchange) -> None:
     venue.wait(broker.replace("a-stop", attrs.evolve(stop, stop_price=Decimal("18.75"))))
     venue.wait(broker.find("a-stop"))
     venue.wait(broker.cancel("a-stop"))
+    put = order_of(name="a-put", quantity="2", limit="0.40")
+    instrument = Instrument(
+        symbol="AAA260116P00020000", kind=InstrumentKind.PUT, underlying="AAA", multiplier=100, leverage=Decimal(-4)
+    )
+    put = attrs.evolve(put, instrument=instrument)
+    submit(venue, put)
+    venue.venue.account.settle()
+    venue.wait(broker.replace("a-put", attrs.evolve(put, limit_price=Decimal("0.60"))))
+    venue.wait(broker.find("a-put"))
+    submit(venue, attrs.evolve(put, client_order_id="a-put-sale", buy=False, limit_price=Decimal("0.30")))
+    venue.wait(broker.instruments([instrument.symbol]))
     venue.wait(broker.instruments(["AAA"]))
     venue.wait(broker.instruments(["AAA", "BBB", "CCC", "DDD"]))
     venue.wait(broker.hours(dt.date(2026, 1, 5)))
