@@ -23,6 +23,7 @@ from tbot_core.errors import BrokerError, Rejected, RejectionMeaning, Withdrawn
 from tbot_core.execution.send_permit import SendPermit
 from tbot_core.model.types import Leg, Order, OrderType
 from tbot_core.testing.broker_faults import FAULT_CASES
+from tbot_core.testing.broker_options import OPTION_CASES
 from tbot_core.testing.broker_steps import (
     LOW,
     PRICE,
@@ -285,6 +286,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     b18_a_stream_says_when_it_stands,
     b19_brackets_protect_a_part,
     b20_an_id_is_used_once,
+    *OPTION_CASES,
     *FAULT_CASES,
 )
 """The contract, in order of the numbers."""
